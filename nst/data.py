@@ -1,0 +1,182 @@
+"""Labelled pictures for training: a CSV, class folders, or the official CIFAR-100 archive."""
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nst.errors import StyleTransferError
+from nst.images import image_processing, load_picture
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+
+
+class ImageDataset(Dataset):
+    """Pictures and labels, for `torch.utils.data.DataLoader`.
+
+    `ImageDataset("train.csv")` reads a CSV with the columns `image` (paths relative to the CSV) and `label` (class
+    names, or integers). `from_folder` reads one folder per class, `from_cifar100` the official python archive.
+
+    An item is (tensor, label): (3, size, size) float32 from `image_processing`, and an int.
+    `classes` holds the class names in the order of their numbers: sorted, unless given.
+
+    Raises StyleTransferError for a missing or malformed CSV, a label outside `classes`, and, with its row, a picture
+    that is missing or cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        csv_file: str | os.PathLike,
+        size: int = 224,
+        *,
+        image_column: str = "image",
+        label_column: str = "label",
+        classes: Sequence[str] | None = None,
+    ):
+        path = Path(csv_file)
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                columns = reader.fieldnames or []
+                if missing := [c for c in (image_column, label_column) if c not in columns]:
+                    raise StyleTransferError(f"{path.name}: no column {missing[0]!r}; it has {', '.join(columns)}.")
+                rows = [(row[image_column], row[label_column]) for row in reader]
+        except FileNotFoundError as error:
+            raise StyleTransferError(f"{path.name}: no such file.") from error
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise StyleTransferError(f"{path.name}: not a readable CSV file.") from error
+        for number, (image, label) in enumerate(rows, 2):
+            if not image or label in (None, ""):
+                raise StyleTransferError(f"{path.name}, row {number}: the picture or its label is missing.")
+        pictures = [path.parent / image for image, _ in rows]
+        self._fill(path.name, pictures, [label for _, label in rows], size, classes, first_row=2)
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | os.PathLike, size: int = 224, *, classes: Sequence[str] | None = None
+    ) -> "ImageDataset":
+        """One sub-folder per class, named after it."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise StyleTransferError(f"{folder.name}: no such folder.")
+        files = sorted(p for p in folder.glob("*/*") if p.suffix.lower() in SUFFIXES)
+        dataset = cls.__new__(cls)
+        dataset._fill(folder.name, files, [p.parent.name for p in files], size, classes)
+        return dataset
+
+    @classmethod
+    def from_cifar100(
+        cls, folder: str | os.PathLike, size: int = 224, *, train: bool, download: bool = False
+    ) -> "ImageDataset":
+        """The official python archive through torchvision's loader; `folder` holds `cifar-100-python`."""
+        from torchvision.datasets import CIFAR100
+
+        try:
+            archive = CIFAR100(str(folder), train=train, download=download)
+        except Exception as error:  # torchvision raises RuntimeError, URLError, pickle's and more
+            problem = "could not be downloaded" if download else "is missing or damaged"
+            raise StyleTransferError(f"The CIFAR-100 archive {problem} ({type(error).__name__}).") from error
+        dataset = cls.__new__(cls)
+        dataset._fill("cifar-100-python", list(archive.data), [archive.classes[t] for t in archive.targets], size)
+        return dataset
+
+    def _fill(self, name, pictures, labels, size, classes=None, first_row=1):
+        if not pictures:
+            raise StyleTransferError(f"{name}: holds no pictures.")
+        self.name, self.size, self.first_row = name, size, first_row
+        self.pictures: list[Path | np.ndarray] = pictures
+        self.classes = list(classes) if classes else _class_names(labels)
+        number = {label: index for index, label in enumerate(self.classes)}
+        self.labels = []
+        for row, label in enumerate(labels, first_row):
+            if label not in number:
+                raise StyleTransferError(f"{name}, row {row}: label {label!r} is not among the classes.")
+            self.labels.append(number[label])
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return image_processing(self._picture(index), (self.size, self.size))[0], self.labels[index]
+
+    def _picture(self, index: int) -> Image.Image:
+        picture = self.pictures[index]
+        if isinstance(picture, np.ndarray):
+            return Image.fromarray(picture)
+        return load_picture(picture, f"{self.name}, row {index + self.first_row}: {picture.name}")
+
+    def in_memory(self, progress: Callable = iter) -> tuple[Tensor, Tensor]:
+        """All pictures decoded once: (N, 3, S, S) uint8 and (N,) int64.
+
+        S is the pictures' own side when all are squares of one size no larger than `size` (batches are scaled up when
+        they are used), else `size`.
+        """
+        sizes = {self._picture(i).size for i in (0, len(self) // 2, len(self) - 1)}
+        (width, height), same = next(iter(sizes)), len(sizes) == 1
+        side = width if same and width == height <= self.size else self.size
+        images = np.empty((len(self), 3, side, side), np.uint8)
+        for index in progress(range(len(self))):
+            picture = self._picture(index)
+            if picture.size != (side, side):
+                picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+            images[index] = np.asarray(picture).transpose(2, 0, 1)
+        return torch.from_numpy(images), torch.tensor(self.labels)
+
+
+def _class_names(labels: Sequence[str]) -> list[str]:
+    names = set(labels)
+    if all(name.isdecimal() for name in names):  # integer labels: 10 comes after 9
+        return [str(i) for i in range(max(map(int, names)) + 1)]
+    return sorted(names)
+
+
+def open_split(folder: str | os.PathLike, split: str, size: int, classes: Sequence[str] | None = None) -> ImageDataset:
+    """The `train` or `test` split of a data folder, whichever of the three layouts it has.
+
+    `train.csv`/`test.csv`; or `train`/`test` folders with one folder per class; or the official `cifar-100-python`
+    archive (the folder itself, or the one that holds it).
+
+    Raises StyleTransferError if it has none of them.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise StyleTransferError(f"{folder}: no such data folder.")
+    if (folder / f"{split}.csv").exists():
+        return ImageDataset(folder / f"{split}.csv", size, classes=classes)
+    for parent in (folder, folder.parent):
+        if (parent / "cifar-100-python").is_dir() and (parent == folder or folder.name == "cifar-100-python"):
+            return ImageDataset.from_cifar100(parent, size, train=split == "train")
+    if (folder / split).is_dir():
+        return ImageDataset.from_folder(folder / split, size, classes=classes)
+    raise StyleTransferError(
+        f"{folder}: found neither {split}.csv, nor {split}/<class>/ folders, nor the cifar-100-python archive."
+    )
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], size: int) -> Tensor:
+    """(N, 3, S, S) uint8 to (N, 3, size, size) float32 with the given mean and standard deviation per channel."""
+    x = images.float().div_(255)
+    if x.shape[-1] != size:
+        x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    mean, std = (torch.tensor(v, device=x.device).view(1, 3, 1, 1) for v in (mean, std))
+    return x.sub_(mean).div_(std)
+
+
+def augment(images: Tensor, generator: torch.Generator, padding: float = 1 / 8) -> Tensor:
+    """A random shift by up to `padding` of the side (edges mirrored) and a random flip for each of (N, 3, S, S)."""
+    n, _, _, side = images.shape
+    pad = max(1, round(side * padding))
+    flip, dy, dx = (torch.randint(0, high, (n,), generator=generator) for high in (2, 2 * pad + 1, 2 * pad + 1))
+    position = torch.arange(side)
+    rows = position + dy[:, None] - pad
+    columns = torch.where(flip[:, None] == 1, side - 1 - position, position) + dx[:, None] - pad
+    rows, columns = (side - 1 - (side - 1 - i.abs()).abs() for i in (rows, columns))  # mirror at both edges
+    picture, channel = torch.arange(n)[:, None, None, None], torch.arange(3)[None, :, None, None]
+    return images[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]

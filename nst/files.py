@@ -1,0 +1,41 @@
+"""Files that are written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from nst.errors import StyleTransferError
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> Path:
+    """Call `write(temporary)` beside `path`, then move the finished file into place.
+
+    A reader sees the old file or the new one, never a part; a crash leaves the old one. The temporary name keeps the
+    suffix, which libraries such as Pillow take the format from.
+
+    Raises StyleTransferError if the folder is missing, read-only or full.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        write(temporary)
+        with open(temporary, "rb") as finished:
+            os.fsync(finished.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private, unlike every other way of saving a file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StyleTransferError(f"{path.name}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,53 @@
+"""What the processor has, and what follows for device, precision and memory layout."""
+
+from dataclasses import dataclass
+
+import torch
+
+from nst.errors import StyleTransferError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how to compute. `dtype` is the networks'; pixels, losses and optimiser stay float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+
+    def __str__(self) -> str:
+        return f"{self.device.type}, {'bf16' if self.dtype is torch.bfloat16 else 'float32'}"
+
+
+def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
+    """Resolve `auto`: the first accelerator there is, and bf16 where the processor computes it natively.
+
+    bf16 in channels_last order runs about twice as fast as float32 on processors with AVX512-BF16 or AMX; elsewhere it
+    is emulated and slower than float32.
+
+    Raises StyleTransferError for a device that is not there.
+    """
+    if device not in DEVICES:
+        raise StyleTransferError(f"Unknown device {device!r}: choose from {', '.join(DEVICES)}.")
+    if precision not in PRECISIONS:
+        raise StyleTransferError(f"Unknown precision {precision!r}: choose from {', '.join(PRECISIONS)}.")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if present[name])
+    if not present[device]:
+        raise StyleTransferError(f"This machine has no {device} device; use cpu or auto.")
+    if precision == "auto":
+        precision = "bf16" if _native_bf16(device) else "float32"
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    layout = torch.channels_last if dtype is torch.bfloat16 or device == "cuda" else torch.contiguous_format
+    return Hardware(torch.device(device), dtype, layout)
+
+
+def _native_bf16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.
+    return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

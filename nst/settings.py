@@ -1,0 +1,155 @@
+"""What a run can be told: one frozen dataclass, its presets, and the stages it expands to."""
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from nst.errors import StyleTransferError
+
+VERSION = 1  # of the dictionary form; raised when an old one could no longer be read as it was meant
+INITS = ("content", "noise")
+SHORTEST_STAGE = 64  # px on the short side: a coarser stage shows the deeper layers almost nothing
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run at one size, coarse stages first. long_side in px; learning_rate in units of pixel value."""
+
+    long_side: int
+    steps: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class StyleSettings:
+    """Settings of one stylisation, named like the command line's flags. The pictures are never in it.
+
+    size: long side of the result in px (32 to 4096); both sides when `keep_aspect` is off.
+    steps: optimiser steps over all stages (1 to 10,000), at least one of them at the final size.
+    scales: stages, each half the size of the next; 1 is the plain recipe.
+    content_weight, style_weight, tv_weight: the three factors of the total loss (0 to 1e9).
+    content_layers, style_layers: layer names, `conv1_1` to `conv5_4`.
+    learning_rate: Adam's, in units of pixel value (0 to 1).
+    init: what the picture starts from, `content` or `noise`; only `noise` uses the seed.
+    pooling: `max`, `average`, or `backbone` for what the backbone was trained with.
+    backbone: `cifar100`, `imagenet`, a checkpoint file, or a Hub id.
+    device: `auto`, `cpu`, `cuda` or `mps`. precision: `auto`, `float32` or `bf16`.
+
+    Raises StyleTransferError, naming the field, for a value of the wrong kind or out of range.
+    """
+
+    size: int = 512
+    keep_aspect: bool = True
+    steps: int = 200
+    scales: int = 3
+    content_weight: float = 1.0
+    style_weight: float = 1000.0
+    tv_weight: float = 0.1
+    content_layers: tuple[str, ...] = ("conv4_2",)
+    style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    learning_rate: float = 0.02
+    init: str = "content"
+    pooling: str = "backbone"
+    seed: int = 0
+    backbone: str = "cifar100"
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self):
+        whole = {"size": (32, 4096), "steps": (1, 10_000), "scales": (1, 6), "seed": (0, 2**31 - 1)}
+        real = {"content_weight": (0, 1e9), "style_weight": (0, 1e9), "tv_weight": (0, 1e9), "learning_rate": (0, 1)}
+        choices = {
+            "init": INITS,
+            "pooling": ("backbone", "max", "average"),
+            "device": ("auto", "cpu", "cuda", "mps"),
+            "precision": ("auto", "float32", "bf16"),
+        }
+        for name, (low, high) in (whole | real).items():
+            object.__setattr__(self, name, _number(name, getattr(self, name), low, high, whole=name in whole))
+        for name, allowed in choices.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise StyleTransferError(f"{name} must be one of {', '.join(allowed)}, not {_shown(value)}.")
+        for name in ("content_layers", "style_layers"):
+            layers = getattr(self, name)
+            if not isinstance(layers, (list, tuple)) or not layers or not all(isinstance(x, str) for x in layers):
+                raise StyleTransferError(f"{name} must be layer names such as conv4_2, not {_shown(layers)}.")
+            object.__setattr__(self, name, tuple(layers))
+        if not isinstance(self.keep_aspect, bool):
+            raise StyleTransferError(f"keep_aspect must be true or false, not {_shown(self.keep_aspect)}.")
+        if not isinstance(self.backbone, str) or not self.backbone:
+            raise StyleTransferError(f"backbone must be a name or a file, not {_shown(self.backbone)}.")
+        if self.content_weight == 0 and self.style_weight == 0:
+            raise StyleTransferError("content_weight and style_weight cannot both be 0: nothing would be painted.")
+        if self.learning_rate == 0:
+            raise StyleTransferError("learning_rate must be above 0.")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "StyleSettings":
+        """The preset called `name` with some fields changed. Raises StyleTransferError for an unknown preset."""
+        if not isinstance(name, str) or name not in PRESETS:
+            raise StyleTransferError(f"Unknown preset {_shown(name)}: choose from {', '.join(PRESETS)}.")
+        _known(changes)
+        return replace(PRESETS[name], **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: every field, and the version of this form."""
+        return {"version": VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "StyleSettings":
+        """The inverse of `to_dict`; fields left out take their defaults.
+
+        Raises StyleTransferError for unknown fields, wrong values, or a version this program does not know.
+        """
+        if not isinstance(values, dict):
+            raise StyleTransferError(f"Settings must be a table of names and values, not {_shown(values)}.")
+        values = dict(values)
+        version = values.pop("version", VERSION)
+        if version != VERSION:
+            raise StyleTransferError(f"These settings have version {_shown(version)}; this program reads {VERSION}.")
+        _known(values)
+        return cls(**values)
+
+    def stages(self, content_size: tuple[int, int] | None = None) -> tuple[Stage, ...]:
+        """The run, coarse to fine: each stage half the size of the next, the same number of steps in each.
+
+        Left-over steps go to the coarsest stages, where they cost least; with fewer steps than stages, the coarsest
+        are left out. With `content_size`, (width, height), so are stages whose short side would be under
+        `SHORTEST_STAGE`.
+        """
+        aspect = min(content_size) / max(content_size) if content_size and self.keep_aspect else 1.0
+        sides = [self.size]
+        while len(sides) < min(self.scales, self.steps) and round(sides[0] / 2) * aspect >= SHORTEST_STAGE:
+            sides.insert(0, round(sides[0] / 2))
+        share, extra = divmod(self.steps, len(sides))
+        return tuple(Stage(side, share + (i < extra), self.learning_rate) for i, side in enumerate(sides))
+
+
+def _known(values: dict[str, Any]) -> None:
+    names = [f.name for f in fields(StyleSettings)]
+    if unknown := [str(name) for name in values if name not in names]:
+        raise StyleTransferError(f"Unknown setting {_shown(unknown[0])}: settings are {', '.join(names)}.")
+
+
+def _number(name: str, value: Any, low: float, high: float, *, whole: bool) -> int | float:
+    kind = "a whole number" if whole else "a number"
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or not low <= value <= high or (whole and value != int(value)):
+        raise StyleTransferError(f"{name} must be {kind} from {low:g} to {high:g}, not {_shown(value)}.")
+    return int(value) if whole else float(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# The literature's plain recipe: 224x224, from the content image, Adam, 100 steps, no total variation.
+CLASSIC = StyleSettings(size=224, keep_aspect=False, steps=100, scales=1, tv_weight=0.0)
+PRESETS = {
+    "classic": CLASSIC,
+    "quick": StyleSettings(size=384, steps=75),
+    "balanced": StyleSettings(),
+    "fine": StyleSettings(size=768, steps=400, scales=4),
+}
+DEFAULT_PRESET = "balanced"

@@ -1,0 +1,247 @@
+"""The stylisation loop: a generator that paints one step at a time."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from nst.backbones import load_backbone
+from nst.canvas import PixelCanvas
+from nst.errors import StyleTransferError
+from nst.files import write_atomically
+from nst.hardware import choose_hardware
+from nst.images import PictureLike, fitted_size, load_picture, resize_picture, to_picture, to_tensor
+from nst.objective import PlainObjective
+from nst.settings import Stage, StyleSettings
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style picture, its weight among several (above 0), and a mask picture: white where the style goes."""
+
+    picture: PictureLike
+    weight: float = 1.0
+    mask: PictureLike | None = None
+
+
+@dataclass
+class RunState:
+    """Where a run stands: enough to continue it bit for bit on the same machine.
+
+    arrays: the canvas's pixels and Adam's moments, float32. step: steps done in all; stage: number of the current one,
+    from 0; stage_step: steps done in it. random_state: of the torch generator that drew the start.
+    """
+
+    arrays: dict[str, np.ndarray]
+    step: int
+    stage: int
+    stage_step: int
+    random_state: np.ndarray
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a safetensors file."""
+        counts = json.dumps({"step": self.step, "stage": self.stage, "stage_step": self.stage_step})
+        tensors = {f"canvas.{name}": np.atleast_1d(array) for name, array in self.arrays.items()}
+        tensors["random_state"] = self.random_state
+        write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"run_state": counts}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "RunState":
+        """Read what `save` wrote. Raises StyleTransferError for anything else."""
+        try:
+            with safe_open(path, "np") as file:
+                counts = json.loads((file.metadata() or {})["run_state"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+            arrays = {k.removeprefix("canvas."): v for k, v in tensors.items() if k.startswith("canvas.")}
+            arrays |= {k: v[0] for k, v in arrays.items() if v.ndim == 1}
+            return cls(arrays, **counts, random_state=tensors["random_state"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise StyleTransferError(f"{os.path.basename(path)}: not a saved run.") from error
+
+
+@dataclass
+class Step:
+    """One optimiser step, as plain data that can be pickled.
+
+    step: from 1 to `steps`. stage: from 0. The losses are those of the picture this step started from. seconds: since
+    the run began; seconds_left: until it ends, at the pace so far. image: where the caller asked for one, and always in
+    the last step. state: in the last step.
+    """
+
+    step: int
+    steps: int
+    stage: int
+    content_loss: float
+    style_loss: float
+    tv_loss: float
+    total_loss: float
+    seconds: float
+    seconds_left: float
+    image: Image.Image | None = field(default=None, repr=False)
+    state: RunState | None = field(default=None, repr=False)
+
+
+@torch.enable_grad()  # as a decorator it is entered anew at each next(), on whatever thread; a `with` would leak
+def stylize(
+    content: PictureLike,
+    style: PictureLike | Sequence[Style],
+    settings: StyleSettings | None = None,
+    *,
+    preview_every: int | float | None = 1,
+    resume: RunState | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[Step]:
+    """Paint `content` in the style of `style`; yields a `Step` for every optimiser step.
+
+    content: a path or PIL image. style: the same, or a list of `Style`.
+    preview_every: an int asks for an image every so many steps, a float every so many seconds, None only in the last.
+    Every image has the final size, those of coarse stages scaled up.
+    resume: the state of an earlier run of the same photo and size; `settings.steps` counts its steps too.
+    should_stop: asked after every step; True makes that step the last.
+
+    Raises StyleTransferError, at the first step, for pictures, settings or weights that cannot be used.
+    """
+    started = time.perf_counter()
+    settings = StyleSettings() if settings is None else settings
+    if not isinstance(settings, StyleSettings):
+        raise StyleTransferError(f"settings must be StyleSettings, not {type(settings).__name__}.")
+    if preview_every is not None and (isinstance(preview_every, bool) or not preview_every > 0):
+        raise StyleTransferError(f"preview_every must be above 0, or None, not {preview_every!r}.")
+    photo = load_picture(content, None if isinstance(content, (str, os.PathLike)) else "The content picture")
+    styles = _load_styles(style)
+    hardware = choose_hardware(settings.device, settings.precision)
+    backbone = load_backbone(settings.backbone)
+    extractor = backbone.extractor(
+        (*settings.content_layers, *settings.style_layers),
+        pooling=None if settings.pooling == "backbone" else settings.pooling,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        memory_format=hardware.memory_format,
+    )
+    stages = _remaining(photo, settings, resume)
+    generator = torch.Generator().manual_seed(settings.seed)
+    if resume:
+        generator.set_state(torch.from_numpy(resume.random_state))
+    final_size = _size(photo, settings, stages[-1][1])
+    resize_picture(photo, final_size, "The content picture")  # refuse now what the last stage would refuse
+    canvas = PixelCanvas.restore(resume.arrays, hardware.device) if resume else None
+    done = resume.step if resume else 0
+    work_left = sum(_work(photo, settings, stage) * steps for _, stage, steps in stages)
+    last_image = -float("inf")
+
+    for number, stage, steps in stages:
+        size = _size(photo, settings, stage)
+        pixels = to_tensor(resize_picture(photo, size, "The content picture")).to(hardware.device)
+        targets = [_style_inputs(one, settings, stage, size, hardware.device) for one in styles]
+        objective = PlainObjective(extractor, settings, pixels, targets)
+        if canvas is None:
+            canvas = PixelCanvas(_start(pixels, settings, generator))
+        elif canvas.pixels().shape != pixels.shape:
+            canvas = canvas.resized(pixels.shape[-2:])
+        stage_step = resume.stage_step if resume and number == resume.stage else 0
+        pace_started = time.perf_counter()
+        for index in range(1, steps + 1):
+            losses, gradient = objective.evaluate(canvas.pixels())
+            values = torch.stack(losses).tolist()
+            if not all(np.isfinite(values)):
+                raise StyleTransferError(f"The loss is no longer finite at step {done + 1}: lower the weights.")
+            canvas.update(gradient, stage.learning_rate)
+            done += 1
+            work_left -= _work(photo, settings, stage)
+            now = time.perf_counter()
+            finished = done >= settings.steps or bool(should_stop and should_stop())
+            by_steps = isinstance(preview_every, int) and done % preview_every == 0
+            by_seconds = isinstance(preview_every, float) and now - last_image >= preview_every
+            step = Step(done, settings.steps, number, *values, seconds=now - started, seconds_left=0.0)
+            if not finished:
+                step.seconds_left = work_left * (now - pace_started) / (index * _work(photo, settings, stage))
+            if finished or by_steps or by_seconds:
+                image = to_picture(canvas.pixels())
+                step.image = image if image.size == final_size else image.resize(final_size, Image.Resampling.BICUBIC)
+                last_image = now
+            if finished:
+                step.state = RunState(canvas.state(), done, number, stage_step + index, generator.get_state().numpy())
+            step.seconds = time.perf_counter() - started
+            yield step
+            if finished:
+                return
+
+
+def _load_styles(style: PictureLike | Sequence[Style]) -> list[tuple[Image.Image, float, Image.Image | None]]:
+    if not isinstance(style, (list, tuple)):
+        style = [Style(style)]
+    if not style:
+        raise StyleTransferError("At least one style picture is needed.")
+    loaded = []
+    for number, one in enumerate(style, 1):
+        called = "The style picture" if len(style) == 1 else f"Style picture {number}"
+        one = one if isinstance(one, Style) else Style(one)
+        weight: Any = one.weight
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf"):
+            raise StyleTransferError(f"{called}: its weight must be a number above 0, not {weight!r}.")
+        named = None if isinstance(one.picture, (str, os.PathLike)) else called
+        mask = None if one.mask is None else load_picture(one.mask, f"{called}'s mask")
+        loaded.append((load_picture(one.picture, named), float(weight), mask))
+    return loaded
+
+
+def _remaining(
+    photo: Image.Image, settings: StyleSettings, resume: RunState | None
+) -> list[tuple[int, Stage, int]]:
+    """(number, stage, steps still to do) of each stage that is not finished; added steps go to the last stage."""
+    stages = settings.stages(photo.size)
+    if resume is None:
+        return [(number, stage, stage.steps) for number, stage in enumerate(stages)]
+    if resume.step >= settings.steps:
+        raise StyleTransferError(f"This run has done {resume.step} steps already: set steps higher to continue it.")
+    if resume.stage >= len(stages):
+        raise StyleTransferError("The saved run does not fit these settings: it has more stages.")
+    height, width = resume.arrays["pixels"].shape[-2:]
+    if (width, height) != (expected := _size(photo, settings, stages[resume.stage])):
+        raise StyleTransferError(
+            f"The saved run does not fit: it is {width}x{height} px, where this photo and these settings need "
+            f"{expected[0]}x{expected[1]}."
+        )
+    left = settings.steps - resume.step
+    remaining = []
+    for number in range(resume.stage, len(stages)):
+        stage = stages[number]
+        steps = stage.steps - resume.stage_step if number == resume.stage else stage.steps
+        steps = left if number == len(stages) - 1 else min(max(0, steps), left)
+        if steps:
+            remaining.append((number, stage, steps))
+        left -= steps
+    return remaining
+
+
+def _size(photo: Image.Image, settings: StyleSettings, stage: Stage) -> tuple[int, int]:
+    return fitted_size(photo.size, stage.long_side) if settings.keep_aspect else (stage.long_side, stage.long_side)
+
+
+def _work(photo: Image.Image, settings: StyleSettings, stage: Stage) -> float:
+    width, height = _size(photo, settings, stage)
+    return width * height
+
+
+def _style_inputs(style, settings: StyleSettings, stage: Stage, size: tuple[int, int], device: torch.device):
+    """(picture, weight, mask) as tensors for one stage; the style's long side follows the stage's."""
+    picture, weight, mask = style
+    pixels = to_tensor(resize_picture(picture, _size(picture, settings, stage), "The style picture")).to(device)
+    if mask is not None:
+        mask = to_tensor(mask.resize(size, Image.Resampling.LANCZOS)).mean(1, keepdim=True).to(device)
+    return pixels, weight, mask
+
+
+def _start(content: Tensor, settings: StyleSettings, generator: torch.Generator) -> Tensor:
+    if settings.init == "content":
+        return content
+    return torch.rand(content.shape, generator=generator).to(content.device)
