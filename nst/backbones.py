@@ -177,7 +177,7 @@ def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file
     if "classifier.3.bias" in data:
         wanted = network.state_dict()
     if missing := sorted(set(wanted) - set(data)):
-        raise StyleTransferError(f"{file}: not a VGG19 checkpoint; {len(missing)} keys are missing, first {missing[0]}.")
+        raise StyleTransferError(f"{file}: not a VGG19 checkpoint; {len(missing)} keys missing, first {missing[0]}.")
     for key, value in wanted.items():
         if data[key].shape != value.shape:
             found, expected = "x".join(map(str, data[key].shape)), "x".join(map(str, value.shape))
