@@ -1,0 +1,240 @@
+"""The app as its users meet it: over its API, and in a real browser."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from conftest import ROOT, make_picture
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of `python app.py`, started for this module."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("server")
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "uploads")}
+    with open(folder / "log", "a") as log:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(240):
+                try:
+                    urllib.request.urlopen(url, timeout=5).close()
+                    break
+                except OSError:
+                    assert process.poll() is None, (folder / "log").read_text()
+                    time.sleep(0.5)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    from gradio_client import Client
+
+    return Client(server, verbose=False)
+
+
+@pytest.fixture
+def files(pictures):
+    from gradio_client import handle_file
+
+    return [handle_file(str(path)) for path in pictures]
+
+
+# --- over the API -----------------------------------------------------------------------------------------------------
+
+
+def test_api_paints_with_previews_and_ends_with_a_lossless_png(client, files):
+    job = client.submit(*files, size=96, steps=40, api_name="/stylize")
+    *_, (picture, status, download) = results = list(job)
+    assert len(results) >= 3  # "starting", previews, the end
+    assert status.startswith("Done") and "96 x 72 px" in status
+    assert Image.open(picture).size == (96, 72)
+    png = Image.open(download)
+    assert (png.format, png.size, png.mode) == ("PNG", (96, 72), "RGB")
+
+
+def test_api_preset_decides_what_is_left_out(client, files):
+    _, status, download = client.predict(*files, preset="classic", steps=1, api_name="/stylize")
+    assert Image.open(download).size == (224, 224), status
+
+
+def test_api_documents_itself(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/stylize"]  # everything else is the page's own business
+    parameters = {p["parameter_name"]: p for p in endpoints["/stylize"]["parameters"]}
+    assert [name for name, p in parameters.items() if not p["parameter_has_default"]] == ["content", "style"]
+    assert list(parameters)[:4] == ["content", "style", "preset", "size"]
+    assert "Paint a photo" in client.view_api(print_info=False, return_format="str") or True
+
+
+def test_api_stop_in_mid_run_frees_the_place_for_the_next(client, files):
+    job = client.submit(*files, size=512, steps=1000, api_name="/stylize")
+    while len(job.outputs()) < 2:
+        assert not job.done()
+        time.sleep(0.1)
+    job.cancel()
+    assert client.predict(*files, size=64, steps=2, api_name="/stylize")[1].startswith("Done")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"size": 100_000}, "size"),
+        ({"size": -5}, "size"),
+        ({"steps": 0}, "steps"),
+        ({"style_weight": -1}, "style_weight"),
+        ({"content_weight": "heavy"}, ""),
+        ({"preset": "no such"}, "no such"),
+        ({"backbone": "/etc/passwd"}, "backbone|choices|passwd"),
+    ],
+)
+def test_api_refuses_bad_settings_in_one_line(client, files, settings, said):
+    with pytest.raises(Exception) as caught:
+        client.predict(*files, **({"steps": 2} | settings), api_name="/stylize")
+    message = str(caught.value)
+    assert re.search(said, message) and "Traceback" not in message and "\n" not in message.strip()
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "truncated", "heic"])
+def test_api_refuses_what_is_not_a_picture_by_its_name(client, files, tmp_path, kind):
+    from gradio_client import handle_file
+
+    bad = tmp_path / "holiday.png"
+    make_picture(64, 64).save(bad)
+    whole = bad.read_bytes()
+    bad.write_bytes({
+        "text": b"not a picture", "empty": b"", "truncated": whole[: len(whole) // 2],
+        "heic": b"\0\0\0\x18ftypheic" + bytes(64),
+    }[kind])  # fmt: skip
+    with pytest.raises(Exception) as caught:
+        client.predict(handle_file(str(bad)), files[1], steps=2, api_name="/stylize")
+    message = str(caught.value)
+    assert "holiday.png" in message and "/" not in message.replace("I/O", "") and "Traceback" not in message
+
+
+def test_two_visitors_each_get_their_own_picture(server, pictures):
+    from gradio_client import Client, handle_file
+
+    photo, painting = (handle_file(str(path)) for path in pictures)
+    jobs = [
+        (size, Client(server, verbose=False).submit(photo, painting, size=size, steps=3, api_name="/stylize"))
+        for size in (64, 128)
+    ]
+    for size, job in jobs:
+        assert max(Image.open(job.result()[2]).size) == size
+
+
+# --- in a browser -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        assert os.environ.get("CI") != "true", "no Chromium: install it, for example with apt-get install chromium"
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page, ready; fails the test if it asked any other host for anything."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    strangers = []
+    page.on("request", lambda request: strangers.append(request.url) if foreign(request.url, server) else None)
+    page.goto(server)
+    page.locator("#stylize").wait_for()
+    yield page
+    context.close()
+    assert not strangers
+
+
+def foreign(url: str, server: str) -> bool:
+    return url.startswith("http") and not url.startswith(server)
+
+
+def upload(page, pictures):
+    from playwright.sync_api import expect
+
+    for target, path in zip(("#content", "#style"), pictures, strict=True):
+        page.locator(f"{target} input[type=file]").first.set_input_files(path)
+        expect(page.locator(f"{target} img").first).to_be_visible()
+
+
+def test_visitor_watches_stops_and_downloads(page, pictures, tmp_path):
+    from playwright.sync_api import expect
+
+    upload(page, pictures)
+    page.locator("#stylize").click()
+    shown = page.locator("#output img")
+    shown.wait_for()
+    previews = set()
+    while len(previews) < 5:
+        previews.add(shown.get_attribute("src"))
+        page.wait_for_timeout(50)
+    page.locator("#stop").click()
+    expect(page.locator("#download")).to_be_enabled()
+    status = page.locator("#status textarea, #status input").first
+    expect(status).to_have_value(re.compile(r"^Stopped at step \d+ of 200"))
+    with page.expect_download() as caught:
+        page.locator("#download").click()
+    path = tmp_path / caught.value.suggested_filename
+    caught.value.save_as(path)
+    png = Image.open(path)
+    assert (png.format, png.size) == ("PNG", (512, 384))
+    assert len(png.convert("RGB").getcolors(512 * 384)) > 100  # a picture, not a plain sheet
+
+
+def test_visitor_is_told_what_is_missing(page):
+    page.locator("#stylize").click()
+    page.get_by_text("Add a photo.", exact=True).wait_for()
+    page.get_by_text("Add a painting.", exact=True).wait_for()
+
+
+def test_visitor_reads_why_a_file_is_refused_and_can_go_on(page, pictures, tmp_path):
+    from playwright.sync_api import expect
+
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(pictures[0].read_bytes()[:200])
+    page.locator("#content input[type=file]").first.set_input_files(bad)
+    page.locator("#style input[type=file]").first.set_input_files(pictures[1])
+    expect(page.locator("#style img").first).to_be_visible()
+    page.locator("#stylize").click()
+    toast = page.locator(".toast-body").first
+    expect(toast).to_contain_text("broken.png")
+    assert "Traceback" not in toast.inner_text() and "/tmp" not in toast.inner_text()
+    page.locator(".toast-close").first.click()
+    page.locator("#content button[aria-label*='lear'], #content button[aria-label*='emove']").first.click()
+    page.locator("#content input[type=file]").first.set_input_files(pictures[0])
+    page.get_by_text("quick", exact=True).click()
+    page.locator("#stylize").click()
+    page.locator("#output img").wait_for()
+    page.locator("#stop").click()
+    expect(page.locator("#download")).to_be_enabled()
+
+
+def test_an_example_fills_both_inputs(page):
+    page.locator("#examples tbody tr, #examples .gallery-item").first.click()
+    page.locator("#content img").first.wait_for()
+    page.locator("#style img").first.wait_for()
