@@ -118,8 +118,10 @@ def evaluate_checkpoint(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    if min(args.epochs, args.batch_size) < 1 or args.lr <= 0 or min(args.size, args.start_size) < 32:
+    if min(args.epochs, args.batch_size) < 1 or not args.lr > 0 or min(args.size, args.start_size) < 32:
         raise StyleTransferError("--epochs and --batch-size start at 1, --size and --start-size at 32, --lr above 0.")
+    if not args.weight_decay >= 0 or not 0 <= args.label_smoothing < 1:
+        raise StyleTransferError("--weight-decay starts at 0; --label-smoothing is from 0 to below 1.")
     hardware = choose_hardware(args.device, args.precision)
     if args.download:
         ImageDataset.from_cifar100(args.data, train=True, download=True)
@@ -153,6 +155,10 @@ def train(args: argparse.Namespace) -> None:
         state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "recipe": recipe}
         write_atomically(state_file, lambda temporary: torch.save(state, temporary))
 
+    def stop() -> None:
+        print(f"Stopped after step {step} of {steps}; continue with --resume.", file=sys.stderr)
+        sys.exit(130)
+
     stopping = []  # Ctrl-C asks for a stop between two steps, where the state is whole
     signal.signal(signal.SIGINT, lambda *_: stopping.append(True))
     saved = time.monotonic()
@@ -165,7 +171,7 @@ def train(args: argparse.Namespace) -> None:
         started = time.monotonic()
         bar = tqdm(total=per_epoch, initial=step % per_epoch, desc=f"epoch {epoch + 1}/{args.epochs} at {size} px",
                    unit="batch", disable=None)
-        while step // per_epoch == epoch and step < steps:
+        while True:
             position = (step % per_epoch) * batch
             chosen = order[position : position + batch]
             generator = torch.Generator().manual_seed(args.seed * 10_000_000 + step)
@@ -192,13 +198,14 @@ def train(args: argparse.Namespace) -> None:
             bar.set_postfix_str(f"loss {total_loss / seen:.3f}, top-1 {100 * correct / seen:.1f} %, "
                                 f"{seen / (time.monotonic() - started):.0f} images/s", refresh=False)
             bar.update()
+            if step % per_epoch == 0:
+                break  # saved below, after the epoch's row: a state that is past it would never write the row
             if stopping or time.monotonic() - saved > STATE_EVERY:
                 save()
                 saved = time.monotonic()
             if stopping:
                 bar.close()
-                print(f"Stopped after step {step} of {steps}; continue with --resume.", file=sys.stderr)
-                sys.exit(130)
+                stop()
         bar.close()
         seconds = time.monotonic() - started
         row = {"epoch": epoch + 1, "size": size, "train_loss": round(total_loss / max(1, seen), 4),
@@ -209,6 +216,8 @@ def train(args: argparse.Namespace) -> None:
         print(json.dumps(row), file=sys.stderr)
         save()
         saved = time.monotonic()
+        if stopping and step < steps:
+            stop()
 
     metadata = {"dataset": args.dataset_name, "epochs": args.epochs, "image_size": args.size, "mean": mean, "std": std,
                 "classes": train_split.classes, "recipe": recipe}
@@ -224,18 +233,23 @@ def train(args: argparse.Namespace) -> None:
 def resume(state_file: Path, network, optimizer, recipe: dict) -> int:
     """Load the training state and return its step; refuse one that another recipe made."""
     try:
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        step, earlier = int(state["step"]), dict(state["recipe"])
     except FileNotFoundError as error:
         raise StyleTransferError(f"{state_file}: nothing to resume; start without --resume.") from error
     except Exception as error:  # torch.load raises many types on a damaged file
         raise StyleTransferError(f"{state_file}: a damaged training state.") from error
-    changed = [key for key, value in recipe.items() if state["recipe"].get(key) != value]
+    changed = [key for key, value in recipe.items() if earlier.get(key) != value]
     if changed := [key for key in changed if key not in ("device", "precision")]:
         raise StyleTransferError(f"{state_file} was trained with another --{changed[0].replace('_', '-')}: "
-                                 f"{state['recipe'].get(changed[0])}.")
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"]
+                                 f"{earlier.get(changed[0])}.")
+    try:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:  # missing keys, other shapes
+        message = f"{state_file} does not fit: it is from a data set with other classes, or damaged."
+        raise StyleTransferError(message) from error
+    return step
 
 
 def write_row(path: Path, row: dict) -> None:

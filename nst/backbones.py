@@ -7,6 +7,7 @@ pooling that the extractor must use.
 
 import copy
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -124,7 +125,7 @@ def _checkpoint_path(name: str) -> Path:
         if not Path(name).is_file():
             raise StyleTransferError(f"{Path(name).name}: no such checkpoint file.")
         return Path(name)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name):
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and ".." not in name:
         return _download_from_hub(name)
     raise StyleTransferError(
         f"Unknown backbone {name!r}: use {' or '.join(NAMES)}, a .safetensors file, or a Hub id like owner/name."
@@ -155,21 +156,23 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _json(text: str):
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
 def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file: str) -> Backbone:
     pooling = metadata.get("pooling", "max")
     mean, std = metadata.get("mean", IMAGENET_MEAN), metadata.get("std", IMAGENET_STD)
-    for values in (mean, std):
+    for values, low in ((mean, -1e6), (std, 0)):  # the bounds keep out NaN, infinity, and a division by zero
         numbers = isinstance(values, (list, tuple)) and all(type(v) in (int, float) for v in values)
-        if not numbers or len(values) != 3:
+        if not numbers or len(values) != 3 or not all(low < v < 1e6 for v in values):
             raise StyleTransferError(f"{file}: its metadata holds no usable mean and std.")
+    if "classifier.6.bias" in data:  # torchvision's own three-layer classifier, which does not fit and is not needed
+        data = {key: value for key, value in data.items() if key.startswith("features.")}
     last = data.get("classifier.3.bias")
     hidden = data.get("classifier.0.bias")
     network = VGG19(
-        len(last) if last is not None and last.dim() == 1 else 100,
+        len(last) if last is not None and last.dim() == 1 and len(last) <= 25_000 else 100,
         pooling=pooling,
         hidden=len(hidden) if hidden is not None and hidden.dim() == 1 and len(hidden) <= 4096 else 512,
     )
@@ -182,7 +185,7 @@ def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file
         if data[key].shape != value.shape:
             found, expected = "x".join(map(str, data[key].shape)), "x".join(map(str, value.shape))
             raise StyleTransferError(f"{file}: {key} has the shape {found}; a VGG19 has {expected}.")
-        if not data[key].is_floating_point() or not data[key].isfinite().all():
+        if not data[key].is_floating_point() or not data[key].float().isfinite().all():
             raise StyleTransferError(f"{file}: {key} holds values that are not finite numbers.")
     network.load_state_dict({key: data[key].float() for key in wanted}, strict=False)
     network.eval().requires_grad_(False)
@@ -209,7 +212,7 @@ def _load_imagenet() -> Backbone:
 
 def _download_from_hub(name: str) -> Path:
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
     ask = {"repo_id": repository, "filename": HUB_FILE, "revision": revision or None}
@@ -228,9 +231,9 @@ def _download_from_hub(name: str) -> Path:
                 pass
             raise
         return Path(hf_hub_download(**ask))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        if isinstance(error, StyleTransferError):
-            raise
+    except StyleTransferError:
+        raise
+    except Exception as error:  # a bad name, no such file, or whatever the HTTP library under the Hub's own raises
         raise StyleTransferError(
             f"{name}: {HUB_FILE} could not be fetched from the Hub ({type(error).__name__}); check name and revision."
         ) from error
@@ -242,7 +245,7 @@ def _check_reachable(url: str, what: str) -> None:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_TIMEOUT).close()
     except urllib.error.HTTPError:
         pass  # it answered
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise StyleTransferError(
             f"{what} cannot be downloaded: no network. The bundled cifar100 backbone needs none."
         ) from error

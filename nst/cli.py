@@ -1,7 +1,9 @@
 """The command line: `python -m nst CONTENT STYLE -o OUT.png`."""
 
 import argparse
+import io
 import json
+import os
 import signal
 import sys
 import time
@@ -39,31 +41,28 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"{', '.join(PRESETS)} (default {DEFAULT_PRESET})")
     for flag, (kind, metavar, text) in SETTING_FLAGS.items():
         parser.add_argument(f"--{flag}", type=kind, metavar=metavar, help=text)
-    parser.add_argument("--save-every", type=int, metavar="N", help="also save OUT-000N.png every N steps")
+    parser.add_argument("--save-every", type=int, metavar="N", help="also save OUT-0000N.png every N steps")
     parser.add_argument("--json", action="store_true", help="print one line of JSON about the result")
     return parser
 
 
 def run(args: argparse.Namespace) -> dict:
     """Paint, save, and return what `--json` prints."""
-    from PIL import Image
-    from tqdm import tqdm
-
-    from nst.files import write_atomically
-    from nst.stylization import stylize
-
     started = time.perf_counter()
     changes = {flag.replace("-", "_"): getattr(args, flag.replace("-", "_")) for flag in SETTING_FLAGS}
     settings = StyleSettings.preset(args.preset)
     settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
-    output: Path = args.output
-    Image.init()
-    if Image.EXTENSION.get(output.suffix.lower()) not in Image.SAVE:
-        raise StyleTransferError(f"{output.name}: not a picture format that can be written; use .png.")
     if args.save_every is not None and args.save_every < 1:
         raise StyleTransferError("--save-every must be 1 or more.")
+    output: Path = args.output
+    _check_output(output)
 
-    def save(image: Image.Image, path: Path) -> None:
+    from tqdm import tqdm  # these wait for torch: only once the flags are known to be right
+
+    from nst.files import write_atomically
+    from nst.stylization import stylize
+
+    def save(image, path: Path) -> None:
         write_atomically(path, image.save)
 
     interrupted: list[bool] = []
@@ -72,14 +71,14 @@ def run(args: argparse.Namespace) -> dict:
         steps = stylize(
             args.content, args.style, settings, preview_every=args.save_every, should_stop=lambda: bool(interrupted)
         )
-        bar = tqdm(total=settings.steps, unit="step", file=sys.stderr)
-        for step in steps:
-            losses = f"content {step.content_loss:.3g}, style {step.style_loss:.3g}, total {step.total_loss:.3g}"
-            bar.set_postfix_str(f"{losses}, {step.seconds_left:.0f} s left", refresh=False)
-            bar.update()
-            if args.save_every and step.step % args.save_every == 0 and step.image:
-                save(step.image, output.with_name(f"{output.stem}-{step.step:05d}{output.suffix}"))
-        bar.close()
+        # The delay keeps the bar away until the first step, where input that cannot be used is refused.
+        with tqdm(total=settings.steps, unit="step", file=sys.stderr, delay=1e-3) as bar:
+            for step in steps:
+                losses = f"content {step.content_loss:.3g}, style {step.style_loss:.3g}, total {step.total_loss:.3g}"
+                bar.set_postfix_str(f"{losses}, {step.seconds_left:.0f} s left", refresh=False)
+                bar.update()
+                if args.save_every and step.step % args.save_every == 0 and step.image:
+                    save(step.image, output.with_name(f"{output.stem}-{step.step:05d}{output.suffix}"))
         save(step.image, output)
     finally:
         signal.signal(signal.SIGINT, previous)
@@ -100,14 +99,34 @@ def run(args: argparse.Namespace) -> dict:
     }
 
 
+def _check_output(output: Path) -> None:
+    """Refuse before painting what could not be saved after it."""
+    from PIL import Image
+
+    Image.init()
+    try:  # Pillow names formats that it cannot write, or not in colour
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), Image.EXTENSION[output.suffix.lower()])
+    except Exception as error:
+        raise StyleTransferError(f"{output.name}: not a picture format that can be written; use .png.") from error
+    folder = next(parent for parent in output.absolute().parents if os.path.exists(parent))
+    if output.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StyleTransferError(f"{output}: cannot be written there.")
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0, or 2 with one line on stderr for input that cannot be used."""
+    """Exit status: 0, or 2 with one line on stderr for input that cannot be used.
+
+    Ctrl-C saves the picture as it is and counts as success; before there is one, the status is 130.
+    """
     args = build_parser().parse_args(argv)
     try:
         result = run(args)
     except StyleTransferError as error:
         print(f"nst: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("nst: stopped before the first step; nothing was saved", file=sys.stderr)
+        return 130
     if args.json:
         print(json.dumps(result))
     return 0

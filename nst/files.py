@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from nst.errors import StyleTransferError
 
 
@@ -14,9 +16,9 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> P
     """Call `write(temporary)` beside `path`, then move the finished file into place.
 
     A reader sees the old file or the new one, never a part; a crash leaves the old one. The temporary name keeps the
-    suffix, which libraries such as Pillow take the format from.
+    suffix, which libraries such as Pillow take the format from. A missing folder is made.
 
-    Raises StyleTransferError if the folder is missing, read-only or full.
+    Raises StyleTransferError if the folder cannot be made, is read-only or full.
     """
     path = Path(path)
     temporary = None
@@ -29,8 +31,9 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> P
             os.fsync(finished.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private, unlike every other way of saving a file
         os.replace(temporary, path)
-    except OSError as error:
-        raise StyleTransferError(f"{path.name}: cannot be written ({error.strerror or error}).") from error
+    except (OSError, RuntimeError, SafetensorError) as error:  # the latter two: torch's and safetensors' full disk
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise StyleTransferError(f"{path.name}: cannot be written ({reason}).") from error
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from nst.errors import StyleTransferError
@@ -21,6 +21,16 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_PIXELS = 100_000_000  # a 100-megapixel picture decodes to 300 MB; more is an accident or an attack
 MIN_SIDE = 16  # px; conv5_1 sees such a side as a single position
+TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+GREY_MODES = ("1", "L", "LA")
 PictureLike = str | os.PathLike | Image.Image
 
 
@@ -74,19 +84,34 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
         profile = image.info.get("icc_profile")
-        with contextlib.suppress(Exception):  # damaged EXIF must not lose the picture
-            image = ImageOps.exif_transpose(image)
-        image = _eight_bit(image)
-        image = _to_srgb(image, profile)
-        if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        return _without_metadata(image.convert("RGB"))
+        image, opacity = _split_opacity(_upright(image))
+        image = _to_srgb(_eight_bit(image), profile)
+        if opacity is not None:
+            image = Image.composite(image, Image.new("RGB", image.size, "white"), opacity)
+        return _without_metadata(image)
     except StyleTransferError:
         raise
     except Exception as error:  # see load_picture: a broken body fails in as many ways as a broken header
         raise StyleTransferError(f"{name}: the file is damaged or cut short.") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF says. `ImageOps.exif_transpose` gives up where any other part of the EXIF is damaged."""
+    orientation = None
+    with contextlib.suppress(Exception):  # EXIF damaged as a whole must not lose the picture
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def _split_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The picture and, where a channel, a palette or one transparent colour tells it, its opacity in mode L."""
+    key = image.info.get("transparency")
+    if image.mode.startswith("I"):  # Pillow cannot give these an alpha channel
+        return image, None if key is None else Image.fromarray(np.uint8(255) * (np.asarray(image) != key))
+    if key is None and image.mode not in ("LA", "PA", "RGBA", "RGBa"):
+        return image, None
+    opaque = image.convert("RGBA")
+    return image if image.mode in GREY_MODES else opaque, opaque.getchannel("A")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -95,29 +120,25 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         return image
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
     top = values.max(initial=0)
-    scale = 255 / 65535 if image.mode.startswith("I") and top > 255 else 255 if top <= 1 else 255 / max(top, 255)
-    if image.mode.startswith("I;16"):
-        scale = 255 / 65535
-    return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+    if image.mode == "F":
+        white = 1 if top <= 1 else max(top, 255)
+    else:  # mode I, 32 bits, is also how 8-bit and 16-bit values come
+        white = 255 if image.mode == "I" and top <= 255 else max(top, 65535)
+    return Image.fromarray((values * (255 / white)).round().clip(0, 255).astype(np.uint8))
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Colours by the embedded ICC profile to sRGB; a broken or unfitting profile is ignored, as browsers do."""
+    """Mode RGB, the colours by the embedded ICC profile; a broken or unfitting one is ignored, as browsers do."""
     if not profile:
-        return image
-    try:
+        return image.convert("RGB")
+    kind = "L" if image.mode in GREY_MODES else "CMYK" if image.mode == "CMYK" else "RGB"
+    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        alpha = image.convert("RGBA").getchannel("A") if image.mode in ("RGBA", "LA", "PA", "P") else None
-        if source.profile.xcolor_space.strip() == "GRAY":
-            image = image.convert("L")
-        elif image.mode != "CMYK":
-            image = image.convert("RGB")
-        image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        if alpha is not None:
-            image.putalpha(alpha)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        pass
-    return image
+        wanted = {"GRAY": "L"}.get(space := source.profile.xcolor_space.strip(), space)
+        if (kind, wanted) in (("L", "L"), ("L", "RGB"), ("RGB", "RGB"), ("CMYK", "CMYK")):
+            srgb = ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(image.convert(wanted), source, srgb, outputMode="RGB")
+    return image.convert("RGB")
 
 
 def _without_metadata(image: Image.Image) -> Image.Image:

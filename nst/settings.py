@@ -1,6 +1,6 @@
 """What a run can be told: one frozen dataclass, its presets, and the stages it expands to."""
 
-import math
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -71,8 +71,8 @@ class StyleSettings:
                 raise StyleTransferError(f"{name} must be one of {', '.join(allowed)}, not {_shown(value)}.")
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
-            if not isinstance(layers, (list, tuple)) or not layers or not all(isinstance(x, str) for x in layers):
-                raise StyleTransferError(f"{name} must be layer names such as conv4_2, not {_shown(layers)}.")
+            if not isinstance(layers, (list, tuple)) or not layers or not all(map(_is_layer, layers)):
+                raise StyleTransferError(f"{name} must be layer names, conv1_1 to conv5_4, not {_shown(layers)}.")
             object.__setattr__(self, name, tuple(layers))
         if not isinstance(self.keep_aspect, bool):
             raise StyleTransferError(f"keep_aspect must be true or false, not {_shown(self.keep_aspect)}.")
@@ -133,14 +133,19 @@ def _known(values: dict[str, Any]) -> None:
 
 def _number(name: str, value: Any, low: float, high: float, *, whole: bool) -> int | float:
     kind = "a whole number" if whole else "a number"
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or not low <= value <= high or (whole and value != int(value)):
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+    if not fits or (whole and value != int(value)):
         raise StyleTransferError(f"{name} must be {kind} from {low:g} to {high:g}, not {_shown(value)}.")
     return int(value) if whole else float(value)
 
 
+def _is_layer(name: Any) -> bool:
+    # Not from nst.vgg: settings must be had without waiting for torch.
+    return isinstance(name, str) and re.fullmatch(r"conv([12]_[12]|[345]_[1-4])", name) is not None
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 

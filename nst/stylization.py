@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from nst.backbones import load_backbone
-from nst.canvas import PixelCanvas
+from nst.canvas import MOMENTS, PixelCanvas
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
 from nst.hardware import choose_hardware
@@ -63,9 +63,23 @@ class RunState:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
             arrays = {k.removeprefix("canvas."): v for k, v in tensors.items() if k.startswith("canvas.")}
             arrays |= {k: v[0] for k, v in arrays.items() if v.ndim == 1}
-            return cls(arrays, **counts, random_state=tensors["random_state"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            state = cls(arrays, **counts, random_state=tensors["random_state"])
+            state._check()
+            return state
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StyleTransferError(f"{os.path.basename(path)}: not a saved run.") from error
+
+    def _check(self) -> None:
+        """Raise one of several errors for what no run can have left behind: a file may be damaged or from elsewhere."""
+        if not all(type(n) is int and n >= 0 for n in (self.step, self.stage, self.stage_step)):
+            raise ValueError("counts")
+        pixels = self.arrays["pixels"]
+        if set(self.arrays) not in ({"pixels"}, {"pixels", "step", *MOMENTS}) or pixels.shape[:2] != (1, 3):
+            raise ValueError("arrays")
+        for name, array in self.arrays.items():
+            if array.dtype != np.float32 or array.shape != (() if name == "step" else pixels.shape):
+                raise ValueError(name)
+        torch.Generator().set_state(torch.from_numpy(self.random_state))
 
 
 @dataclass
@@ -114,8 +128,10 @@ def stylize(
     settings = StyleSettings() if settings is None else settings
     if not isinstance(settings, StyleSettings):
         raise StyleTransferError(f"settings must be StyleSettings, not {type(settings).__name__}.")
-    if preview_every is not None and (isinstance(preview_every, bool) or not preview_every > 0):
-        raise StyleTransferError(f"preview_every must be above 0, or None, not {preview_every!r}.")
+    if preview_every is not None and not (type(preview_every) in (int, float) and preview_every > 0):
+        raise StyleTransferError(f"preview_every must be a number above 0, or None, not {preview_every!r}.")
+    if resume is not None and not isinstance(resume, RunState):
+        raise StyleTransferError(f"resume must be a RunState, not {type(resume).__name__}.")
     photo = load_picture(content, None if isinstance(content, (str, os.PathLike)) else "The content picture")
     styles = _load_styles(style)
     hardware = choose_hardware(settings.device, settings.precision)

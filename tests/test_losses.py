@@ -1,0 +1,527 @@
+"""Losses by hand, gradients by finite differences, the objective by its definition, and the canvas's Adam in NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nst.canvas import PixelCanvas
+from nst.errors import StyleTransferError
+from nst.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.losses import GramStyle, content_loss, gram_matrix, style_loss, total_variation
+from nst.objective import PlainObjective
+from nst.settings import StyleSettings
+from nst.vgg import VGG19, Vgg19
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """With networks and pictures this small, a second thread on a busy machine is mostly waited for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def random(*shape, seed=0, low=-1.0, high=1.0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).uniform(low, high, shape)).float()
+
+
+def gram_by_loops(features: np.ndarray) -> np.ndarray:
+    """Eq. 3 of Gatys et al., entry by entry, over the number of positions; (C, H, W) in float64."""
+    channels, height, width = features.shape
+    gram = np.zeros((channels, channels))
+    for i in range(channels):
+        for j in range(channels):
+            for y in range(height):
+                for x in range(width):
+                    gram[i, j] += features[i, y, x] * features[j, y, x]
+    return gram / (height * width)
+
+
+# Single losses
+
+
+def test_content_loss_is_the_mean_squared_difference():
+    """Twice eq. 1 of Gatys et al. over the number of entries."""
+    f, p = random(1, 3, 4, 5, seed=1), random(1, 3, 4, 5, seed=2)
+    eq1 = 0.5 * ((f.numpy().astype(float) - p.numpy()) ** 2).sum()
+    assert content_loss(f, p).item() == pytest.approx(2 * eq1 / 60, rel=1e-5)
+    assert content_loss(f, f).item() == 0
+    assert content_loss(f, p).shape == ()
+
+
+def test_gram_matrix_by_loops():
+    features = random(2, 4, 3, 5)
+    expected = np.stack([gram_by_loops(f) for f in features.numpy().astype(float)])
+    np.testing.assert_allclose(gram_matrix(features).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_gram_matrix_with_weights():
+    features, weights = random(2, 6, 7, 5), random(2, 1, 7, 5, seed=3, low=0)
+    f, w = features.numpy().astype(float), weights.numpy().astype(float)
+    expected = np.einsum("nihw,njhw,nkhw->nij", f, f, w) / w.sum((1, 2, 3))[:, None, None]
+    np.testing.assert_allclose(gram_matrix(features, weights).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_gram_matrix_does_not_depend_on_where_things_are_or_how_often_they_repeat():
+    features = random(1, 4, 6, 6)
+    shuffled = features.flatten(2)[:, :, torch.randperm(36)].view(1, 4, 6, 6)
+    torch.testing.assert_close(gram_matrix(shuffled), gram_matrix(features))
+    torch.testing.assert_close(gram_matrix(features.repeat(1, 1, 3, 2)), gram_matrix(features))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_parts_of_a_picture_add_up_to_the_whole(weighted):
+    """What tiling rests on, with parts of different size."""
+    features = random(2, 5, 8, 9)
+    weights = random(2, 1, 8, 9, seed=4, low=0) if weighted else None
+    whole = GramStyle.accumulate(features, weights)
+    parts = [
+        GramStyle.accumulate(features[..., piece], weights[..., piece] if weighted else None)
+        for piece in (slice(0, 2), slice(2, 9))
+    ]
+    sums, count = (a + b for a, b in zip(*parts, strict=True))
+    torch.testing.assert_close(sums, whole[0])
+    torch.testing.assert_close(count, whole[1])
+    assert sums.shape == (2, 5, 5)
+    assert count.shape == (2, 1, 1)
+
+
+def test_weights_of_zero_and_one_equal_cropping():
+    features = random(1, 5, 8, 10)
+    weights = torch.zeros(1, 1, 8, 10)
+    weights[..., 2:6, 3:9] = 1
+    torch.testing.assert_close(gram_matrix(features, weights), gram_matrix(features[..., 2:6, 3:9]))
+
+
+def test_a_constant_weight_changes_nothing():
+    features = random(1, 5, 8, 10)
+    torch.testing.assert_close(gram_matrix(features, torch.full((1, 1, 8, 10), 0.3)), gram_matrix(features))
+
+
+def test_empty_mask_gives_zero_and_no_nan():
+    features = random(1, 5, 4, 4).requires_grad_()
+    gram = gram_matrix(features, torch.zeros(1, 1, 4, 4))
+    gram.sum().backward()
+    assert (gram == 0).all()
+    assert (features.grad == 0).all()
+
+
+def test_style_loss_is_four_times_gatys_e_l():
+    """Eq. 4 taken literally: E = 1 / (4 N^2 M^2) sum (G - A)^2, with G and A not divided by M."""
+    n, height, width = 6, 5, 7
+    m = height * width
+    f, a = (
+        random(n, height, width, seed=1).numpy().astype(float),
+        random(n, height, width, seed=2).numpy().astype(float),
+    )
+    g_matrix, a_matrix = m * gram_by_loops(f), m * gram_by_loops(a)
+    e_l = ((g_matrix - a_matrix) ** 2).sum() / (4 * n**2 * m**2)
+    target = gram_matrix(torch.from_numpy(a)[None])
+    assert style_loss(torch.from_numpy(f)[None], target).item() == pytest.approx(4 * e_l, rel=1e-4)
+
+
+def test_style_loss_with_a_mask_sees_only_what_is_under_it():
+    features, target = random(1, 5, 6, 8), gram_matrix(random(1, 5, 9, 9, seed=5))
+    mask = torch.zeros(1, 1, 6, 8)
+    mask[..., :4] = 1
+    expected = style_loss(features[..., :4], target)
+    torch.testing.assert_close(style_loss(features, target, mask), expected)
+    assert abs(style_loss(features, target) - expected) > 1e-4
+
+
+def test_sums_are_float32_for_bf16_features():
+    """In bf16 itself a sum over many positions stops growing at 256."""
+    features = torch.ones(1, 2, 100, 100, dtype=torch.bfloat16)
+    sums, count = GramStyle.accumulate(features)
+    assert sums.dtype == torch.float32
+    assert sums[0, 0, 0] == count.item() == 10_000
+    assert content_loss(features, features * 0).dtype == torch.float32
+
+
+def test_total_variation_by_loops():
+    x = random(2, 3, 4, 6).numpy().astype(float)
+    across, down = [], []
+    for image in x.reshape(6, 4, 6):
+        across += [(image[y, i + 1] - image[y, i]) ** 2 for y in range(4) for i in range(5)]
+        down += [(image[y + 1, i] - image[y, i]) ** 2 for y in range(3) for i in range(6)]
+    result = total_variation(torch.from_numpy(x)).item()
+    assert result == pytest.approx(np.mean(across) + np.mean(down), rel=1e-6)
+
+
+def test_total_variation_of_a_flat_picture_is_zero_and_of_stripes_is_one():
+    assert total_variation(torch.full((1, 3, 5, 5), 0.3)).item() == 0
+    stripes = (torch.arange(8) % 2).float().expand(1, 3, 6, 8)
+    assert total_variation(stripes).item() == 1
+
+
+@pytest.mark.parametrize("loss", [
+    lambda x: content_loss(x, random(1, 4, 5, 6, seed=9)),
+    lambda x: style_loss(x, gram_matrix(random(1, 4, 7, 7, seed=9))),
+    lambda x: style_loss(x, gram_matrix(random(1, 4, 7, 7, seed=9)), random(1, 1, 5, 6, seed=8, low=0)),
+    total_variation,
+], ids=["content", "style", "style with mask", "variation"])  # fmt: skip
+def test_gradient_of_every_entry_by_central_differences(loss):
+    x = random(1, 4, 5, 6, seed=7).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(x), x)
+    numeric = torch.zeros(x.numel())
+    for index in range(x.numel()):
+        step = torch.zeros(x.numel())
+        step[index] = 0.02  # these losses are polynomials of degree 2 and 4: large steps are nearly exact
+        step = step.view_as(x)
+        numeric[index] = (loss(x.detach() + step) - loss(x.detach() - step)).item() / 0.04
+    error = (gradient.flatten() - numeric).abs().max().item()
+    assert gradient.abs().max() > 1e-3
+    assert error < 0.01 * gradient.abs().max().item()
+
+
+# The objective
+
+SETTINGS = StyleSettings(
+    content_layers=("conv2_1", "conv2_2"), style_layers=("conv1_1", "conv2_1", "conv3_1"),
+    content_weight=3.0, style_weight=0.7, tv_weight=11.0,
+)  # fmt: skip
+
+
+class Counting(Vgg19):
+    calls = 0
+
+    def extract_features(self, x):
+        self.calls += 1
+        return super().extract_features(x)
+
+
+@pytest.fixture
+def extractor(network) -> Counting:
+    layers = (*SETTINGS.content_layers, *SETTINGS.style_layers)
+    return Counting(network, layers, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+@pytest.fixture(scope="module")
+def network() -> VGG19:
+    torch.manual_seed(0)
+    return VGG19(2, pooling="average")  # average: a maximum's kinks would spoil finite differences
+
+
+def photo(seed, height=32, width=40) -> torch.Tensor:
+    return random(1, 3, height, width, seed=seed, low=0)
+
+
+def masked_gram(features: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
+    """In float64; the mask shrinks with the features by averaging blocks."""
+    f = features.detach().numpy()[0].astype(float)
+    factor = 1 if mask is None else mask.shape[-1] // f.shape[-1]
+    w = np.ones(f.shape[1:]) if mask is None else mask.numpy()[0, 0].astype(float)
+    w = w.reshape(f.shape[1], factor, f.shape[2], factor).mean((1, 3)) if factor > 1 else w
+    return np.einsum("ihw,jhw,hw->ij", f, f, w) / w.sum()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_losses_are_what_they_are_defined_as(network, extractor, masked):
+    """Worked out again in NumPy: mean over content layers, shares of styles, mean over style layers, weighted total."""
+    content, pixels = photo(1), photo(2).requires_grad_()
+    mask = photo(8)[:, :1]
+    styles = [(photo(3, 48, 24), 3.0, mask if masked else None), (photo(4, 32, 32), 1.0, 1 - mask if masked else None)]
+    losses, _ = PlainObjective(extractor, SETTINGS, content, styles).evaluate(pixels)
+
+    features = {id(p): extractor.extract_features(p) for p in (content, pixels, styles[0][0], styles[1][0])}
+    mine = features[id(pixels)]
+    expected_content = np.mean([
+        ((mine[layer] - features[id(content)][layer]).detach().numpy().astype(float) ** 2).mean()
+        for layer in SETTINGS.content_layers
+    ])  # fmt: skip
+    expected_style = 0.0
+    for picture, weight, mask in styles:
+        for layer in SETTINGS.style_layers:
+            difference = masked_gram(mine[layer], mask) - masked_gram(features[id(picture)][layer], None)
+            expected_style += weight / 4 / 3 * (difference**2).mean()
+    expected_tv = total_variation(pixels).item()
+    assert losses.content.item() == pytest.approx(expected_content, rel=1e-4)
+    assert losses.style.item() == pytest.approx(expected_style, rel=1e-4)
+    assert losses.tv.item() == pytest.approx(expected_tv, rel=1e-5)
+    expected_total = 3.0 * expected_content + 0.7 * expected_style + 11.0 * expected_tv
+    assert losses.total.item() == pytest.approx(expected_total, rel=1e-4)
+    assert not any(value.requires_grad for value in losses)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradient_by_finite_differences_along_random_directions(extractor, masked):
+    mask = photo(8)[:, :1] if masked else None
+    objective = PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 2.0, mask), (photo(4), 1.0, None)])
+    pixels = photo(2).requires_grad_()
+    gradient = objective.evaluate(pixels)[1]
+    assert gradient.shape == pixels.shape
+    assert pixels.grad is None
+
+    def total(at: torch.Tensor) -> float:
+        return objective.evaluate(at.requires_grad_())[0].total.item()
+
+    # Towards the gradient the slope is its length; a random direction alone would be nearly orthogonal to it.
+    along = gradient / gradient.norm()
+    for seed in range(3):
+        direction = along + random(*pixels.shape, seed=20 + seed) * 0.02
+        direction = direction / direction.norm()
+        step = 0.02
+        slope = (total(pixels.detach() + step * direction) - total(pixels.detach() - step * direction)) / (2 * step)
+        assert slope == pytest.approx((gradient * direction).sum().item(), rel=0.01)
+
+
+def test_zero_at_the_target(extractor):
+    """The photo itself has no content loss, a style's own picture no style loss."""
+    objective = PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None)])
+    assert objective.evaluate(photo(1).requires_grad_())[0].content.item() == 0
+    assert objective.evaluate(photo(3).requires_grad_())[0].style.item() == pytest.approx(0, abs=1e-9)
+
+
+def test_targets_are_computed_once(extractor):
+    objective = PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None), (photo(4), 1.0, None)])
+    assert extractor.calls == 3
+    for done in range(1, 4):
+        objective.evaluate(photo(2).requires_grad_())
+        assert extractor.calls == 3 + done
+
+
+def test_targets_do_not_follow_the_pictures_they_came_from(extractor):
+    """The content picture is also what the canvas starts from."""
+    content = photo(1)
+    objective = PlainObjective(extractor, SETTINGS, content, [(photo(3), 1.0, None)])
+    before = objective.evaluate(photo(2).requires_grad_())[0]
+    content.zero_()
+    after = objective.evaluate(photo(2).requires_grad_())[0]
+    assert after.content == before.content
+
+
+def test_two_styles_pull_like_one_of_blended_statistics(extractor):
+    """sum w |G - A_i|^2 and |G - sum w A_i|^2 differ by a constant, so their gradients are equal."""
+    settings = StyleSettings(
+        content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
+    )
+    two = PlainObjective(extractor, settings, photo(1), [(photo(3), 3.0, None), (photo(4), 1.0, None)])
+    blended = PlainObjective(extractor, settings, photo(1), [(photo(3), 1.0, None)])
+    first, second = (target.statistics for target in two.style_targets)
+    blended.style_targets[0].statistics = {k: 0.75 * first[k] + 0.25 * second[k] for k in first}
+    pixels = photo(2).requires_grad_()
+    (losses, gradient), (other_losses, other_gradient) = two.evaluate(pixels), blended.evaluate(pixels)
+    torch.testing.assert_close(gradient, other_gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
+    assert losses.style > other_losses.style
+
+
+@pytest.mark.parametrize("scale", [0.5, 40])
+def test_only_the_ratio_of_style_weights_counts(extractor, scale):
+    pixels = photo(2).requires_grad_()
+    results = [
+        PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 3.0 * k, None), (photo(4), k, None)]).evaluate(pixels)
+        for k in (1, scale)
+    ]
+    torch.testing.assert_close(results[0][0].style, results[1][0].style)
+
+
+def test_masked_style_acts_only_under_its_mask(extractor):
+    settings = StyleSettings(
+        content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
+    )
+    mask = torch.zeros(1, 1, 64, 96)
+    mask[..., :32] = 1
+    objective = PlainObjective(extractor, settings, photo(1, 64, 96), [(photo(3), 1.0, mask)])
+    gradient = objective.evaluate(photo(2, 64, 96).requires_grad_())[1].abs()
+    assert gradient[..., :32].mean() > 0
+    reach = 14  # px: conv3_1 sees that far to either side
+    assert (gradient[..., 32 + reach :] == 0).all()
+
+
+def test_mask_of_ones_is_no_mask(extractor):
+    pixels = photo(2).requires_grad_()
+    plain, masked = (
+        PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, mask)]).evaluate(pixels)
+        for mask in (None, torch.ones(1, 1, 32, 40))
+    )
+    torch.testing.assert_close(masked[0].total, plain[0].total)
+    torch.testing.assert_close(masked[1], plain[1], rtol=1e-3, atol=1e-6)
+
+
+def test_following_the_gradient_lowers_the_total(extractor):
+    objective = PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None)])
+    canvas = PixelCanvas(photo(2))
+    totals = []
+    for _ in range(8):
+        losses, gradient = objective.evaluate(canvas.pixels())
+        totals.append(losses.total.item())
+        canvas.update(gradient, 0.02)
+    assert totals[-1] < 0.8 * totals[0]
+
+
+def test_a_picture_too_small_for_the_layers_is_refused(extractor):
+    with pytest.raises(StyleTransferError, match="too small"):
+        PlainObjective(extractor, SETTINGS, photo(1, 3, 40), [(photo(3), 1.0, None)])
+
+
+# The canvas
+
+
+def adam_by_hand(start: np.ndarray, gradients: list[np.ndarray], rates: list[float]) -> np.ndarray:
+    """Algorithm 1 of Kingma & Ba with beta1 0.9, beta2 0.99, epsilon 1e-8, and clipping after each step."""
+    x, m, v = start.astype(float), np.zeros(start.shape), np.zeros(start.shape)
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        m = 0.9 * m + 0.1 * g
+        v = 0.99 * v + 0.01 * g * g
+        x = x - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
+        x = x.clip(0, 1)
+    return x
+
+
+def gradients(count: int, shape=(1, 3, 6, 8)) -> list[torch.Tensor]:
+    return [random(*shape, seed=40 + i) for i in range(count)]
+
+
+def test_update_is_adam_and_stays_in_zero_to_one():
+    start = photo(1, 6, 8)
+    rates = [0.02, 0.05, 0.3, 0.01, 0.3]
+    canvas = PixelCanvas(start)
+    for gradient, rate in zip(gradients(5), rates, strict=True):
+        canvas.update(gradient, rate)
+    expected = adam_by_hand(start.numpy(), [g.numpy().astype(float) for g in gradients(5)], rates)
+    assert {expected.min(), expected.max()} == {0, 1}  # the steps are large enough to need the clipping
+    np.testing.assert_allclose(canvas.pixels().detach().numpy(), expected, atol=1e-5)
+
+
+def test_canvas_does_not_write_into_the_picture_it_started_from():
+    start = photo(1, 6, 8)
+    before = start.clone()
+    PixelCanvas(start).update(gradients(1)[0], 0.1)
+    assert torch.equal(start, before)
+
+
+def test_pixels_are_part_of_the_graph_before_and_after_an_update():
+    canvas = PixelCanvas(photo(1, 6, 8))
+    for gradient in gradients(2):
+        assert canvas.pixels().requires_grad
+        assert canvas.pixels().grad is None
+        canvas.update(gradient, 0.1)
+    assert canvas.pixels().is_leaf
+
+
+@pytest.mark.parametrize("size", [(12, 16), (9, 11), (3, 4)])
+def test_resized_canvas_keeps_picture_and_moments(size):
+    canvas = PixelCanvas(photo(1, 6, 8))
+    for gradient in gradients(4):
+        canvas.update(gradient * 10, 0.05)
+    larger = canvas.resized(size)
+    old, new = canvas.state(), larger.state()
+    assert set(new) == set(old) == {"pixels", "step", "exp_avg", "exp_avg_sq"}
+    for name in ("pixels", "exp_avg", "exp_avg_sq"):
+        assert new[name].shape == (1, 3, *size)
+        assert np.isfinite(new[name]).all()
+        assert abs(new[name].mean() - old[name].mean()) < 0.25 * old[name].std() + 1e-6
+    assert new["step"] == old["step"] == 4
+    assert new["exp_avg_sq"].min() >= 0
+    assert new["pixels"].min() >= 0
+    assert new["pixels"].max() <= 1
+    larger.update(random(1, 3, *size, seed=3), 0.05)
+    assert larger.pixels().detach().isfinite().all()
+    assert larger.state()["step"] == 5
+
+
+def test_resizing_a_smooth_ramp_keeps_it():
+    ramp = torch.linspace(0, 1, 16).expand(1, 3, 12, 16)
+    result = PixelCanvas(ramp).resized((24, 32)).pixels().detach()[0, 0, 5]
+    positions = (np.arange(32) + 0.5) / 2 - 0.5  # centres of the new pixels among the old
+    np.testing.assert_allclose(result.numpy(), np.interp(positions, np.arange(16), ramp[0, 0, 0].numpy()), atol=1e-6)
+
+
+def test_resized_fresh_canvas_has_no_moments():
+    assert set(PixelCanvas(photo(1, 6, 8)).resized((9, 9)).state()) == {"pixels"}
+
+
+@pytest.mark.parametrize("steps_before", [0, 1, 3])
+def test_restored_canvas_continues_identically(steps_before):
+    canvas = PixelCanvas(photo(1, 6, 8))
+    *first, second, third = gradients(steps_before + 2)
+    for gradient in first:
+        canvas.update(gradient, 0.03)
+    arrays = canvas.state()
+    assert all(array.dtype == np.float32 for array in arrays.values())
+    kept = {name: array.copy() for name, array in arrays.items()}
+    restored = PixelCanvas.restore(arrays, torch.device("cpu"))
+    for gradient in (second, third):
+        canvas.update(gradient, 0.03)
+        restored.update(gradient, 0.03)
+    assert torch.equal(canvas.pixels(), restored.pixels())
+    assert all(np.array_equal(arrays[name], kept[name]) for name in kept)  # a snapshot, not a view of the canvas
+
+
+# The arithmetic that estimates rest on
+
+
+def test_multiply_adds_up_to_conv5_1_are_361152_per_pixel():
+    from nst.estimation import multiply_adds
+
+    assert multiply_adds(1, "conv5_1") == 361_152
+    assert multiply_adds(1, "conv1_1") == 3 * 3 * 3 * 64
+    assert multiply_adds(1000, "conv5_1") == 361_152_000
+
+
+@pytest.mark.parametrize("deepest", ["conv1_1", "conv2_2", "conv4_2", "conv5_1", "conv5_4"])
+def test_multiply_adds_equal_what_torch_counts(deepest):
+    """torch's own counter on a network without data; 2 operations each, and as many again for the way back."""
+    from nst.estimation import multiply_adds
+
+    with torch.device("meta"):
+        extractor = Vgg19(VGG19(2), [deepest], mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        pixels = torch.empty(1, 3, 64, 96, requires_grad=True)
+        with FlopCounterMode(display=False) as forward:
+            output = extractor(pixels)[deepest].sum()
+        with FlopCounterMode(display=False) as backward:
+            output.backward()
+    expected = multiply_adds(64 * 96, deepest)
+    assert forward.get_total_flops() == 2 * expected
+    assert backward.get_total_flops() == 2 * expected
+
+
+@pytest.fixture
+def backbone(random_checkpoint):
+    from nst.backbones import load_backbone
+
+    return load_backbone(random_checkpoint)
+
+
+def test_estimate_grows_with_work(backbone, monkeypatch):
+    from nst import estimation
+
+    monkeypatch.setattr(estimation, "matrix_rate", lambda *_: 1e12)
+
+    def estimate(photo=(800, 600), **changes):
+        return estimation.estimate(
+            photo, StyleSettings(scales=1, device="cpu", precision="float32", **changes), backbone
+        )
+
+    plain = estimate()
+    assert estimate(steps=400).seconds == pytest.approx(2 * plain.seconds)
+    assert estimate(size=1024).seconds == pytest.approx(4 * plain.seconds)
+    assert estimate(size=1024).peak_bytes > 1.5 * plain.peak_bytes
+    assert estimate((800, 300)).seconds == pytest.approx(plain.seconds / 2)
+    assert estimate((800, 300), keep_aspect=False).seconds == pytest.approx(plain.seconds / 0.75)
+    shallow = estimate(style_layers=["conv1_1"], content_layers=["conv1_2"])
+    assert shallow.seconds < plain.seconds / 5
+    # 512 x 384 px, 361,152 multiply-adds a pixel, 2 operations each, there and back, 200 steps, at half the peak rate
+    assert plain.seconds == pytest.approx(512 * 384 * 361_152 * 4 * 200 / 0.5e12)
+
+
+def test_coarse_stages_make_it_cheaper(backbone, monkeypatch):
+    from nst import estimation
+
+    monkeypatch.setattr(estimation, "matrix_rate", lambda *_: 1e12)
+    settings = [StyleSettings(steps=210, scales=scales, device="cpu") for scales in (1, 3)]
+    plain, staged = (estimation.estimate((600, 600), one, backbone) for one in settings)
+    assert staged.seconds == pytest.approx(plain.seconds * (1 + 1 / 4 + 1 / 16) / 3)
+    assert staged.peak_bytes == plain.peak_bytes
+
+
+def test_measured_rate_is_a_plausible_number():
+    from nst.estimation import matrix_rate
+
+    rate = matrix_rate("cpu", torch.float32)
+    assert math.isfinite(rate)
+    assert 1e8 < rate < 1e16

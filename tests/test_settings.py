@@ -1,0 +1,317 @@
+"""Settings: their dictionary form, what they refuse, the presets, and the stages of a run."""
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from nst.errors import StyleTransferError
+from nst.settings import DEFAULT_PRESET, PRESETS, SHORTEST_STAGE, StyleSettings
+from nst.vgg import LAYERS
+
+NAN, INFINITY = float("nan"), float("inf")
+without_deadline = hypothesis_settings(deadline=None)  # a busy machine is no failure
+layer_lists = st.lists(st.sampled_from(LAYERS), min_size=1, max_size=16)
+valid_fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "size": st.integers(32, 4096),
+        "keep_aspect": st.booleans(),
+        "steps": st.integers(1, 10_000),
+        "scales": st.integers(1, 6),
+        "content_weight": st.floats(0, 1e9),
+        "style_weight": st.floats(1e-9, 1e9),  # not both weights 0
+        "tv_weight": st.integers(0, 10**9),
+        "content_layers": layer_lists,
+        "style_layers": layer_lists,
+        "learning_rate": st.floats(0, 1, exclude_min=True),
+        "init": st.sampled_from(["content", "noise"]),
+        "pooling": st.sampled_from(["backbone", "max", "average"]),
+        "seed": st.integers(0, 2**31 - 1),
+        "backbone": st.text(min_size=1, max_size=30),
+        "device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
+        "precision": st.sampled_from(["auto", "float32", "bf16"]),
+    },
+)
+
+
+def refused(call, *arguments, **options) -> str:
+    with pytest.raises(StyleTransferError) as caught:
+        call(*arguments, **options)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    assert len(message) < 400
+    return message
+
+
+# The dictionary form
+
+
+@without_deadline
+@given(valid_fields)
+def test_settings_survive_json(values):
+    settings = StyleSettings(**values)
+    text = json.dumps(settings.to_dict(), allow_nan=False)
+    assert StyleSettings.from_dict(json.loads(text)) == settings
+
+
+@without_deadline
+@given(valid_fields)
+def test_values_are_kept_as_given(values):
+    settings = StyleSettings(**values)
+    for name, value in values.items():
+        assert getattr(settings, name) == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_dictionary_holds_every_field_and_the_version():
+    values = StyleSettings().to_dict()
+    assert values.pop("version") == 1
+    assert list(values) == [f.name for f in fields(StyleSettings)]
+
+
+def test_fields_left_out_take_their_defaults():
+    assert StyleSettings.from_dict({}) == StyleSettings()
+    assert StyleSettings.from_dict({"steps": 3, "version": 1}) == StyleSettings(steps=3)
+
+
+def test_from_dict_leaves_its_argument_alone():
+    values = StyleSettings().to_dict()
+    before = dict(values)
+    StyleSettings.from_dict(values)
+    assert values == before
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        StyleSettings().steps = 3
+
+
+def test_lists_from_json_become_tuples_so_that_settings_stay_hashable():
+    settings = StyleSettings.from_dict({"style_layers": ["conv1_1"]})
+    assert settings.style_layers == ("conv1_1",)
+    assert isinstance(hash(settings), int)
+
+
+def test_whole_floats_are_accepted_as_integers():
+    """JSON of other programs and sliders writes 512.0."""
+    settings = StyleSettings(size=512.0, steps=10.0, scales=2.0, seed=7.0, style_weight=3)
+    for name, value in {"size": 512, "steps": 10, "scales": 2, "seed": 7}.items():
+        assert type(getattr(settings, name)) is int
+        assert getattr(settings, name) == value
+    assert type(settings.style_weight) is float
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("wrong", [NAN, INFINITY, -INFINITY, True, "5", None, [1], 10**400, -(10**400), 1j])
+@pytest.mark.parametrize(
+    "name", ["size", "steps", "scales", "seed", "content_weight", "style_weight", "tv_weight", "learning_rate"]
+)
+def test_no_number_is_refused_by_the_name_of_its_field(name, wrong):
+    assert refused(StyleSettings, **{name: wrong}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize(
+    "name, low, high",
+    [
+        ("size", 32, 4096),
+        ("steps", 1, 10_000),
+        ("scales", 1, 6),
+        ("seed", 0, 2**31 - 1),
+        ("content_weight", 0, 1e9),
+        ("style_weight", 0, 1e9),
+        ("tv_weight", 0, 1e9),
+    ],
+)
+def test_ends_of_the_range_are_accepted_and_what_lies_beyond_is_refused(name, low, high):
+    for value in (low, high):
+        assert getattr(StyleSettings(**{name: value}), name) == value
+    for value in (low - 1, high + 1, -(10**6), math.nextafter(low, -INFINITY)):
+        assert refused(StyleSettings, **{name: value}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize("name", ["size", "steps", "scales", "seed"])
+def test_fractions_are_refused_where_a_whole_number_is_needed(name):
+    assert "whole" in refused(StyleSettings, **{name: getattr(StyleSettings(), name) + 0.5})
+
+
+@pytest.mark.parametrize("wrong", [0, -0.1, 1.0001])
+def test_learning_rate_is_above_0_and_at_most_1(wrong):
+    assert StyleSettings(learning_rate=1).learning_rate == 1
+    assert refused(StyleSettings, learning_rate=wrong).startswith("learning_rate ")
+
+
+def test_both_weights_0_are_refused():
+    message = refused(StyleSettings, content_weight=0, style_weight=0)
+    assert "content_weight" in message
+    assert "style_weight" in message
+
+
+@pytest.mark.parametrize("name", ["init", "pooling", "device", "precision"])
+@pytest.mark.parametrize("wrong", ["", "Nonsense", None, 1, ["max"], {"a": 1}])
+def test_unknown_choice_is_refused(name, wrong):
+    assert refused(StyleSettings, **{name: wrong}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize("name", ["content_layers", "style_layers"])
+@pytest.mark.parametrize(
+    "wrong",
+    [[], (), "conv1_1", None, 4, [4], [None], ["conv1_1", 2], {"conv1_1": 1}, ["relu1_1"], ["conv1_3"], ["conv6_1"],
+     ["conv1_1\n"], ["CONV1_1"], [""], [["conv1_1"]], np.array([["conv1_1"], ["conv2_1"]])],
+)  # fmt: skip
+def test_what_is_no_list_of_layers_is_refused(name, wrong):
+    assert refused(StyleSettings, **{name: wrong}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize("name", ["content_layers", "style_layers"])
+def test_every_layer_of_the_network_is_accepted(name):
+    assert getattr(StyleSettings(**{name: list(LAYERS)}), name) == LAYERS
+
+
+@pytest.mark.parametrize("wrong", [0, 1, "false", None])
+def test_keep_aspect_is_true_or_false(wrong):
+    assert refused(StyleSettings, keep_aspect=wrong).startswith("keep_aspect ")
+
+
+@pytest.mark.parametrize("wrong", ["", None, 5])
+def test_backbone_is_a_name(wrong):
+    assert refused(StyleSettings, backbone=wrong).startswith("backbone ")
+
+
+@pytest.mark.parametrize("unknown", ["stepz", "Steps", "", "a" * 1000, 7, None])
+def test_unknown_field_is_refused(unknown):
+    message = refused(StyleSettings.from_dict, {"steps": 3, unknown: 1})
+    assert str(unknown)[:20] in message
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, NAN, [1]])
+def test_other_version_is_refused(version):
+    assert "version" in refused(StyleSettings.from_dict, {"version": version})
+
+
+@pytest.mark.parametrize("wrong", [None, [], "steps", 3, [("steps", 3)]])
+def test_no_table_is_refused(wrong):
+    refused(StyleSettings.from_dict, wrong)
+
+
+def test_wrong_value_in_a_dictionary_is_refused_as_in_the_constructor():
+    assert refused(StyleSettings.from_dict, json.loads('{"style_weight": NaN}')).startswith("style_weight ")
+
+
+# Presets
+
+
+def test_classic_is_the_literatures_plain_recipe():
+    classic = StyleSettings.preset("classic")
+    assert (classic.size, classic.keep_aspect) == (224, False)
+    assert (classic.steps, classic.scales) == (100, 1)
+    assert classic.content_layers == ("conv4_2",)
+    assert classic.style_layers == ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    assert classic.init == "content"
+    assert classic.tv_weight == 0
+    (stage,) = classic.stages((4000, 30))
+    assert (stage.long_side, stage.steps) == (224, 100)
+
+
+def test_default_preset_is_the_default_settings():
+    assert StyleSettings.preset(DEFAULT_PRESET) == StyleSettings()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_with_changes(name):
+    changed = StyleSettings.preset(name, steps=5, style_layers=["conv3_1"])
+    assert (changed.steps, changed.style_layers) == (5, ("conv3_1",))
+    original = StyleSettings.preset(name)
+    assert {k: v for k, v in changed.to_dict().items() if k not in ("steps", "style_layers")} == {
+        k: v for k, v in original.to_dict().items() if k not in ("steps", "style_layers")
+    }
+
+
+@pytest.mark.parametrize("unknown", ["", "Classic", None, 3, ["classic"]])
+def test_unknown_preset_is_refused(unknown):
+    message = refused(StyleSettings.preset, unknown)
+    assert all(name in message for name in PRESETS)
+
+
+def test_preset_refuses_wrong_changes():
+    assert "stepz" in refused(StyleSettings.preset, "quick", stepz=1)
+    assert refused(StyleSettings.preset, "quick", steps=0).startswith("steps ")
+
+
+# Stages
+
+sizes = st.none() | st.tuples(st.integers(1, 10_000), st.integers(1, 10_000))
+
+
+@without_deadline
+@given(valid_fields, sizes)
+def test_stages_share_all_steps_and_end_at_the_final_size(values, content_size):
+    settings = StyleSettings(**values)
+    stages = settings.stages(content_size)
+    steps = [stage.steps for stage in stages]
+    sides = [stage.long_side for stage in stages]
+    assert sum(steps) == settings.steps
+    assert min(steps) >= 1
+    assert max(steps) - min(steps) <= 1
+    assert steps == sorted(steps, reverse=True)  # what does not divide goes to the coarse ones
+    assert sides[-1] == settings.size
+    assert len(stages) <= settings.scales
+    for coarse, fine in itertools.pairwise(sides):
+        assert abs(coarse - fine / 2) <= 0.5
+    assert {stage.learning_rate for stage in stages} == {settings.learning_rate}
+
+
+@without_deadline
+@given(valid_fields, sizes)
+def test_coarse_stages_are_dropped_exactly_where_they_would_be_too_small(values, content_size):
+    settings = StyleSettings(**values)
+    stages = settings.stages(content_size)
+    aspect = min(content_size) / max(content_size) if content_size and settings.keep_aspect else 1
+    for stage in stages[:-1]:
+        assert stage.long_side * aspect >= SHORTEST_STAGE
+    if len(stages) < min(settings.scales, settings.steps):
+        assert round(stages[0].long_side / 2) * aspect < SHORTEST_STAGE
+
+
+@pytest.mark.parametrize(
+    "content_size, sides",
+    [
+        (None, [128, 256, 512]),
+        ((400, 300), [128, 256, 512]),  # 128 wide is 96 high
+        ((300, 400), [128, 256, 512]),
+        ((800, 200), [256, 512]),  # 128 would be 32 high, 256 is 64
+        ((1000, 100), [512]),
+    ],
+)
+def test_stages_by_example(content_size, sides):
+    assert [stage.long_side for stage in StyleSettings(size=512, scales=3).stages(content_size)] == sides
+
+
+def test_aspect_does_not_matter_when_it_is_not_kept():
+    assert len(StyleSettings(size=512, scales=3, keep_aspect=False).stages((1000, 100))) == 3
+
+
+def test_leftover_steps_go_to_the_coarsest():
+    assert [stage.steps for stage in StyleSettings(size=512, scales=3, steps=11).stages()] == [4, 4, 3]
+
+
+def test_fewer_steps_than_scales_leave_out_the_coarsest():
+    stages = StyleSettings(size=512, scales=3, steps=2).stages()
+    assert [(stage.long_side, stage.steps) for stage in stages] == [(256, 1), (512, 1)]
+
+
+def test_settings_are_had_without_loading_torch():
+    """The command line must answer --help and mistyped flags at once."""
+    code = "import sys, nst; nst.StyleSettings(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

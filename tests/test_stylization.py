@@ -1,0 +1,532 @@
+"""The loop: its steps, previews, early ends and resumed runs, against a plain loop written here and numpy."""
+
+import gc
+import pickle
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import make_picture, shell
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from nst.errors import StyleTransferError
+from nst.settings import StyleSettings
+from nst.stylization import RunState, Step, Style, stylize
+
+IMAGENET = [torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+SHALLOW = {"content_layers": ("conv3_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1")}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """On a busy machine, threads that wait for each other at every small convolution make it ten times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def fast(random_checkpoint) -> StyleSettings:
+    """One scale, 64 px, three blocks deep: a step takes milliseconds."""
+    return StyleSettings(
+        size=64, steps=3, scales=1, backbone=str(random_checkpoint), device="cpu", precision="float32", **SHALLOW
+    )
+
+
+@pytest.fixture
+def two_stages(fast) -> StyleSettings:
+    """64 px, then 128 px."""
+    return replace(fast, size=128, scales=2, steps=4)
+
+
+CONTENT, STYLE = make_picture(80, 80, seed=1), make_picture(90, 70, seed=2)
+
+
+def paint(settings: StyleSettings, content=CONTENT, style=STYLE, **options) -> Step:
+    *_, last = stylize(content, style, settings, preview_every=None, **options)
+    return last
+
+
+def stopped_after(count: int, settings: StyleSettings) -> Step:
+    calls = iter(range(1, 1000))
+    return paint(settings, should_stop=lambda: next(calls) >= count)
+
+
+def change(step: Step, content: Image.Image) -> np.ndarray:
+    """How much each pixel moved from the photo, in grey levels."""
+    before = content.resize(step.image.size, Image.Resampling.LANCZOS)
+    return np.abs(np.asarray(step.image, int) - np.asarray(before, int)).mean(2)
+
+
+def refusal(content=CONTENT, style=STYLE, settings=None, **options) -> str:
+    """The message, which must be one line, of a run that must not start."""
+    with pytest.raises(StyleTransferError) as caught:
+        next(stylize(content, style, settings, **options))
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+# The recipe
+
+
+def features_by_hand(weights: dict[str, torch.Tensor], x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """VGG19 in torchvision's numbering with average pooling: ReLU outputs by the papers' names."""
+    x, found, number = (x - IMAGENET[0]) / IMAGENET[1], {}, 0
+    for block, depth in enumerate((2, 2, 4, 4, 4), 1):
+        for index in range(1, depth + 1):
+            x = F.conv2d(x, weights[f"features.{number}.weight"], weights[f"features.{number}.bias"], padding=1)
+            x = found[f"conv{block}_{index}"] = torch.relu(x)
+            number += 2  # the convolution and its ReLU
+        x, number = F.avg_pool2d(x, 2, 2), number + 1
+    return found
+
+
+def gram_by_hand(features: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("chw,dhw->cd", features[0], features[0]) / (features.shape[2] * features.shape[3])
+
+
+def classic_by_hand(checkpoint, content, style, steps, side, style_weight, learning_rate):
+    """Gatys et al. as any tutorial writes it; returns the losses of each step and the last picture."""
+    weights = {key: value.float() for key, value in load_file(checkpoint).items()}
+    layers = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    photo, painting = (
+        torch.from_numpy(np.asarray(p.resize((side, side), Image.Resampling.LANCZOS), np.float32) / 255)
+        .permute(2, 0, 1)[None]
+        .contiguous()
+        for p in (content, style)
+    )
+    with torch.no_grad():
+        wanted = features_by_hand(weights, photo)["conv4_2"]
+        found = features_by_hand(weights, painting)
+        grams = {layer: gram_by_hand(found[layer]) for layer in layers}
+    picture = photo.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([picture], lr=learning_rate, betas=(0.9, 0.99))
+    history = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        found = features_by_hand(weights, picture)
+        content_loss = (found["conv4_2"] - wanted).pow(2).mean()
+        style_loss = sum((gram_by_hand(found[layer]) - grams[layer]).pow(2).mean() for layer in layers) / len(layers)
+        total = content_loss + style_weight * style_loss
+        total.backward()
+        optimizer.step()
+        with torch.no_grad():
+            picture.clamp_(0, 1)
+        history.append((content_loss.item(), style_loss.item(), total.item()))
+    return np.array(history), (picture.detach()[0].permute(1, 2, 0).numpy() * 255)
+
+
+@pytest.mark.parametrize("style_weight", [1.0, 1000.0])
+def test_one_scale_is_the_classic_recipe_written_as_a_plain_loop(random_checkpoint, style_weight):
+    settings = StyleSettings.preset(
+        "classic", size=64, steps=5, style_weight=style_weight, backbone=str(random_checkpoint), device="cpu",
+        precision="float32",
+    )
+    losses, pixels = classic_by_hand(random_checkpoint, CONTENT, STYLE, 5, 64, style_weight, settings.learning_rate)
+    steps = list(stylize(CONTENT, STYLE, settings))
+    found = np.array([(s.content_loss, s.style_loss, s.total_loss) for s in steps])
+    np.testing.assert_allclose(found, losses, rtol=1e-4, atol=1e-9)
+    difference = np.abs(np.asarray(steps[-1].image, float) - pixels)
+    # Adam's first steps are as good as signs: a gradient that rounds to the other side of zero moves one pixel far.
+    assert np.mean(difference > 0.6) < 0.002
+
+
+def test_total_loss_is_the_weighted_sum_and_falls(fast):
+    settings = replace(fast, steps=12, content_weight=2.0, style_weight=300.0, tv_weight=5.0)
+    steps = list(stylize(CONTENT, STYLE, settings, preview_every=None))
+    for step in steps:
+        parts = 2.0 * step.content_loss + 300.0 * step.style_loss + 5.0 * step.tv_loss
+        assert step.total_loss == pytest.approx(parts, rel=1e-5)
+    assert steps[0].content_loss == pytest.approx(0, abs=1e-10)  # it starts from the photo itself
+    assert steps[-1].total_loss < 0.8 * steps[0].total_loss
+
+
+def test_first_total_variation_is_that_of_the_photo(fast):
+    x = np.asarray(CONTENT.resize((64, 64), Image.Resampling.LANCZOS), float) / 255
+    expected = (np.diff(x, axis=0) ** 2).mean() + (np.diff(x, axis=1) ** 2).mean()
+    assert next(stylize(CONTENT, STYLE, fast)).tv_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_classic_preset_paints_224_by_224(random_checkpoint, pictures):
+    settings = StyleSettings.preset("classic", steps=1, backbone=str(random_checkpoint), device="cpu")
+    assert paint(settings, *pictures).image.size == (224, 224)
+
+
+@pytest.mark.parametrize(("keep_aspect", "expected"), [(True, (64, 48)), (False, (64, 64))])
+def test_result_has_the_photos_aspect_unless_told_otherwise(fast, pictures, keep_aspect, expected):
+    settings = replace(fast, steps=1, keep_aspect=keep_aspect)
+    assert paint(settings, *pictures).image.size == expected
+
+
+def test_paths_and_opened_pictures_give_the_same_result(fast, pictures):
+    content, style = pictures
+    from_paths = paint(fast, str(content), style)
+    from_pictures = paint(fast, Image.open(content), Image.open(style))
+    assert from_paths.image.tobytes() == from_pictures.image.tobytes()
+
+
+def test_given_pictures_are_left_as_they_were(fast):
+    content, style = make_picture(60, 50).convert("RGBA"), make_picture(50, 50).convert("P")
+    mask = Image.new("L", (9, 9))
+    content.info["comment"] = "kept"
+    content.putpixel((0, 0), (1, 2, 3, 4))
+    mask.paste(255, (0, 0, 5, 9))
+    given = (content, style, mask)
+    before = [(p.mode, p.size, dict(p.info), p.tobytes()) for p in given]
+    paint(replace(fast, size=80, steps=1), content, [Style(style, mask=mask)])
+    assert [(p.mode, p.size, dict(p.info), p.tobytes()) for p in given] == before
+
+
+# Steps
+
+
+def test_steps_and_stages_are_numbered_as_the_settings_say(two_stages):
+    settings = replace(two_stages, steps=3)
+    steps = list(stylize(CONTENT, STYLE, settings, preview_every=None))
+    assert [(s.step, s.steps, s.stage) for s in steps] == [(1, 3, 0), (2, 3, 0), (3, 3, 1)]
+    assert [s.seconds for s in steps] == sorted(s.seconds for s in steps)
+    assert all(s.seconds_left > 0 for s in steps[:-1]) and steps[-1].seconds_left == 0
+    assert [s.state is None for s in steps] == [True, True, False]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_there_are_as_many_steps_as_asked_for(fast, steps):
+    assert len(list(stylize(CONTENT, STYLE, replace(fast, steps=steps)))) == steps
+
+
+@pytest.mark.parametrize(
+    ("preview_every", "expected"),
+    [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5]), (9, [5]), (None, [5]), (1e-9, [1, 2, 3, 4, 5]), (1e9, [1, 5])],
+)
+def test_images_come_as_often_as_asked_and_always_last(fast, preview_every, expected):
+    steps = stylize(CONTENT, STYLE, replace(fast, steps=5), preview_every=preview_every)
+    assert [step.step for step in steps if step.image] == expected
+
+
+def test_images_of_coarse_stages_have_the_final_size(two_stages):
+    steps = list(stylize(make_picture(100, 90), STYLE, replace(two_stages, size=150)))
+    assert [s.stage for s in steps] == [0, 0, 1, 1]
+    assert {s.image.size for s in steps} == {(150, 135)}
+    assert steps[-1].state.arrays["pixels"].shape == (1, 3, 135, 150)
+
+
+def test_images_are_the_painted_pixels(fast):
+    step = paint(fast)
+    pixels = np.moveaxis(step.state.arrays["pixels"][0], 0, -1)
+    assert pixels.min() >= 0 and pixels.max() <= 1
+    np.testing.assert_array_equal(np.asarray(step.image), np.round(pixels * 255).astype(np.uint8))
+
+
+def test_should_stop_makes_the_step_the_last_with_image_and_state(fast):
+    asked = []
+    steps = stylize(CONTENT, STYLE, fast, preview_every=None, should_stop=lambda: asked.append(1) or len(asked) == 2)
+    first, last = steps
+    assert first.image is None and first.state is None
+    assert (last.step, last.steps, last.seconds_left) == (2, 3, 0)
+    assert last.image.size == (64, 64) and last.state.step == 2 and last.state.stage_step == 2
+
+
+def test_steps_can_be_pickled(fast):
+    for step in stylize(CONTENT, STYLE, replace(fast, steps=2)):
+        copy = pickle.loads(pickle.dumps(step))
+        assert replace(copy, image=None, state=None) == replace(step, image=None, state=None)
+        assert copy.image.tobytes() == step.image.tobytes()
+    assert (copy.state.step, copy.state.stage, copy.state.stage_step) == (2, 0, 2)
+    np.testing.assert_array_equal(copy.state.random_state, step.state.random_state)
+    assert set(copy.state.arrays) == {"pixels", "step", "exp_avg", "exp_avg_sq"}
+    for name, array in step.state.arrays.items():
+        np.testing.assert_array_equal(copy.state.arrays[name], array)
+
+
+def tensors_alive() -> int:
+    gc.collect()
+    # By type, as isinstance() would wake torch's deprecated lazy objects, which warn.
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+def test_a_run_closed_early_frees_everything_and_another_can_follow(fast):
+    paint(fast)  # the backbone stays in memory on purpose, shared by all runs
+    content = make_picture(70, 70)
+    sentinel, before = weakref.ref(content), tensors_alive()
+    run = stylize(content, STYLE, fast)
+    next(run)
+    assert tensors_alive() > before
+    run.close()
+    del content
+    assert tensors_alive() == before
+    assert sentinel() is None
+    assert paint(fast).step == 3
+
+
+def test_a_failed_run_frees_everything(fast):
+    paint(fast)
+    before = tensors_alive()
+
+    def broken():
+        raise RuntimeError("asked at a bad time")
+
+    with pytest.raises(RuntimeError):
+        paint(fast, should_stop=broken)
+    assert tensors_alive() == before
+
+
+def test_steps_may_be_taken_on_different_threads_and_leave_their_grad_mode_alone(fast):
+    expected = paint(fast).image.tobytes()
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second, torch.no_grad():
+        for thread in (first, second):
+            thread.submit(torch.set_grad_enabled, thread is second).result()
+        run = stylize(CONTENT, STYLE, fast)
+        for taken_by in (first, second, first):
+            step = taken_by.submit(next, run).result()
+            modes = [thread.submit(torch.is_grad_enabled).result() for thread in (first, second)]
+            assert modes == [False, True]
+            assert not torch.is_grad_enabled()
+        second.submit(run.close).result()
+        assert not first.submit(torch.is_grad_enabled).result()
+    assert step.image.tobytes() == expected
+    assert torch.is_grad_enabled()
+
+
+# Determinism, several styles, masks
+
+
+@pytest.mark.parametrize("init", ["content", "noise"])
+def test_same_seed_same_bytes(fast, init):
+    settings = replace(fast, init=init, seed=5)
+    torch.manual_seed(1)
+    first = paint(settings).image.tobytes()
+    torch.manual_seed(2)  # the global generator must not matter
+    assert paint(settings).image.tobytes() == first
+
+
+def test_the_seed_matters_only_where_the_start_is_noise(fast):
+    by_seed = {(init, seed): paint(replace(fast, init=init, seed=seed, steps=1)).image.tobytes()
+               for init in ("content", "noise") for seed in (0, 1)}
+    assert by_seed["content", 0] == by_seed["content", 1]
+    assert by_seed["noise", 0] != by_seed["noise", 1]
+
+
+def test_noise_start_is_uniform_noise(fast):
+    step = paint(replace(fast, init="noise", steps=1, learning_rate=1e-6))
+    assert np.asarray(step.image).mean() == pytest.approx(127.5, abs=3)
+    assert np.asarray(step.image).std() == pytest.approx(255 / 12**0.5, abs=3)
+
+
+@pytest.mark.parametrize("weights", [(1, 3), (0.5, 1.5)])
+def test_several_styles_count_by_their_share(fast, weights):
+    other = make_picture(64, 64, seed=7)
+    one, two = (next(stylize(CONTENT, style, fast)).style_loss for style in (STYLE, other))
+    both = next(stylize(CONTENT, [Style(STYLE, weights[0]), Style(other, weights[1])], fast)).style_loss
+    assert both == pytest.approx(0.25 * one + 0.75 * two, rel=1e-5)
+    assert abs(one - two) > 0.01 * one
+
+
+def test_a_style_alone_is_the_same_in_every_form(fast):
+    forms = [STYLE, [STYLE], (Style(STYLE),), [Style(STYLE, 7)], [Style(STYLE, mask=Image.new("L", (5, 5), 255))]]
+    losses = [next(stylize(CONTENT, style, fast)).style_loss for style in forms]
+    assert losses == pytest.approx([losses[0]] * len(forms), rel=1e-5)
+
+
+@pytest.mark.parametrize("white", ["left", "right"])
+def test_a_mask_confines_the_style_to_its_white_part(fast, white):
+    settings = replace(fast, steps=6, tv_weight=0.0)
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (0, 0, 32, 64) if white == "left" else (32, 0, 64, 64))
+    moved = change(paint(settings, style=[Style(STYLE, mask=mask)]), CONTENT)
+    left, right = moved[:, :24].mean(), moved[:, 40:].mean()
+    inside, outside = (left, right) if white == "left" else (right, left)
+    assert inside > 5 and outside < 0.5 * inside
+    everywhere = change(paint(settings), CONTENT)
+    assert min(everywhere[:, :24].mean(), everywhere[:, 40:].mean()) > 0.7 * inside
+
+
+# Resumed runs
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3], ids=["inside the first stage", "between stages", "inside the last stage"])
+@pytest.mark.parametrize("init", ["content", "noise"])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(two_stages, tmp_path, stop, init):
+    settings = replace(two_stages, init=init, tv_weight=2.0)
+    whole = list(stylize(CONTENT, STYLE, settings, preview_every=None))
+    stopped_after(stop, settings).state.save(tmp_path / "run.safetensors")
+    state = RunState.load(tmp_path / "run.safetensors")
+    rest = list(stylize(CONTENT, STYLE, settings, preview_every=None, resume=state))
+    described = [[(s.step, s.steps, s.stage, s.total_loss) for s in steps] for steps in (whole[stop:], rest)]
+    assert described[0] == described[1]
+    assert rest[-1].image.tobytes() == whole[-1].image.tobytes()
+    for name, array in whole[-1].state.arrays.items():
+        np.testing.assert_array_equal(rest[-1].state.arrays[name], array, strict=name != "step")
+    np.testing.assert_array_equal(rest[-1].state.random_state, whole[-1].state.random_state)
+
+
+def test_a_run_stopped_twice_in_one_stage_is_the_same_in_the_default_precision_too(two_stages):
+    settings = replace(two_stages, steps=6, precision="auto")
+    whole = paint(settings)
+    state = stopped_after(1, settings).state
+    kept = pickle.dumps(state)
+    second = paint(settings, resume=state, should_stop=lambda: True)
+    assert (second.step, second.stage, second.state.stage_step) == (2, 0, 2)
+    assert pickle.dumps(state) == kept  # it can be used again
+    third, *_, last = stylize(CONTENT, STYLE, settings, resume=second.state)
+    assert (third.step, third.stage) == (3, 0)
+    assert last.image.tobytes() == whole.image.tobytes()
+    assert paint(settings, resume=state).image.tobytes() == whole.image.tobytes()
+
+
+def test_a_finished_run_can_be_given_more_steps(fast):
+    half = paint(replace(fast, steps=2))
+    steps = list(stylize(CONTENT, STYLE, replace(fast, steps=5), resume=half.state))
+    assert [(s.step, s.steps) for s in steps] == [(3, 5), (4, 5), (5, 5)]
+    assert steps[-1].image.tobytes() == paint(replace(fast, steps=5)).image.tobytes()
+
+
+def test_steps_added_to_a_run_of_two_stages_are_done_at_the_final_size(two_stages):
+    finished = paint(two_stages)
+    added = list(stylize(CONTENT, STYLE, replace(two_stages, steps=7), resume=finished.state))
+    assert [(s.step, s.stage) for s in added] == [(5, 1), (6, 1), (7, 1)]
+    assert added[-1].state.arrays["pixels"].shape == (1, 3, 128, 128)
+
+
+def test_resuming_is_refused_where_it_cannot_go_on(fast, two_stages):
+    state = paint(fast).state
+    assert "3 steps already" in refusal(settings=fast, resume=state)
+    longer = replace(fast, steps=9)
+    assert "64x64" in refusal(settings=replace(longer, size=72), resume=state)
+    assert "64x48" in refusal(content=make_picture(80, 60), settings=longer, resume=state)
+    assert "stages" in refusal(settings=longer, resume=paint(two_stages).state)
+
+
+def test_a_saved_run_comes_back_as_it_was(fast, tmp_path):
+    state = paint(fast).state
+    state.save(tmp_path / "new" / "run.safetensors")
+    loaded = RunState.load(tmp_path / "new" / "run.safetensors")
+    assert (loaded.step, loaded.stage, loaded.stage_step) == (3, 0, 3)
+    np.testing.assert_array_equal(loaded.random_state, state.random_state)
+    assert set(loaded.arrays) == set(state.arrays)
+    for name, array in state.arrays.items():
+        np.testing.assert_array_equal(loaded.arrays[name], array)
+        assert loaded.arrays[name].dtype == np.float32
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["run.safetensors"]
+
+
+DAMAGE = {
+    "cut short": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "another kind of file": lambda data: b"steps: 3",
+    "header": lambda data: data[:50] + b"\0" + data[51:],
+    "without a count": lambda data: data.replace(b"stage_step", b"stage_stop"),
+    "a negative count": lambda data: data.replace(b'stage_step\\": 3', b'stage_step\\":-3'),
+    "a count that is no number": lambda data: data.replace(b'\\"step\\": 3', b'\\"step\\":[]'),
+    "without pixels": lambda data: data.replace(b"canvas.pixels", b"canvas.pickle"),
+    "without a moment": lambda data: data.replace(b"canvas.exp_avg_sq", b"canvas.exp_avg_pq"),
+    "pixels of another shape": lambda data: data.replace(b"[1,3,64,64]", b"[1,6,64,32]"),
+    "without the generator": lambda data: data.replace(b"random_state", b"random_stage"),
+    "a broken generator": lambda data: data.replace(b'"U8","shape":[', b'"I8","shape":['),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_saved_run_is_refused_in_one_line(fast, tmp_path, damage):
+    path = tmp_path / "run.safetensors"
+    paint(fast).state.save(path)
+    before = path.read_bytes()
+    path.write_bytes(damage(before))
+    assert path.read_bytes() != before
+    with pytest.raises(StyleTransferError, match=r"^run\.safetensors: not a saved run\.$"):
+        RunState.load(path)
+
+
+def test_other_files_are_no_saved_runs(random_checkpoint, tmp_path):
+    for path in (random_checkpoint, tmp_path, tmp_path / "missing.safetensors"):
+        with pytest.raises(StyleTransferError, match="not a saved run"):
+            RunState.load(path)
+
+
+# Input that cannot be used
+
+
+def test_pictures_that_cannot_be_used_are_refused_by_name(fast, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a picture")
+    assert refusal(content=tmp_path / "photo.png", settings=fast).startswith("photo.png: no such file")
+    assert refusal(style=tmp_path / "notes.txt", settings=fast).startswith("notes.txt: ")
+    assert refusal(settings=replace(fast, backbone=str(tmp_path / "no.safetensors"))).startswith("no.safetensors: ")
+
+
+@pytest.mark.parametrize("which", ["content", "style"])
+def test_a_sliver_of_a_picture_is_refused(fast, which):
+    message = refusal(**{which: make_picture(20, 400)}, settings=fast)
+    assert message.startswith(f"The {which} picture: its short side would be 3 px")
+
+
+@pytest.mark.parametrize("picture", [None, 3, b"photo.png", np.zeros((64, 64, 3), np.uint8)])
+@pytest.mark.parametrize("which", ["content", "style"])
+def test_what_is_no_picture_is_refused(fast, which, picture):
+    assert type(picture).__name__ in refusal(**{which: picture}, settings=fast)
+
+
+@pytest.mark.parametrize("style", [[], (), [None], [STYLE, 3], {"picture": STYLE}, [[STYLE]], [Style(STYLE, mask=3)]])
+def test_styles_that_cannot_be_used_are_refused(fast, style):
+    refusal(style=style, settings=fast)
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), True, "1", None])
+def test_a_style_weight_must_be_a_number_above_0(fast, weight):
+    message = refusal(style=[Style(STYLE), Style(STYLE, weight)], settings=fast)
+    assert message.startswith("Style picture 2: its weight") and repr(weight) in message
+
+
+@pytest.mark.parametrize("preview_every", [0, -1, 0.0, float("nan"), True, "often", [1]])
+def test_preview_every_must_be_a_number_above_0(fast, preview_every):
+    assert refusal(settings=fast, preview_every=preview_every).startswith("preview_every must be")
+
+
+@pytest.mark.parametrize("options", [{"settings": {"size": 64}}, {"settings": "quick"}, {"resume": "run.safetensors"}])
+def test_arguments_of_the_wrong_type_are_refused(fast, options):
+    assert "not " in refusal(**({"settings": fast} | options))
+
+
+def test_a_loss_that_overflows_is_refused_at_its_step(fast, random_checkpoint, tmp_path):
+    huge = {key: value * 1000 for key, value in load_file(random_checkpoint).items()}
+    save_file(huge, tmp_path / "huge.safetensors")
+    message = refusal(settings=replace(fast, backbone=str(tmp_path / "huge.safetensors"), style_layers=("conv5_1",)))
+    assert message.startswith("The loss is no longer finite at step 1")
+
+
+# The package
+
+
+def test_importing_nst_waits_for_no_torch():
+    code = (
+        "import sys, nst\n"
+        "nst.StyleSettings.preset('classic'), nst.StyleTransferError, nst.PRESETS\n"
+        "assert not {'torch', 'torchvision', 'PIL', 'numpy'} & set(sys.modules)"
+    )
+    result = shell("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_names_come_from_the_package_whatever_was_imported_before():
+    code = (
+        "import nst.stylization\n"
+        "from nst import StyleSettings, load_backbone, stylize\n"
+        "import nst\n"
+        "assert stylize is nst.stylization.stylize and callable(load_backbone)\n"
+        "assert all(getattr(nst, name) is not None for name in nst.__all__)\n"
+        "print(StyleSettings().size)"
+    )
+    result = shell("-c", code)
+    assert (result.returncode, result.stdout) == (0, "512\n"), result.stderr
+
+
+def test_unknown_names_are_attribute_errors():
+    import nst
+
+    with pytest.raises(AttributeError, match="paint"):
+        _ = nst.paint
