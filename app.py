@@ -241,9 +241,8 @@ def build() -> gr.Blocks:
 
         visible = [content, style, preset, size, steps, content_weight, style_weight, tv_weight, seed, backbone]
         outputs = [output, status, download]
-        running = {
-            "concurrency_id": "painting", "concurrency_limit": 1, "show_progress": "minimal", "show_progress_on": [status],
-        }  # fmt: skip
+        running = {"concurrency_id": "painting", "concurrency_limit": 1}
+        running |= {"show_progress": "minimal", "show_progress_on": [status]}
         run = go.click(stylize_event, visible, outputs, validator=check_pictures, api_visibility="private", **running)
         run.failure(failed_event, None, status, queue=False, api_visibility="private", show_progress="hidden")
         halt.click(stop_event, None, None, queue=False, api_visibility="private", show_progress="hidden")

@@ -15,7 +15,6 @@ uninterrupted one.
 import argparse
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -108,8 +107,12 @@ def load(split: ImageDataset):
 
 def evaluate_checkpoint(args: argparse.Namespace) -> None:
     backbone = load_backbone(args.evaluate)
+    if backbone.network.classifier is None:
+        raise StyleTransferError(f"{args.evaluate} holds no classifier, only features: there is nothing to measure.")
     size = int(backbone.metadata.get("image_size", args.size))
     test = open_split(args.data, "test", size, backbone.metadata.get("classes"))
+    if len(test.classes) > (outputs := backbone.network.classifier[-1].out_features):
+        raise StyleTransferError(f"{test.name} has {len(test.classes)} classes, the checkpoint {outputs}.")
     images, labels = load(test)
     hardware = choose_hardware(args.device, "float32")
     network = backbone.prepared(hardware.device, hardware.dtype, hardware.memory_format)
@@ -145,6 +148,7 @@ def train(args: argparse.Namespace) -> None:
     step = 0
     not_recipe = ("resume", "run", "output", "evaluate", "download", "data")
     recipe = {key: value for key, value in vars(args).items() if key not in not_recipe}
+    recipe["pictures"] = len(images)  # another data set would shift the schedule
     state_file, metrics_file = args.run / "state.pt", args.run / "metrics.jsonl"
     if args.resume:
         step = resume(state_file, network, optimizer, recipe)
@@ -266,5 +270,5 @@ if __name__ == "__main__":
         evaluate_checkpoint(args) if args.evaluate else train(args)
     except StyleTransferError as error:
         sys.exit(f"train.py: {error}")
-    except BrokenPipeError:
-        os._exit(1)
+    except KeyboardInterrupt:
+        sys.exit("train.py: stopped before the first step.")

@@ -26,7 +26,7 @@ from torch import Tensor
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
-from nst.vgg import VGG19, Vgg19, fold_batch_norm
+from nst.vgg import POOLINGS, VGG19, Vgg19, fold_batch_norm
 
 BUNDLED = Path(__file__).resolve().parent.parent / "checkpoints" / "vgg19-cifar100.safetensors"
 INSTALLED = Path(__file__).resolve().parent / "checkpoints" / "vgg19-cifar100.safetensors"
@@ -162,6 +162,8 @@ def _json(text: str):
 
 def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file: str) -> Backbone:
     pooling = metadata.get("pooling", "max")
+    if pooling not in POOLINGS:
+        raise StyleTransferError(f"{file}: its metadata names the pooling {pooling!r}, which is not known.")
     mean, std = metadata.get("mean", IMAGENET_MEAN), metadata.get("std", IMAGENET_STD)
     for values, low in ((mean, -1e6), (std, 0)):  # the bounds keep out NaN, infinity, and a division by zero
         numbers = isinstance(values, (list, tuple)) and all(type(v) in (int, float) for v in values)
@@ -171,14 +173,15 @@ def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file
         data = {key: value for key, value in data.items() if key.startswith("features.")}
     last = data.get("classifier.3.bias")
     hidden = data.get("classifier.0.bias")
-    network = VGG19(
-        len(last) if last is not None and last.dim() == 1 and len(last) <= 25_000 else 100,
-        pooling=pooling,
-        hidden=len(hidden) if hidden is not None and hidden.dim() == 1 and len(hidden) <= 4096 else 512,
-    )
-    wanted = {k: v for k, v in network.state_dict().items() if k.startswith("features.")}
-    if "classifier.3.bias" in data:
-        wanted = network.state_dict()
+    with torch.device("meta"):  # shapes only: random weights would cost time and random numbers, to be overwritten
+        network = VGG19(
+            len(last) if last is not None and last.dim() == 1 and len(last) <= 25_000 else 100,
+            pooling=pooling,
+            hidden=len(hidden) if hidden is not None and hidden.dim() == 1 and len(hidden) <= 4096 else 512,
+        )
+    if last is None:
+        network.classifier = None  # features are all that painting needs
+    wanted = network.state_dict()
     if missing := sorted(set(wanted) - set(data)):
         raise StyleTransferError(f"{file}: not a VGG19 checkpoint; {len(missing)} keys missing, first {missing[0]}.")
     for key, value in wanted.items():
@@ -187,7 +190,7 @@ def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file
             raise StyleTransferError(f"{file}: {key} has the shape {found}; a VGG19 has {expected}.")
         if not data[key].is_floating_point() or not data[key].float().isfinite().all():
             raise StyleTransferError(f"{file}: {key} holds values that are not finite numbers.")
-    network.load_state_dict({key: data[key].float() for key in wanted}, strict=False)
+    network.load_state_dict({key: data[key].float() for key in wanted}, assign=True)
     network.eval().requires_grad_(False)
     return Backbone(name, network, tuple(mean), tuple(std), metadata, sha256)
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from nst.errors import StyleTransferError
 from nst.images import image_processing, load_picture
 
+MAX_LABEL = 25_000  # integer labels number the outputs of the network
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 
@@ -133,7 +134,9 @@ class ImageDataset(Dataset):
 def _class_names(labels: Sequence[str]) -> list[str]:
     names = set(labels)
     if all(name.isdecimal() for name in names):  # integer labels: 10 comes after 9
-        return [str(i) for i in range(max(map(int, names)) + 1)]
+        if (highest := max(map(int, names))) > MAX_LABEL:
+            raise StyleTransferError(f"The integer label {highest} is too high: number the classes from 0.")
+        return [str(i) for i in range(highest + 1)]
     return sorted(names)
 
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,12 +24,11 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> P
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
+        temporary = str(path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}"))
+        open(temporary, "xb").close()
         write(temporary)
         with open(temporary, "rb") as finished:
             os.fsync(finished.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private, unlike every other way of saving a file
         os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # the latter two: torch's and safetensors' full disk
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
@@ -38,12 +37,6 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> P
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def remove_older_than(folder: str | os.PathLike, seconds: float) -> int:

@@ -155,16 +155,21 @@ def fitted_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def check_sides(size: tuple[int, int], name: str) -> None:
+    """Raise StyleTransferError if a side of (width, height) `size` is under `MIN_SIDE`."""
+    if min(size) < MIN_SIDE:
+        raise StyleTransferError(
+            f"{name}: its short side would be {min(size)} px at this size; at least {MIN_SIDE} px are needed."
+        )
+
+
 def resize_picture(image: Image.Image, size: int | tuple[int, int], name: str = "The picture") -> Image.Image:
     """`image` with its long side `size` px, or of exactly (width, height) `size`; Lanczos.
 
     Raises StyleTransferError if a side would come out under `MIN_SIDE`.
     """
     target = fitted_size(image.size, size) if isinstance(size, int) else tuple(size)
-    if min(target) < MIN_SIDE:
-        raise StyleTransferError(
-            f"{name}: its short side would be {min(target)} px at this size; at least {MIN_SIDE} px are needed."
-        )
+    check_sides(target, name)
     return image if image.size == target else image.resize(target, Image.Resampling.LANCZOS)
 
 

@@ -19,7 +19,16 @@ from nst.canvas import MOMENTS, PixelCanvas
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
 from nst.hardware import choose_hardware
-from nst.images import PictureLike, fitted_size, load_picture, resize_picture, to_picture, to_tensor
+from nst.images import (
+    MIN_SIDE,
+    PictureLike,
+    check_sides,
+    fitted_size,
+    load_picture,
+    resize_picture,
+    to_picture,
+    to_tensor,
+)
 from nst.objective import PlainObjective
 from nst.settings import Stage, StyleSettings
 
@@ -148,7 +157,9 @@ def stylize(
     if resume:
         generator.set_state(torch.from_numpy(resume.random_state))
     final_size = _size(photo, settings, stages[-1][1])
-    resize_picture(photo, final_size, "The content picture")  # refuse now what the last stage would refuse
+    check_sides(final_size, "The content picture")
+    for picture, _, _ in styles:
+        check_sides(_size(picture, settings, stages[-1][1]), "The style picture")
     canvas = PixelCanvas.restore(resume.arrays, hardware.device) if resume else None
     done = resume.step if resume else 0
     work_left = sum(_work(photo, settings, stage) * steps for _, stage, steps in stages)
@@ -156,7 +167,7 @@ def stylize(
 
     for number, stage, steps in stages:
         size = _size(photo, settings, stage)
-        pixels = to_tensor(resize_picture(photo, size, "The content picture")).to(hardware.device)
+        pixels = to_tensor(resize_picture(photo, size)).to(hardware.device)
         targets = [_style_inputs(one, settings, stage, size, hardware.device) for one in styles]
         objective = PlainObjective(extractor, settings, pixels, targets)
         if canvas is None:
@@ -251,7 +262,9 @@ def _work(photo: Image.Image, settings: StyleSettings, stage: Stage) -> float:
 def _style_inputs(style, settings: StyleSettings, stage: Stage, size: tuple[int, int], device: torch.device):
     """(picture, weight, mask) as tensors for one stage; the style's long side follows the stage's."""
     picture, weight, mask = style
-    pixels = to_tensor(resize_picture(picture, _size(picture, settings, stage), "The style picture")).to(device)
+    width, height = _size(picture, settings, stage)
+    enlarge = max(1.0, MIN_SIDE / min(width, height))  # a long thin style would otherwise vanish in a coarse stage
+    pixels = to_tensor(resize_picture(picture, (round(width * enlarge), round(height * enlarge)))).to(device)
     if mask is not None:
         mask = to_tensor(mask.resize(size, Image.Resampling.LANCZOS)).mean(1, keepdim=True).to(device)
     return pixels, weight, mask
