@@ -212,11 +212,11 @@ def build() -> gr.Blocks:
                         info="Higher keeps more of the photo's shapes.",
                     )
                     style_weight = gr.Slider(
-                        0, 10000, default.style_weight, step=10, label="Style weight", elem_id="style_weight",
+                        0, 2000, default.style_weight, step=1, label="Style weight", elem_id="style_weight",
                         info="Higher gives stronger strokes and colours.",
                     )
                     tv_weight = gr.Slider(
-                        0, 10, default.tv_weight, step=0.01, label="Smoothness", elem_id="tv_weight",
+                        0, 200, default.tv_weight, step=1, label="Smoothness", elem_id="tv_weight",
                         info="Higher removes fine grain (total variation).",
                     )
                     seed = gr.Slider(

@@ -32,9 +32,14 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     """
     hardware = choose_hardware(settings.device, settings.precision)
     deepest = max((*settings.content_layers, *settings.style_layers), key=LAYERS.index)
+    style_deepest = max(settings.style_layers, key=LAYERS.index)
     stages = settings.stages(content_size)
-    flops = sum(4 * stage.steps * multiply_adds(_pixels(content_size, settings, stage.long_side), deepest)
-                for stage in stages)
+    flops = 0.0
+    for stage in stages:
+        area = _pixels(content_size, settings, stage.long_side)
+        passes = multiply_adds(area, deepest)
+        passes += sum(multiply_adds(area / 4**level, style_deepest) for level in range(1, settings.style_levels))
+        flops += 4 * stage.steps * passes  # a multiply-add is two operations; the way back costs as much again
     pixels = _pixels(content_size, settings, stages[-1].long_side)
     widths = [CHANNELS[layer] / 4 ** (int(layer[4]) - 1) for layer in LAYERS[: LAYERS.index(deepest) + 1]]
     size = 2 if hardware.dtype is torch.bfloat16 else 4
@@ -44,7 +49,7 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     return Estimate(flops / (0.5 * rate), int(BASE_BYTES + activations))
 
 
-def multiply_adds(pixels: int, deepest: str) -> float:
+def multiply_adds(pixels: float, deepest: str) -> float:
     """Of one forward pass over `pixels` positions up to and including layer `deepest`."""
     total, channels = 0.0, 3
     for layer in LAYERS[: LAYERS.index(deepest) + 1]:

@@ -25,11 +25,15 @@ class Losses(NamedTuple):
     total: Tensor
 
 
+Statistics = dict[tuple[int, str], Tensor]  # by level of the image pyramid and layer
+SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid holds too few positions to count
+
+
 @dataclass
 class StyleTarget:
-    """One style to paint in: its statistic per layer, its share, and (1, 1, H, W) in [0, 1] where it goes, or None."""
+    """One style to paint in: its statistics, its share, and (1, 1, H, W) in [0, 1] where it goes, or None."""
 
-    statistics: dict[str, Tensor]
+    statistics: Statistics
     weight: float
     mask: Tensor | None = None
 
@@ -55,35 +59,57 @@ class PlainObjective:
         total = sum(weight for _, weight, _ in styles)
         with torch.no_grad():
             features = extractor.extract_features(content)
-            self.content_targets = {layer: features[layer].clone() for layer in settings.content_layers}
+            self.content_targets = {layer: features[layer] for layer in settings.content_layers}
             self.style_targets = [
-                StyleTarget(self._statistics(extractor.extract_features(picture), None), weight / total, mask)
+                StyleTarget(self._statistics(self._pyramid(picture), None), weight / total, mask)
                 for picture, weight, mask in styles
             ]
 
-    def _statistics(self, features: dict[str, Tensor], mask: Tensor | None) -> dict[str, Tensor]:
+    def _pyramid(self, pixels: Tensor) -> list[dict[str, Tensor]]:
+        """Style features of the picture, of its half size, and so on (Snelgrove 2017); the first with the content's."""
+        settings = self.settings
+        levels = [self.extractor.extract_features(pixels)]
+        while len(levels) < settings.style_levels and min(pixels.shape[-2:]) >= 2 * SMALLEST_LEVEL:
+            pixels = F.avg_pool2d(pixels, 2)
+            levels.append(self.extractor.extract_features(pixels, settings.style_layers))
+        return levels
+
+    def _statistics(self, levels: list[dict[str, Tensor]], mask: Tensor | None) -> Statistics:
         statistics = {}
-        for layer in self.settings.style_layers:
-            weights = None if mask is None else F.interpolate(mask, size=features[layer].shape[-2:], mode="area")
-            statistics[layer] = self.statistic.finish(*self.statistic.accumulate(features[layer], weights))
+        for level, features in enumerate(levels):
+            for layer in self.settings.style_layers:
+                weights = None if mask is None else F.interpolate(mask, size=features[layer].shape[-2:], mode="area")
+                sums = self.statistic.accumulate(features[layer], weights)
+                statistics[level, layer] = self.statistic.finish(*sums)
         return statistics
+
+    def _content(self, features: dict[str, Tensor]) -> Tensor:
+        losses = []
+        for layer, target in self.content_targets.items():
+            loss = content_loss(features[layer], target)
+            losses.append(loss / target.float().var().clamp_min(1e-8) if self.settings.relative_losses else loss)
+        return torch.stack(losses).mean()
+
+    def _style(self, levels: list[dict[str, Tensor]]) -> Tensor:
+        total = levels[0][self.settings.style_layers[0]].new_zeros((), dtype=torch.float32)
+        plain = None
+        for target in self.style_targets:
+            if target.mask is None:  # all styles without a mask share one statistic of the picture
+                plain = plain or self._statistics(levels, None)
+            statistics = plain if target.mask is None else self._statistics(levels, target.mask)
+            shared = [key for key in statistics if key in target.statistics]  # a small style has fewer levels
+            for key in shared:
+                loss = self.statistic.compare(statistics[key], target.statistics[key])
+                if self.settings.relative_losses:
+                    loss = loss / target.statistics[key].square().mean().clamp_min(1e-8)
+                total = total + loss * (target.weight / len(shared))
+        return total
 
     def evaluate(self, pixels: Tensor) -> tuple[Losses, Tensor]:
         """Losses and the gradient of the total at `pixels`, (1, 3, H, W) in [0, 1]."""
         settings = self.settings
-        features = self.extractor.extract_features(pixels)
-        content = sum(content_loss(features[layer], target) for layer, target in self.content_targets.items())
-        content = content / len(self.content_targets)
-        style = pixels.new_zeros(())
-        plain = None
-        for target in self.style_targets:
-            if target.mask is None:  # all styles without a mask share one statistic of the picture
-                plain = plain or self._statistics(features, None)
-            statistics = plain if target.mask is None else self._statistics(features, target.mask)
-            for layer in settings.style_layers:
-                loss = self.statistic.compare(statistics[layer], target.statistics[layer])
-                style = style + loss * (target.weight / len(settings.style_layers))
-        tv = total_variation(pixels)
+        levels = self._pyramid(pixels)
+        content, style, tv = self._content(levels[0]), self._style(levels), total_variation(pixels)
         total = settings.content_weight * content + settings.style_weight * style + settings.tv_weight * tv
         (gradient,) = torch.autograd.grad(total, pixels)
         return Losses(*(x.detach() for x in (content, style, tv, total))), gradient

@@ -24,11 +24,17 @@ class Stage:
 class StyleSettings:
     """Settings of one stylisation, named like the command line's flags. The pictures are never in it.
 
+    The defaults are those of the preset `balanced`.
+
     size: long side of the result in px (32 to 4096); both sides when `keep_aspect` is off.
     steps: optimiser steps over all stages (1 to 10,000), at least one of them at the final size.
     scales: stages, each half the size of the next; 1 is the plain recipe.
     content_weight, style_weight, tv_weight: the three factors of the total loss (0 to 1e9).
     content_layers, style_layers: layer names, `conv1_1` to `conv5_4`.
+    style_levels: levels of the image pyramid on which the style is compared, each half the size (1 to 6): with more,
+    shallow layers see strokes as broad as the deepest would, and more exactly.
+    relative_losses: divide each layer's loss by its target's own size, so that every layer counts alike, whatever the
+    backbone; off in the plain recipe.
     learning_rate: Adam's, in units of pixel value (0 to 1).
     init: what the picture starts from, `content` or `noise`; only `noise` uses the seed.
     pooling: `max`, `average`, or `backbone` for what the backbone was trained with.
@@ -40,14 +46,16 @@ class StyleSettings:
 
     size: int = 512
     keep_aspect: bool = True
-    steps: int = 200
+    steps: int = 150
     scales: int = 3
     content_weight: float = 1.0
-    style_weight: float = 1000.0
-    tv_weight: float = 0.1
-    content_layers: tuple[str, ...] = ("conv4_2",)
-    style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
-    learning_rate: float = 0.02
+    style_weight: float = 30.0
+    tv_weight: float = 20.0
+    content_layers: tuple[str, ...] = ("conv2_2",)
+    style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
+    style_levels: int = 5
+    relative_losses: bool = True
+    learning_rate: float = 0.04
     init: str = "content"
     pooling: str = "backbone"
     seed: int = 0
@@ -56,7 +64,8 @@ class StyleSettings:
     precision: str = "auto"
 
     def __post_init__(self):
-        whole = {"size": (32, 4096), "steps": (1, 10_000), "scales": (1, 6), "seed": (0, 2**31 - 1)}
+        whole = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
+        whole |= {"scales": (1, 6), "style_levels": (1, 6)}
         real = {"content_weight": (0, 1e9), "style_weight": (0, 1e9), "tv_weight": (0, 1e9), "learning_rate": (0, 1)}
         choices = {
             "init": INITS,
@@ -74,8 +83,9 @@ class StyleSettings:
             if not isinstance(layers, (list, tuple)) or not layers or not all(map(_is_layer, layers)):
                 raise StyleTransferError(f"{name} must be layer names, conv1_1 to conv5_4, not {_shown(layers)}.")
             object.__setattr__(self, name, tuple(layers))
-        if not isinstance(self.keep_aspect, bool):
-            raise StyleTransferError(f"keep_aspect must be true or false, not {_shown(self.keep_aspect)}.")
+        for name in ("keep_aspect", "relative_losses"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise StyleTransferError(f"{name} must be true or false, not {_shown(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:
             raise StyleTransferError(f"backbone must be a name or a file, not {_shown(self.backbone)}.")
         if self.content_weight == 0 and self.style_weight == 0:
@@ -149,12 +159,25 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-# The literature's plain recipe: 224x224, from the content image, Adam, 100 steps, no total variation.
-CLASSIC = StyleSettings(size=224, keep_aspect=False, steps=100, scales=1, tv_weight=0.0)
+# The literature's plain recipe: 224x224, from the content image, Adam, 100 steps, one size, no total variation.
+CLASSIC = StyleSettings(
+    size=224,
+    keep_aspect=False,
+    steps=100,
+    scales=1,
+    content_weight=1.0,
+    style_weight=1000.0,
+    tv_weight=0.0,
+    content_layers=("conv4_2",),
+    style_layers=("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+    style_levels=1,
+    relative_losses=False,
+    learning_rate=0.02,
+)
 PRESETS = {
     "classic": CLASSIC,
     "quick": StyleSettings(size=384, steps=75),
     "balanced": StyleSettings(),
-    "fine": StyleSettings(size=768, steps=400, scales=4),
+    "fine": StyleSettings(size=768, steps=300, scales=4),
 }
 DEFAULT_PRESET = "balanced"

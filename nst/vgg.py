@@ -135,17 +135,20 @@ class Vgg19(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
         self.eval().requires_grad_(False)
 
-    def extract_features(self, x: Tensor) -> dict[str, Tensor]:
+    def extract_features(self, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """ReLU outputs by layer name for (N, 3, H, W) float32 RGB in [0, 1].
 
-        `conv<b>_<i>` has shape (N, C, H / 2^(b-1), W / 2^(b-1)) and the convolutions' own dtype.
+        `conv<b>_<i>` has shape (N, C, H / 2^(b-1), W / 2^(b-1)) and the convolutions' own dtype. `layers` asks for some
+        of `required_layers` only, and for no work beyond the deepest of them.
 
         Raises StyleTransferError when a side is too short to be pooled down to the deepest layer.
         """
-        poolings = int(self.required_layers[-1][4]) - 1
+        wanted = set(self.required_layers if layers is None else layers)
+        deepest = max(wanted, key=LAYERS.index)
+        poolings = int(deepest[4]) - 1
         if min(x.shape[-2:]) < 2**poolings:
             raise StyleTransferError(
-                f"A {x.shape[-1]}x{x.shape[-2]} picture is too small for {self.required_layers[-1]}: "
+                f"A {x.shape[-1]}x{x.shape[-2]} picture is too small for {deepest}: "
                 f"the short side must be at least {2**poolings} px."
             )
         first = self.convolutions["conv1_1"].weight
@@ -156,8 +159,9 @@ class Vgg19(nn.Module):
                 x = self.pool(x)
             # In place: the weights are frozen, so nothing needs the values before the ReLU.
             x = F.relu_(convolution(x))
-            if name in self.required_layers:
+            if name in wanted:
                 features[name] = x
-        return features
+            if name == deepest:
+                return features
 
     forward = extract_features

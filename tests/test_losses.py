@@ -1,5 +1,7 @@
 """Losses by hand, gradients by finite differences, the objective by its definition, and the canvas's Adam in NumPy."""
 
+import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -180,7 +182,8 @@ def test_gradient_of_every_entry_by_central_differences(loss):
 
 # The objective
 
-SETTINGS = StyleSettings(
+SETTINGS = StyleSettings.preset(
+    "classic",
     content_layers=("conv2_1", "conv2_2"), style_layers=("conv1_1", "conv2_1", "conv3_1"),
     content_weight=3.0, style_weight=0.7, tv_weight=11.0,
 )  # fmt: skip
@@ -189,9 +192,9 @@ SETTINGS = StyleSettings(
 class Counting(Vgg19):
     calls = 0
 
-    def extract_features(self, x):
+    def extract_features(self, x, layers=None):
         self.calls += 1
-        return super().extract_features(x)
+        return super().extract_features(x, layers)
 
 
 @pytest.fixture
@@ -296,8 +299,8 @@ def test_targets_do_not_follow_the_pictures_they_came_from(extractor):
 
 def test_two_styles_pull_like_one_of_blended_statistics(extractor):
     """sum w |G - A_i|^2 and |G - sum w A_i|^2 differ by a constant, so their gradients are equal."""
-    settings = StyleSettings(
-        content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
+    settings = StyleSettings.preset(
+        "classic", content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
     )
     two = PlainObjective(extractor, settings, photo(1), [(photo(3), 3.0, None), (photo(4), 1.0, None)])
     blended = PlainObjective(extractor, settings, photo(1), [(photo(3), 1.0, None)])
@@ -320,8 +323,8 @@ def test_only_the_ratio_of_style_weights_counts(extractor, scale):
 
 
 def test_masked_style_acts_only_under_its_mask(extractor):
-    settings = StyleSettings(
-        content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
+    settings = StyleSettings.preset(
+        "classic", content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
     )
     mask = torch.zeros(1, 1, 64, 96)
     mask[..., :32] = 1
@@ -493,9 +496,8 @@ def test_estimate_grows_with_work(backbone, monkeypatch):
     monkeypatch.setattr(estimation, "matrix_rate", lambda *_: 1e12)
 
     def estimate(photo=(800, 600), **changes):
-        return estimation.estimate(
-            photo, StyleSettings(scales=1, device="cpu", precision="float32", **changes), backbone
-        )
+        changes = {"size": 512, "keep_aspect": True, "steps": 200, "device": "cpu", "precision": "float32"} | changes
+        return estimation.estimate(photo, StyleSettings.preset("classic", **changes), backbone)
 
     plain = estimate()
     assert estimate(steps=400).seconds == pytest.approx(2 * plain.seconds)
@@ -525,3 +527,57 @@ def test_measured_rate_is_a_plausible_number():
     rate = matrix_rate("cpu", torch.float32)
     assert math.isfinite(rate)
     assert 1e8 < rate < 1e16
+
+
+# The image pyramid and relative losses
+
+
+def test_style_on_a_pyramid_is_the_mean_over_levels_and_layers(extractor):
+    """Each level by hand: the picture averaged over 2x2 blocks, its own Gram matrices, the mean of all."""
+    settings = dataclasses.replace(SETTINGS, style_levels=3)
+    style, pixels = photo(2, 64, 64), photo(3, 64, 64)
+    losses, _ = PlainObjective(extractor, settings, photo(1, 64, 64), [(style, 1.0, None)]).evaluate(
+        pixels.clone().requires_grad_()
+    )
+    expected = []
+    for _ in range(3):
+        mine, theirs = extractor.extract_features(pixels), extractor.extract_features(style)
+        for layer in SETTINGS.style_layers:
+            expected.append(((masked_gram(mine[layer], None) - masked_gram(theirs[layer], None)) ** 2).mean())
+        side = pixels.shape[-1] // 2
+        pixels, style = (x.reshape(1, 3, side, 2, side, 2).mean((3, 5)) for x in (pixels, style))
+    assert losses.style.item() == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_a_level_too_small_to_count_is_left_out(extractor):
+    """The 32 px style has two levels of 16 px or more, the 64 px picture three: two are compared."""
+    settings = dataclasses.replace(SETTINGS, style_levels=6)
+    content = photo(1, 64, 64)
+    objective = PlainObjective(extractor, settings, content, [(photo(2, 32, 32), 1.0, None)])
+    assert {level for level, _ in objective.style_targets[0].statistics} == {0, 1}
+    assert objective.evaluate(content.clone().requires_grad_())[0].style > 0
+
+
+def test_relative_losses_do_not_depend_on_the_scale_of_the_features(network):
+    """Features three times as large leave them as they are, for all that Gram matrices grow ninefold."""
+    settings = StyleSettings(content_layers=("conv1_1",), style_layers=("conv1_1",), relative_losses=True)
+    results = []
+    for factor in (1, 3):
+        extractor = Vgg19(copy.deepcopy(network), ["conv1_1"], mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        for parameter in extractor.parameters():
+            parameter.mul_(factor)
+        objective = PlainObjective(extractor, settings, photo(1), [(photo(2), 1.0, None)])
+        losses, _ = objective.evaluate(photo(3).requires_grad_())
+        results.append((losses.content.item(), losses.style.item()))
+    assert results[0] == pytest.approx(results[1], rel=1e-4)
+
+
+def test_relative_losses_are_one_for_a_picture_without_features(network):
+    """A Gram matrix of zeros is as far from the target as the target is large."""
+    extractor = Vgg19(copy.deepcopy(network), ["conv1_1"], mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    settings = StyleSettings(content_layers=("conv1_1",), style_layers=("conv1_1",), relative_losses=True)
+    objective = PlainObjective(extractor, settings, photo(1), [(photo(2), 1.0, None)])
+    black = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1).expand(1, 3, 32, 40).clone().requires_grad_()
+    for parameter in extractor.parameters():
+        parameter.mul_(1e-3)
+    assert objective.evaluate(black)[0].style.item() == pytest.approx(1, rel=1e-3)
