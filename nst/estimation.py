@@ -1,7 +1,7 @@
 """How long a run takes and how much memory it needs, before it starts."""
 
-import functools
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +9,13 @@ import torch
 from nst.backbones import Backbone
 from nst.hardware import choose_hardware
 from nst.images import fitted_size
+from nst.objective import PlainObjective
 from nst.settings import StyleSettings
 from nst.vgg import CHANNELS, LAYERS
 
 BASE_BYTES = 700_000_000  # the process itself: interpreter, torch, the weights in two precisions
-WORK_ARRAYS = 4  # copies of the largest feature map alive at once on the way back (measured, rounded up)
+COPIES = 4  # float32 copies of the style layers, and of the largest feature map, alive at once (measured)
+PROBE_SIDE = 192  # px: large enough that the cost of a pixel is that of a large picture, small enough not to be felt
 
 
 @dataclass(frozen=True)
@@ -27,47 +29,56 @@ class Estimate:
 def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: Backbone) -> Estimate:
     """Time and memory of painting a photo of (width, height) `content_size`.
 
-    Counts the convolutions' multiply-adds up to the deepest layer used, forward and back, and divides by the rate that
-    this machine reaches on a matrix product.
+    Time is the pixels of all steps times the seconds that a pixel takes, measured on this machine with these settings
+    the first time they are asked about. Memory is counted from the shapes of the feature maps.
     """
+    areas = [(_pixels(content_size, settings, stage.long_side), stage.steps) for stage in settings.stages(content_size)]
+    seconds = sum(area * steps for area, steps in areas) * _seconds_per_pixel(settings, backbone)
+    deepest = LAYERS.index(max((*settings.content_layers, *settings.style_layers), key=LAYERS.index))
+    widths, style_widths = list(_widths(LAYERS[: deepest + 1])), list(_widths(settings.style_layers))
+    if settings.style_levels > 1:
+        style_widths.append(sum(style_widths) / 3)  # all coarser levels together: 1/4 + 1/16 + ...
+    size = 2 if choose_hardware(settings.device, settings.precision).dtype is torch.bfloat16 else 4
+    peak = areas[-1][0] * (sum(widths) * size + COPIES * 4 * (max(widths) + sum(style_widths)))
+    return Estimate(seconds, int(BASE_BYTES + peak))
+
+
+_measured: dict[tuple, float] = {}
+
+
+def _seconds_per_pixel(settings: StyleSettings, backbone: Backbone) -> float:
+    """Of one evaluation of the objective, on a picture of `PROBE_SIDE`; measured once for each kind of run."""
     hardware = choose_hardware(settings.device, settings.precision)
-    deepest = max((*settings.content_layers, *settings.style_layers), key=LAYERS.index)
-    style_deepest = max(settings.style_layers, key=LAYERS.index)
-    stages = settings.stages(content_size)
-    flops = 0.0
-    for stage in stages:
-        area = _pixels(content_size, settings, stage.long_side)
-        passes = multiply_adds(area, deepest)
-        passes += sum(multiply_adds(area / 4**level, style_deepest) for level in range(1, settings.style_levels))
-        flops += 4 * stage.steps * passes  # a multiply-add is two operations; the way back costs as much again
-    pixels = _pixels(content_size, settings, stages[-1].long_side)
-    widths = [CHANNELS[layer] / 4 ** (int(layer[4]) - 1) for layer in LAYERS[: LAYERS.index(deepest) + 1]]
-    size = 2 if hardware.dtype is torch.bfloat16 else 4
-    activations = pixels * (sum(widths) * size + WORK_ARRAYS * max(widths) * 4)
-    rate = matrix_rate(hardware.device.type, hardware.dtype)
-    # Half the rate of a matrix product is what the whole step reaches: Gram matrices, pooling and Adam included.
-    return Estimate(flops / (0.5 * rate), int(BASE_BYTES + activations))
+    layers = (*settings.content_layers, *settings.style_layers)
+    key = (backbone.sha256, layers, settings.style_levels, settings.pooling, hardware)
+    if key not in _measured:
+        extractor = backbone.extractor(
+            layers,
+            pooling=None if settings.pooling == "backbone" else settings.pooling,
+            device=hardware.device,
+            dtype=hardware.dtype,
+            memory_format=hardware.memory_format,
+        )
+        pixels = torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
+        pixels = pixels.to(hardware.device)
+        objective = PlainObjective(extractor, settings, pixels, [(pixels, 1.0, None)])
+        best = float("inf")
+        for _ in range(3):  # the first also pays for setting up
+            started = time.perf_counter()
+            _evaluate(objective, pixels)
+            best = min(best, time.perf_counter() - started)
+        _measured[key] = best / PROBE_SIDE**2
+    return _measured[key]
 
 
-def multiply_adds(pixels: float, deepest: str) -> float:
-    """Of one forward pass over `pixels` positions up to and including layer `deepest`."""
-    total, channels = 0.0, 3
-    for layer in LAYERS[: LAYERS.index(deepest) + 1]:
-        total += 9 * channels * CHANNELS[layer] * pixels / 4 ** (int(layer[4]) - 1)
-        channels = CHANNELS[layer]
-    return total
+@torch.enable_grad()
+def _evaluate(objective: PlainObjective, pixels: torch.Tensor) -> None:
+    objective.evaluate(pixels.clone().requires_grad_(True))[0].total.item()
 
 
-@functools.lru_cache
-def matrix_rate(device: str, dtype: torch.dtype) -> float:
-    """Floating-point operations per second in a 1024 x 1024 matrix product; measured once, in about 30 ms."""
-    a = torch.randn(1024, 1024, device=device, dtype=dtype)
-    best = 0.0
-    for _ in range(4):
-        started = time.perf_counter()
-        (a @ a)[0, 0].item()
-        best = max(best, 2 * 1024**3 / (time.perf_counter() - started))
-    return best
+def _widths(layers: Iterable[str]) -> Iterable[float]:
+    """Feature values per input pixel."""
+    return (CHANNELS[layer] / 4 ** (int(layer[4]) - 1) for layer in layers)
 
 
 def _pixels(content_size: tuple[int, int], settings: StyleSettings, long_side: int) -> int:

@@ -2,12 +2,10 @@
 
 import copy
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from nst.canvas import PixelCanvas
 from nst.errors import StyleTransferError
@@ -453,80 +451,6 @@ def test_restored_canvas_continues_identically(steps_before):
         restored.update(gradient, 0.03)
     assert torch.equal(canvas.pixels(), restored.pixels())
     assert all(np.array_equal(arrays[name], kept[name]) for name in kept)  # a snapshot, not a view of the canvas
-
-
-# The arithmetic that estimates rest on
-
-
-def test_multiply_adds_up_to_conv5_1_are_361152_per_pixel():
-    from nst.estimation import multiply_adds
-
-    assert multiply_adds(1, "conv5_1") == 361_152
-    assert multiply_adds(1, "conv1_1") == 3 * 3 * 3 * 64
-    assert multiply_adds(1000, "conv5_1") == 361_152_000
-
-
-@pytest.mark.parametrize("deepest", ["conv1_1", "conv2_2", "conv4_2", "conv5_1", "conv5_4"])
-def test_multiply_adds_equal_what_torch_counts(deepest):
-    """torch's own counter on a network without data; 2 operations each, and as many again for the way back."""
-    from nst.estimation import multiply_adds
-
-    with torch.device("meta"):
-        extractor = Vgg19(VGG19(2), [deepest], mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        pixels = torch.empty(1, 3, 64, 96, requires_grad=True)
-        with FlopCounterMode(display=False) as forward:
-            output = extractor(pixels)[deepest].sum()
-        with FlopCounterMode(display=False) as backward:
-            output.backward()
-    expected = multiply_adds(64 * 96, deepest)
-    assert forward.get_total_flops() == 2 * expected
-    assert backward.get_total_flops() == 2 * expected
-
-
-@pytest.fixture
-def backbone(random_checkpoint):
-    from nst.backbones import load_backbone
-
-    return load_backbone(random_checkpoint)
-
-
-def test_estimate_grows_with_work(backbone, monkeypatch):
-    from nst import estimation
-
-    monkeypatch.setattr(estimation, "matrix_rate", lambda *_: 1e12)
-
-    def estimate(photo=(800, 600), **changes):
-        changes = {"size": 512, "keep_aspect": True, "steps": 200, "device": "cpu", "precision": "float32"} | changes
-        return estimation.estimate(photo, StyleSettings.preset("classic", **changes), backbone)
-
-    plain = estimate()
-    assert estimate(steps=400).seconds == pytest.approx(2 * plain.seconds)
-    assert estimate(size=1024).seconds == pytest.approx(4 * plain.seconds)
-    assert estimate(size=1024).peak_bytes > 1.5 * plain.peak_bytes
-    assert estimate((800, 300)).seconds == pytest.approx(plain.seconds / 2)
-    assert estimate((800, 300), keep_aspect=False).seconds == pytest.approx(plain.seconds / 0.75)
-    shallow = estimate(style_layers=["conv1_1"], content_layers=["conv1_2"])
-    assert shallow.seconds < plain.seconds / 5
-    # 512 x 384 px, 361,152 multiply-adds a pixel, 2 operations each, there and back, 200 steps, at half the peak rate
-    assert plain.seconds == pytest.approx(512 * 384 * 361_152 * 4 * 200 / 0.5e12)
-
-
-def test_coarse_stages_make_it_cheaper(backbone, monkeypatch):
-    from nst import estimation
-
-    monkeypatch.setattr(estimation, "matrix_rate", lambda *_: 1e12)
-    settings = [StyleSettings(steps=210, scales=scales, device="cpu") for scales in (1, 3)]
-    plain, staged = (estimation.estimate((600, 600), one, backbone) for one in settings)
-    assert staged.seconds == pytest.approx(plain.seconds * (1 + 1 / 4 + 1 / 16) / 3)
-    assert staged.peak_bytes == plain.peak_bytes
-
-
-def test_measured_rate_is_a_plausible_number():
-    from nst.estimation import matrix_rate
-
-    rate = matrix_rate("cpu", torch.float32)
-    assert math.isfinite(rate)
-    assert 1e8 < rate < 1e16
 
 
 # The image pyramid and relative losses
