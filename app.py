@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def stylize_event(
                 yield gr.skip(), "Stopped before it began.", gr.skip()
                 return
         about = estimate(content.size, settings, load_backbone(settings.backbone)).seconds
-        yield gr.skip(), f"Starting: about {_duration(about)}", gr.DownloadButton(interactive=False)
+        yield gr.skip(), f"Starting: about {_duration(about)}", gr.skip()
         steps_done = stylize(content, style, settings, preview_every=PREVIEW_SECONDS, should_stop=stop.is_set)
         for step in steps_done:
             if step.image is not None and step.state is None:
@@ -127,7 +128,7 @@ def stylize_event(
         end = "Done" if step.step == step.steps else f"Stopped at step {step.step} of {step.steps}"
         size_text = f"{step.image.width} x {step.image.height} px"
         status = f"{end} · {_duration(step.seconds)} · {size_text} · {_losses(step)}"
-        yield step.image, status, gr.DownloadButton(value=path, interactive=True)
+        yield step.image, status, str(path)
     except StyleTransferError as error:
         raise gr.Error(str(error), print_exception=False) from None
     except Exception:
@@ -138,6 +139,14 @@ def stylize_event(
             slot.release()
         if stop_flags.get(session) is stop:
             del stop_flags[session]
+
+
+def page_event(request: gr.Request, *inputs) -> Iterator[tuple[Any, Any, Any]]:
+    """As `stylize_event`, and the download button can be pressed only when there is something to download."""
+    yield gr.skip(), "Starting…", gr.DownloadButton(interactive=False)
+    with closing(stylize_event(*inputs, request=request)) as results:
+        for picture, status, path in results:
+            yield picture, status, gr.DownloadButton(value=path, interactive=True) if isinstance(path, str) else path
 
 
 def stop_event(request: gr.Request) -> None:
@@ -243,7 +252,7 @@ def build() -> gr.Blocks:
         outputs = [output, status, download]
         running = {"concurrency_id": "painting", "concurrency_limit": 1}
         running |= {"show_progress": "minimal", "show_progress_on": [status]}
-        run = go.click(stylize_event, visible, outputs, validator=check_pictures, api_visibility="private", **running)
+        run = go.click(page_event, visible, outputs, validator=check_pictures, api_visibility="private", **running)
         run.failure(failed_event, None, status, queue=False, api_visibility="private", show_progress="hidden")
         halt.click(stop_event, None, None, queue=False, api_visibility="private", show_progress="hidden")
         sliders = [size, steps, content_weight, style_weight, tv_weight]
