@@ -7,8 +7,6 @@ in `docs/paintings`; `python -m nst.examples` paints them anew.
 import importlib.util
 from pathlib import Path
 
-from PIL import Image
-
 from nst.errors import StyleTransferError
 
 PHOTOS: dict[str, str] = {
@@ -28,6 +26,8 @@ PAIRS = (  # photo and painting, chosen to show what each painting does
     ("astronaut", "ink"),
     ("coffee", "pointillism"),
 )
+SIZE = (640, 480)  # px
+JPEG = {"quality": 88, "optimize": True}
 PAINTED = Path(__file__).resolve().parent.parent / "docs" / "paintings"
 
 
@@ -41,12 +41,6 @@ def photo_path(name: str) -> Path:
             if path.suffix in {".png", ".jpg"}:
                 return path
     raise StyleTransferError(f"The photo {name!r} is not in the installed scikit-image package.")
-
-
-def photo(name: str) -> Image.Image:
-    """The photograph as an RGB picture."""
-    with Image.open(photo_path(name)) as picture:
-        return picture.convert("RGB")
 
 
 def painting_path(name: str) -> Path:
@@ -65,7 +59,7 @@ def main() -> None:
 
     PAINTED.mkdir(parents=True, exist_ok=True)
     for name in PAINTINGS:
-        paint(name, 640, 480).save(painting_path(name), quality=88, optimize=True)
+        paint(name, *SIZE).save(painting_path(name), **JPEG)
 
 
 if __name__ == "__main__":

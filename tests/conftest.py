@@ -11,6 +11,8 @@ from PIL import Image
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 ROOT = Path(__file__).resolve().parent.parent
+# One thread: on a busy machine, threads that wait for each other make pictures as small as the tests' ten times slower.
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def make_picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -18,6 +20,14 @@ def make_picture(width: int, height: int, seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     return coarse.resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """In the tests' own process, as `ENVIRONMENT` does in the shell."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -47,4 +57,4 @@ def pictures(tmp_path) -> tuple[Path, Path]:
 def shell(*arguments: object, **options) -> subprocess.CompletedProcess:
     """Run `python ARGUMENTS` in the project's folder; text output, two minutes at most."""
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, **options)

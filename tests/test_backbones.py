@@ -36,15 +36,6 @@ METADATA = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "dataset": "dots",
             "classes": ["ape", "Bär"], "recipe": {"lr": 0.001}}  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """With networks and pictures this small, a second thread on a busy machine is mostly waited for."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def empty_cache(monkeypatch):
     """Nothing loaded here is seen by other tests, nor the other way round."""

@@ -10,16 +10,14 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_picture, shell
+from conftest import ENVIRONMENT, ROOT, make_picture, shell
 from PIL import Image
 
 from nst import cli
 
 KEYS = ["output", "width", "height", "steps", "seconds", "content_loss", "style_loss", "tv_loss", "total_loss",
         "backbone", "preset"]  # fmt: skip
-# One thread: on a busy machine, threads that wait for each other make small pictures ten times slower.
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-nst = functools.partial(shell, "-m", "nst", env=ENVIRONMENT)
+nst = functools.partial(shell, "-m", "nst")
 
 
 def refused(*arguments: object) -> str:

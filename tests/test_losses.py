@@ -16,15 +16,6 @@ from nst.settings import StyleSettings
 from nst.vgg import VGG19, Vgg19
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """With networks and pictures this small, a second thread on a busy machine is mostly waited for."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def random(*shape, seed=0, low=-1.0, high=1.0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).uniform(low, high, shape)).float()
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import pickle
 import re
 import runpy
@@ -19,7 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from conftest import ROOT, make_picture, shell
+from conftest import ENVIRONMENT, ROOT, make_picture, shell
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -29,22 +28,12 @@ from nst.errors import StyleTransferError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COLOURS = {"sky": (60, 120, 240), "grass": (40, 180, 40), "brick": (220, 50, 30), "snow": (245, 245, 245)}
-# One thread: on a busy machine, threads that wait for each other make small pictures ten times slower.
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 SMALL = ["--size", 32, "--start-size", 32, "--batch-size", 16, "--device", "cpu", "--precision", "float32"]
 
 
 def coloured(name: str, number: int, side: int = 32) -> np.ndarray:
     noise = np.random.default_rng([*name.encode(), number]).normal(0, 20, (side, side, 3))
     return (np.array(COLOURS[name]) + noise).clip(0, 255).astype(np.uint8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +313,7 @@ def whole(tables, runs):
     """Three epochs of three steps without interruption."""
     result = shell(
         "train.py", "--data", tables, "--run", runs / "whole", "--output", runs / "whole.safetensors", "--epochs", 3,
-        "--dataset-name", "colours", *SMALL, env=ENVIRONMENT,
+        "--dataset-name", "colours", *SMALL,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result
@@ -399,7 +388,7 @@ def test_the_metrics_are_those_that_torchvisions_vgg19_finds(whole, runs):
 def test_evaluate_prints_one_line_of_json(whole, runs, folders):
     path = runs / "whole.safetensors"
     before = path.read_bytes()
-    result = shell("train.py", "--evaluate", path, "--data", folders, "--device", "cpu", env=ENVIRONMENT)
+    result = shell("train.py", "--evaluate", path, "--data", folders, "--device", "cpu")
     assert (result.returncode, result.stdout.count("\n")) == (0, 1), result.stderr
     found, trained = json.loads(result.stdout), json.loads(whole.stdout)
     assert (found["pictures"], found["checkpoint"]) == (16, path.name)
@@ -417,7 +406,7 @@ def test_a_training_stopped_and_resumed_exports_the_same_weights(whole, interrup
     assert 3 <= interrupted < 9 and not (runs / "parts.safetensors").exists()
     result = shell(
         "train.py", "--data", tables, "--run", runs / "parts", "--output", runs / "parts.safetensors", "--epochs", 3,
-        "--dataset-name", "colours", *SMALL, "--resume", env=ENVIRONMENT,
+        "--dataset-name", "colours", *SMALL, "--resume",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["loss"] == json.loads(whole.stdout)["loss"]
@@ -606,7 +595,7 @@ def test_the_shell_sees_one_line_and_a_status_for_a_broken_picture(tables, tmp_p
     good = tables / "train_pictures" / "sky, 0.png"
     for name in ("train.csv", "test.csv"):
         write_table(tmp_path, ("image", "label"), (good, "a"), ("broken.png", "a"), name=name)
-    result = shell("train.py", "--data", tmp_path, "--run", tmp_path / "run", *SMALL, env=ENVIRONMENT)
+    result = shell("train.py", "--data", tmp_path, "--run", tmp_path / "run", *SMALL)
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(r"train\.py: train\.csv, row 3: broken\.png: [^\n]+\n", result.stderr), result.stderr
 

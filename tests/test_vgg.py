@@ -22,15 +22,6 @@ RELU_POSITIONS = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """With networks and pictures this small, a second thread on a busy machine is mostly waited for."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def reference() -> nn.Sequential:
     """torchvision's own convolutions with random weights and biases, nothing computed in place."""
