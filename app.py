@@ -168,10 +168,10 @@ def failed_event() -> str:
     return "The run ended early: see the message, mend it and try again."
 
 
-def check_pictures(content, style, *_) -> list[dict]:
+def check_pictures(content, style, *others) -> list[dict]:
     """Shown inside the empty upload field, before anything is queued."""
     checks = [gr.validate(content is not None, "Add a photo."), gr.validate(style is not None, "Add a painting.")]
-    return checks + [gr.validate(True, "") for _ in _]
+    return checks + [gr.validate(True, "") for _ in others]
 
 
 def _status(step) -> str:

@@ -9,7 +9,7 @@ import torch
 from nst.backbones import Backbone
 from nst.hardware import choose_hardware
 from nst.images import fitted_size
-from nst.objective import PlainObjective
+from nst.objective import PlainObjective, build_extractor
 from nst.settings import StyleSettings
 from nst.vgg import CHANNELS, LAYERS
 
@@ -52,13 +52,7 @@ def _seconds_per_pixel(settings: StyleSettings, backbone: Backbone) -> float:
     layers = (*settings.content_layers, *settings.style_layers)
     key = (backbone.sha256, layers, settings.style_levels, settings.pooling, hardware)
     if key not in _measured:
-        extractor = backbone.extractor(
-            layers,
-            pooling=None if settings.pooling == "backbone" else settings.pooling,
-            device=hardware.device,
-            dtype=hardware.dtype,
-            memory_format=hardware.memory_format,
-        )
+        extractor = build_extractor(backbone, settings, hardware)
         pixels = torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
         pixels = pixels.to(hardware.device)
         objective = PlainObjective(extractor, settings, pixels, [(pixels, 1.0, None)])

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.backbones import Backbone
+from nst.hardware import Hardware
 from nst.losses import GramStyle, content_loss, total_variation
 from nst.settings import StyleSettings
 from nst.vgg import Vgg19
@@ -23,6 +25,17 @@ class Losses(NamedTuple):
     style: Tensor
     tv: Tensor
     total: Tensor
+
+
+def build_extractor(backbone: Backbone, settings: StyleSettings, hardware: Hardware) -> Vgg19:
+    """The extractor that a run with these settings looks through."""
+    return backbone.extractor(
+        (*settings.content_layers, *settings.style_layers),
+        pooling=None if settings.pooling == "backbone" else settings.pooling,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        memory_format=hardware.memory_format,
+    )
 
 
 Statistics = dict[tuple[int, str], Tensor]  # by level of the image pyramid and layer

@@ -29,7 +29,7 @@ from nst.images import (
     to_picture,
     to_tensor,
 )
-from nst.objective import PlainObjective
+from nst.objective import PlainObjective, build_extractor
 from nst.settings import Stage, StyleSettings
 
 
@@ -144,14 +144,7 @@ def stylize(
     photo = load_picture(content, None if isinstance(content, (str, os.PathLike)) else "The content picture")
     styles = _load_styles(style)
     hardware = choose_hardware(settings.device, settings.precision)
-    backbone = load_backbone(settings.backbone)
-    extractor = backbone.extractor(
-        (*settings.content_layers, *settings.style_layers),
-        pooling=None if settings.pooling == "backbone" else settings.pooling,
-        device=hardware.device,
-        dtype=hardware.dtype,
-        memory_format=hardware.memory_format,
-    )
+    extractor = build_extractor(load_backbone(settings.backbone), settings, hardware)
     stages = _remaining(photo, settings, resume)
     generator = torch.Generator().manual_seed(settings.seed)
     if resume:
@@ -243,7 +236,7 @@ def _remaining(
     for number in range(resume.stage, len(stages)):
         stage = stages[number]
         steps = stage.steps - resume.stage_step if number == resume.stage else stage.steps
-        steps = left if number == len(stages) - 1 else min(max(0, steps), left)
+        steps = left if number == len(stages) - 1 else min(max(0, steps), left - 1)  # one is the final size's
         if steps:
             remaining.append((number, stage, steps))
         left -= steps

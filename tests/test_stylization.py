@@ -387,6 +387,15 @@ def test_steps_added_to_a_run_of_two_stages_are_done_at_the_final_size(two_stage
     assert added[-1].state.arrays["pixels"].shape == (1, 3, 128, 128)
 
 
+@pytest.mark.parametrize("steps", [4, 5, 6])
+def test_a_run_resumed_with_few_steps_left_still_ends_at_the_final_size(two_stages, steps):
+    """Three stages, stopped at 3 of 12; with so few steps in all, the first two would use up what is left."""
+    three_stages = replace(two_stages, size=256, scales=3, steps=12)
+    stopped = stopped_after(3, three_stages)
+    *_, last = stylize(CONTENT, STYLE, replace(three_stages, steps=steps), resume=stopped.state)
+    assert (last.step, last.stage, last.image.size) == (steps, 2, (256, 256))
+
+
 def test_resuming_is_refused_where_it_cannot_go_on(fast, two_stages):
     state = paint(fast).state
     assert "3 steps already" in refusal(settings=fast, resume=state)
