@@ -5,6 +5,7 @@ Layout first, events below, one function per event. Everything about painting is
 
 import logging
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -277,12 +278,16 @@ def clean_up_forever() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=clean_up_forever, daemon=True).start()
-    build().launch(
-        server_port=int(os.environ.get("GRADIO_SERVER_PORT", 7860)),
-        theme=THEME,
-        css=CSS,
-        allowed_paths=[RESULTS],
-        max_file_size="40mb",
-        run_history=False,
-        footer_links=["api"],
-    )
+    port = int(os.environ.get("GRADIO_SERVER_PORT", 7860))
+    try:
+        build().launch(
+            server_port=port,
+            theme=THEME,
+            css=CSS,
+            allowed_paths=[RESULTS],
+            max_file_size="40mb",
+            run_history=False,
+            footer_links=["api"],
+        )
+    except OSError as error:
+        sys.exit(f"app.py: port {port} cannot be used ({error}).".splitlines()[0])
