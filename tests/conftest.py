@@ -55,6 +55,6 @@ def pictures(tmp_path) -> tuple[Path, Path]:
 
 
 def shell(*arguments: object, **options) -> subprocess.CompletedProcess:
-    """Run `python ARGUMENTS` in the project's folder; text output, two minutes at most."""
+    """Run `python ARGUMENTS` in the project's folder; text output, five minutes at most."""
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)

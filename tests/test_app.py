@@ -36,7 +36,7 @@ def server(tmp_path_factory):
             yield url
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +146,9 @@ def browser():
     if path is None:
         assert os.environ.get("CI") != "true", "no Chromium: install it, for example with apt-get install chromium"
         pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # a shared machine can be ten times slower than an idle one
     flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=flags)

@@ -228,7 +228,7 @@ def test_ctrl_c_keeps_what_is_there(small_pictures, random_checkpoint, tmp_path)
             assert piece, shown
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)  # some launchers pass on what the terminal already sent
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()
