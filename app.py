@@ -18,7 +18,16 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no calls home; rea
 
 import gradio as gr
 
-from nst import PRESETS, StyleSettings, StyleTransferError, estimate, load_backbone, load_picture, stylize
+from nst import (
+    DEFAULT_PRESET,
+    PRESETS,
+    StyleSettings,
+    StyleTransferError,
+    estimate,
+    load_backbone,
+    load_picture,
+    stylize,
+)
 from nst.examples import example_pairs
 from nst.files import remove_older_than
 
@@ -74,7 +83,7 @@ class Picture(gr.Image):
 def stylize_event(
     content,
     style,
-    preset: str = "balanced",
+    preset: str = DEFAULT_PRESET,
     size: int | None = None,
     steps: int | None = None,
     content_weight: float | None = None,
@@ -193,7 +202,7 @@ def _duration(seconds: float) -> str:
 
 def build() -> gr.Blocks:
     """The page and its events."""
-    default = PRESETS["balanced"]
+    default = PRESETS[DEFAULT_PRESET]
     with gr.Blocks(title="Neural style transfer") as demo:
         gr.Markdown(INTRODUCTION, elem_id="title")
         with gr.Row():
@@ -203,7 +212,7 @@ def build() -> gr.Blocks:
                     content = Picture(label="Photo", elem_id="content", alt_text="The photo to paint", **upload)
                     style = Picture(label="Painting", elem_id="style", alt_text="The painting to learn from", **upload)
                 preset = gr.Radio(
-                    list(PRESETS), value="balanced", label="Preset", info=PRESET_INFO, elem_id="preset"
+                    list(PRESETS), value=DEFAULT_PRESET, label="Preset", info=PRESET_INFO, elem_id="preset"
                 )
                 with gr.Row(equal_height=True):
                     go = gr.Button("Stylize", variant="primary", elem_id="stylize", scale=3)
@@ -249,14 +258,14 @@ def build() -> gr.Blocks:
         with gr.Column(elem_id="examples"):
             gr.Examples(example_pairs(), inputs=[content, style], cache_examples=False, label="Examples: click a pair")
 
-        visible = [content, style, preset, size, steps, content_weight, style_weight, tv_weight, seed, backbone]
+        sliders = [size, steps, content_weight, style_weight, tv_weight]  # in the order of SLIDERS
+        visible = [content, style, preset, *sliders, seed, backbone]
         outputs = [output, status, download]
         running = {"concurrency_id": "painting", "concurrency_limit": 1}
         running |= {"show_progress": "minimal", "show_progress_on": [status]}
         run = go.click(page_event, visible, outputs, validator=check_pictures, api_visibility="private", **running)
         run.failure(failed_event, None, status, queue=False, api_visibility="private", show_progress="hidden")
         halt.click(stop_event, None, None, queue=False, api_visibility="private", show_progress="hidden")
-        sliders = [size, steps, content_weight, style_weight, tv_weight]
         preset.input(preset_event, preset, sliders, queue=False, api_visibility="private", show_progress="hidden")
 
         # Programs have inputs of their own: a slider always has a value, and would override the preset asked for.

@@ -15,6 +15,7 @@ _HOMES = {
     "StyleSettings": "nst.settings",
     "Stage": "nst.settings",
     "PRESETS": "nst.settings",
+    "DEFAULT_PRESET": "nst.settings",
     "load_picture": "nst.images",
     "image_processing": "nst.images",
     "deprocess_image": "nst.images",

@@ -26,7 +26,7 @@ from torch import Tensor
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
-from nst.vgg import POOLINGS, VGG19, Vgg19, fold_batch_norm
+from nst.vgg import MAX_CLASSES, POOLINGS, VGG19, Vgg19, fold_batch_norm
 
 BUNDLED = Path(__file__).resolve().parent.parent / "checkpoints" / "vgg19-cifar100.safetensors"
 INSTALLED = Path(__file__).resolve().parent / "checkpoints" / "vgg19-cifar100.safetensors"
@@ -175,7 +175,7 @@ def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file
     hidden = data.get("classifier.0.bias")
     with torch.device("meta"):  # shapes only: random weights would cost time and random numbers, to be overwritten
         network = VGG19(
-            len(last) if last is not None and last.dim() == 1 and len(last) <= 25_000 else 100,
+            len(last) if last is not None and last.dim() == 1 and len(last) <= MAX_CLASSES else 100,
             pooling=pooling,
             hidden=len(hidden) if hidden is not None and hidden.dim() == 1 and len(hidden) <= 4096 else 512,
         )

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from nst.errors import StyleTransferError
 from nst.images import image_processing, load_picture
+from nst.vgg import MAX_CLASSES
 
-MAX_LABEL = 25_000  # integer labels number the outputs of the network
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 
@@ -134,7 +134,7 @@ class ImageDataset(Dataset):
 def _class_names(labels: Sequence[str]) -> list[str]:
     names = set(labels)
     if all(name.isdecimal() for name in names):  # integer labels: 10 comes after 9
-        if (highest := max(map(int, names))) > MAX_LABEL:
+        if (highest := max(map(int, names))) >= MAX_CLASSES:
             raise StyleTransferError(f"The integer label {highest} is too high: number the classes from 0.")
         return [str(i) for i in range(highest + 1)]
     return sorted(names)

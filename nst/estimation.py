@@ -32,7 +32,9 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     Time is the pixels of all steps times the seconds that a pixel takes, measured on this machine with these settings
     the first time they are asked about. Memory is counted from the shapes of the feature maps.
     """
-    areas = [(_pixels(content_size, settings, stage.long_side), stage.steps) for stage in settings.stages(content_size)]
+    stages = settings.stages(content_size)
+    sizes = [fitted_size(content_size, stage.long_side, settings.keep_aspect) for stage in stages]
+    areas = [(width * height, stage.steps) for (width, height), stage in zip(sizes, stages, strict=True)]
     seconds = sum(area * steps for area, steps in areas) * _seconds_per_pixel(settings, backbone)
     deepest = LAYERS.index(max((*settings.content_layers, *settings.style_layers), key=LAYERS.index))
     widths, style_widths = list(_widths(LAYERS[: deepest + 1])), list(_widths(settings.style_layers))
@@ -73,8 +75,3 @@ def _evaluate(objective: PlainObjective, pixels: torch.Tensor) -> None:
 def _widths(layers: Iterable[str]) -> Iterable[float]:
     """Feature values per input pixel."""
     return (CHANNELS[layer] / 4 ** (int(layer[4]) - 1) for layer in layers)
-
-
-def _pixels(content_size: tuple[int, int], settings: StyleSettings, long_side: int) -> int:
-    width, height = fitted_size(content_size, long_side) if settings.keep_aspect else (long_side, long_side)
-    return width * height

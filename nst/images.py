@@ -149,8 +149,10 @@ def _without_metadata(image: Image.Image) -> Image.Image:
     return image
 
 
-def fitted_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """(width, height) scaled so that the long side is `long_side` px, the aspect kept, no side under 1."""
+def fitted_size(size: tuple[int, int], long_side: int, keep_aspect: bool = True) -> tuple[int, int]:
+    """(width, height) scaled so that the long side is `long_side` px, no side under 1; a square without the aspect."""
+    if not keep_aspect:
+        return long_side, long_side
     scale = long_side / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 

@@ -44,9 +44,13 @@ SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid hold
 
 @dataclass
 class StyleTarget:
-    """One style to paint in: its statistics, its share, and (1, 1, H, W) in [0, 1] where it goes, or None."""
+    """One style to paint in: its statistics, what the loss at each is divided by, its share, and a mask.
+
+    The mask is (1, 1, H, W) in [0, 1], where the style goes, or None for everywhere.
+    """
 
     statistics: Statistics
+    scales: Statistics
     weight: float
     mask: Tensor | None = None
 
@@ -73,10 +77,14 @@ class PlainObjective:
         with torch.no_grad():
             features = extractor.extract_features(content)
             self.content_targets = {layer: features[layer] for layer in settings.content_layers}
-            self.style_targets = [
-                StyleTarget(self._statistics(self._pyramid(picture), None), weight / total, mask)
-                for picture, weight, mask in styles
-            ]
+            self.content_scales = {
+                layer: _at_least_tiny(target.float().var()) for layer, target in self.content_targets.items()
+            }
+            self.style_targets = []
+            for picture, weight, mask in styles:
+                statistics = self._statistics(self._pyramid(picture), None)
+                scales = {key: _at_least_tiny(statistic.square().mean()) for key, statistic in statistics.items()}
+                self.style_targets.append(StyleTarget(statistics, scales, weight / total, mask))
 
     def _pyramid(self, pixels: Tensor) -> list[dict[str, Tensor]]:
         """Style features of the picture, of its half size, and so on (Snelgrove 2017); the first with the content's."""
@@ -100,7 +108,7 @@ class PlainObjective:
         losses = []
         for layer, target in self.content_targets.items():
             loss = content_loss(features[layer], target)
-            losses.append(loss / target.float().var().clamp_min(1e-8) if self.settings.relative_losses else loss)
+            losses.append(loss / self.content_scales[layer] if self.settings.relative_losses else loss)
         return torch.stack(losses).mean()
 
     def _style(self, levels: list[dict[str, Tensor]]) -> Tensor:
@@ -114,7 +122,7 @@ class PlainObjective:
             for key in shared:
                 loss = self.statistic.compare(statistics[key], target.statistics[key])
                 if self.settings.relative_losses:
-                    loss = loss / target.statistics[key].square().mean().clamp_min(1e-8)
+                    loss = loss / target.scales[key]
                 total = total + loss * (target.weight / len(shared))
         return total
 
@@ -126,3 +134,7 @@ class PlainObjective:
         total = settings.content_weight * content + settings.style_weight * style + settings.tv_weight * tv
         (gradient,) = torch.autograd.grad(total, pixels)
         return Losses(*(x.detach() for x in (content, style, tv, total))), gradient
+
+
+def _at_least_tiny(scale: Tensor) -> Tensor:
+    return scale.clamp_min(1e-8)  # a flat target divides by almost nothing, not by zero

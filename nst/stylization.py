@@ -244,7 +244,7 @@ def _remaining(
 
 
 def _size(photo: Image.Image, settings: StyleSettings, stage: Stage) -> tuple[int, int]:
-    return fitted_size(photo.size, stage.long_side) if settings.keep_aspect else (stage.long_side, stage.long_side)
+    return fitted_size(photo.size, stage.long_side, settings.keep_aspect)
 
 
 def _work(photo: Image.Image, settings: StyleSettings, stage: Stage) -> float:

@@ -16,6 +16,7 @@ BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and convo
 LAYERS = tuple(f"conv{b}_{i}" for b, (_, depth) in enumerate(BLOCKS, 1) for i in range(1, depth + 1))
 CHANNELS = {f"conv{b}_{i}": width for b, (width, depth) in enumerate(BLOCKS, 1) for i in range(1, depth + 1)}
 POOLINGS = ("max", "average")
+MAX_CLASSES = 25_000  # more outputs than any labelled set needs; keeps a lying file from taking all memory
 
 
 def pooling_layer(kind: str) -> nn.Module:
