@@ -9,7 +9,7 @@ import torch
 from nst.backbones import Backbone
 from nst.hardware import choose_hardware
 from nst.images import fitted_size
-from nst.objective import PlainObjective, build_extractor
+from nst.objective import Objective, build_extractor
 from nst.settings import StyleSettings
 from nst.vgg import CHANNELS, LAYERS
 
@@ -57,7 +57,7 @@ def _seconds_per_pixel(settings: StyleSettings, backbone: Backbone) -> float:
         extractor = build_extractor(backbone, settings, hardware)
         pixels = torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
         pixels = pixels.to(hardware.device)
-        objective = PlainObjective(extractor, settings, pixels, [(pixels, 1.0, None)])
+        objective = Objective(extractor, settings, pixels, [(pixels, 1.0, None)])
         best = float("inf")
         for _ in range(3):  # the first also pays for setting up
             started = time.perf_counter()
@@ -68,7 +68,7 @@ def _seconds_per_pixel(settings: StyleSettings, backbone: Backbone) -> float:
 
 
 @torch.enable_grad()
-def _evaluate(objective: PlainObjective, pixels: torch.Tensor) -> None:
+def _evaluate(objective: Objective, pixels: torch.Tensor) -> None:
     objective.evaluate(pixels.clone().requires_grad_(True))[0].total.item()
 
 

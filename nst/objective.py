@@ -1,10 +1,12 @@
 """What a picture is judged by while it is painted: losses and their gradient at the pixels.
 
-The loop knows one call, `evaluate(pixels) -> (losses, gradient)`.
+The loop knows one call, `evaluate(pixels) -> (losses, gradient)`. A picture too large to be held with all its features
+is looked at in tiles, twice: once to sum what the losses compare, once to carry their gradient back. The sums are those
+of the whole picture, so tiling changes nothing but time and memory.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -13,9 +15,14 @@ from torch import Tensor
 
 from nst.backbones import Backbone
 from nst.hardware import Hardware
-from nst.losses import GramStyle, content_loss, total_variation
+from nst.losses import GramStyle, square_sum, total_variation
 from nst.settings import StyleSettings
+from nst.tiles import Tile, cut
 from nst.vgg import Vgg19
+
+SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid holds too few positions to count
+TILE_SIDE = 1024  # px: small enough for any machine, large enough that the margins cost little
+UNTILED_BYTES = 16_000_000  # pixels times bytes a feature: what is held whole in about two gigabytes
 
 
 class Losses(NamedTuple):
@@ -38,8 +45,8 @@ def build_extractor(backbone: Backbone, settings: StyleSettings, hardware: Hardw
     )
 
 
+Sums = tuple[Tensor, ...]  # of a style statistic, over positions
 Statistics = dict[tuple[int, str], Tensor]  # by level of the image pyramid and layer
-SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid holds too few positions to count
 
 
 @dataclass
@@ -53,10 +60,33 @@ class StyleTarget:
     scales: Statistics
     weight: float
     mask: Tensor | None = None
+    weights: dict[tuple[int, str], Tensor] = field(default_factory=dict)  # the mask at the sizes of the feature maps
+
+    def mask_at(self, level: int, layer: str, size: Sequence[int]) -> Tensor:
+        """The mask at a feature map's (height, width)."""
+        if (level, layer) not in self.weights:
+            self.weights[level, layer] = F.interpolate(self.mask, size=tuple(size), mode="area")
+        return self.weights[level, layer]
 
 
-class PlainObjective:
-    """The whole picture through the network and back at once."""
+@dataclass
+class Look:
+    """One tile seen through the network: its features, and what the losses need of them.
+
+    The sums are functions of `leaves`, cut off from the network, so that the losses' gradient can wait for all tiles.
+    """
+
+    pixels: Tensor
+    features: dict[str, Tensor]
+    leaves: dict[str, Tensor]
+    sums: dict[tuple[int | None, str], Sums]  # by style (None: all without a mask) and layer
+    squares: dict[str, Tensor]  # of the difference to the content, by content layer
+
+
+class Objective:
+    """Content, style and total variation of a picture, against targets that are computed once."""
+
+    statistic = GramStyle
 
     def __init__(
         self,
@@ -64,76 +94,193 @@ class PlainObjective:
         settings: StyleSettings,
         content: Tensor,
         styles: Sequence[tuple[Tensor, float, Tensor | None]],
+        tile_side: int | None = None,
     ):
-        """Compute the targets, once.
-
+        """
         content: (1, 3, H, W) in [0, 1], at the size to be painted.
         styles: (picture, weight, mask) each; the picture (1, 3, h, w), the mask (1, 1, H, W) or None. A style's share
         is its weight over the sum of the weights.
+        tile_side: px; by default only pictures too large to be held whole are tiled.
         """
         self.extractor, self.settings = extractor, settings
-        self.statistic = GramStyle
+        if tile_side is None:
+            itemsize = extractor.convolutions["conv1_1"].weight.dtype.itemsize
+            large = content.shape[-1] * content.shape[-2] * itemsize > UNTILED_BYTES
+            tile_side = TILE_SIDE if large else max(content.shape[-2:])
+        self.tile_side = tile_side
+        self.style_targets: list[StyleTarget] = []
+        self.content_targets: dict[str, Tensor] = {}
         total = sum(weight for _, weight, _ in styles)
         with torch.no_grad():
-            features = extractor.extract_features(content)
-            self.content_targets = {layer: features[layer] for layer in settings.content_layers}
+            self.content_targets = self._content_targets(content)
             self.content_scales = {
-                layer: _at_least_tiny(target.float().var()) for layer, target in self.content_targets.items()
+                layer: _at_least_tiny(target.float().var()) if settings.relative_losses else 1.0
+                for layer, target in self.content_targets.items()
             }
-            self.style_targets = []
             for picture, weight, mask in styles:
-                statistics = self._statistics(self._pyramid(picture), None)
+                statistics = self._statistics_of(picture)
                 scales = {key: _at_least_tiny(statistic.square().mean()) for key, statistic in statistics.items()}
                 self.style_targets.append(StyleTarget(statistics, scales, weight / total, mask))
-
-    def _pyramid(self, pixels: Tensor) -> list[dict[str, Tensor]]:
-        """Style features of the picture, of its half size, and so on (Snelgrove 2017); the first with the content's."""
-        settings = self.settings
-        levels = [self.extractor.extract_features(pixels)]
-        while len(levels) < settings.style_levels and min(pixels.shape[-2:]) >= 2 * SMALLEST_LEVEL:
-            pixels = F.avg_pool2d(pixels, 2)
-            levels.append(self.extractor.extract_features(pixels, settings.style_layers))
-        return levels
-
-    def _statistics(self, levels: list[dict[str, Tensor]], mask: Tensor | None) -> Statistics:
-        statistics = {}
-        for level, features in enumerate(levels):
-            for layer in self.settings.style_layers:
-                weights = None if mask is None else F.interpolate(mask, size=features[layer].shape[-2:], mode="area")
-                sums = self.statistic.accumulate(features[layer], weights)
-                statistics[level, layer] = self.statistic.finish(*sums)
-        return statistics
-
-    def _content(self, features: dict[str, Tensor]) -> Tensor:
-        losses = []
-        for layer, target in self.content_targets.items():
-            loss = content_loss(features[layer], target)
-            losses.append(loss / self.content_scales[layer] if self.settings.relative_losses else loss)
-        return torch.stack(losses).mean()
-
-    def _style(self, levels: list[dict[str, Tensor]]) -> Tensor:
-        total = levels[0][self.settings.style_layers[0]].new_zeros((), dtype=torch.float32)
-        plain = None
-        for target in self.style_targets:
-            if target.mask is None:  # all styles without a mask share one statistic of the picture
-                plain = plain or self._statistics(levels, None)
-            statistics = plain if target.mask is None else self._statistics(levels, target.mask)
-            shared = [key for key in statistics if key in target.statistics]  # a small style has fewer levels
-            for key in shared:
-                loss = self.statistic.compare(statistics[key], target.statistics[key])
-                if self.settings.relative_losses:
-                    loss = loss / target.scales[key]
-                total = total + loss * (target.weight / len(shared))
-        return total
 
     def evaluate(self, pixels: Tensor) -> tuple[Losses, Tensor]:
         """Losses and the gradient of the total at `pixels`, (1, 3, H, W) in [0, 1]."""
         settings = self.settings
-        levels = self._pyramid(pixels)
-        content, style, tv = self._content(levels[0]), self._style(levels), total_variation(pixels)
+        levels = self._pyramid(pixels.detach())
+        tiles = [self._tiles(image) for image in levels]
+        held = [self._look(image, cuts[0], level, True) if len(cuts) == 1 else None
+                for level, (image, cuts) in enumerate(zip(levels, tiles, strict=True))]  # fmt: skip
+        sums: dict[tuple[int | None, int, str], Sums] = {}
+        squares = dict.fromkeys(settings.content_layers, 0.0)
+        for level, image in enumerate(levels):
+            for tile in tiles[level]:
+                look = held[level] or self._look(image, tile, level, False)
+                for (style, layer), part in look.sums.items():
+                    part = tuple(x.detach() for x in part)
+                    sums[style, level, layer] = _added(sums.get((style, level, layer)), part)
+                squares |= {layer: squares[layer] + x.detach() for layer, x in look.squares.items()}
+
+        style, from_style = self._style(sums)
+        divisors = {layer: target.numel() * self.content_scales[layer] * len(squares)
+                    for layer, target in self.content_targets.items()}  # fmt: skip
+        content = torch.stack([squares[layer] / divisor for layer, divisor in divisors.items()]).sum()
+        from_content = {layer: settings.content_weight / divisor for layer, divisor in divisors.items()}
+        tv, gradient = _value_and_gradient(total_variation, pixels.detach())
+        gradient = settings.tv_weight * gradient
+
+        coarser = None
+        for level in reversed(range(len(levels))):
+            at_level = torch.zeros_like(levels[level])
+            for tile in tiles[level]:
+                look = held[level] or self._look(levels[level], tile, level, True)
+                rows, columns = tile.outer
+                at_level[..., rows, columns] += self._back(look, level, from_style, from_content)
+                held[level] = None  # its features are no longer needed
+            if coarser is not None:
+                at_level += _unpooled(coarser, at_level.shape[-2:])
+            coarser = at_level
+        gradient += coarser
         total = settings.content_weight * content + settings.style_weight * style + settings.tv_weight * tv
-        (gradient,) = torch.autograd.grad(total, pixels)
-        return Losses(*(x.detach() for x in (content, style, tv, total))), gradient
+        return Losses(content, style, tv, total), gradient
+
+    def _pyramid(self, pixels: Tensor) -> list[Tensor]:
+        """The picture, its half size, and so on (Snelgrove 2017)."""
+        levels = [pixels]
+        while len(levels) < self.settings.style_levels and min(levels[-1].shape[-2:]) >= 2 * SMALLEST_LEVEL:
+            levels.append(F.avg_pool2d(levels[-1], 2))
+        return levels
+
+    def _tiles(self, image: Tensor) -> list[Tile]:
+        return cut(*image.shape[-2:], self.tile_side, self.extractor.required_layers)
+
+    def _look(self, image: Tensor, tile: Tile, level: int, differentiable: bool) -> Look:
+        layers = self.extractor.required_layers if level == 0 else self.settings.style_layers
+        whole = tile.inner == tile.outer
+        pixels = (image if whole else image[(..., *tile.outer)]).detach().requires_grad_(differentiable)
+        with torch.set_grad_enabled(differentiable):
+            features = self.extractor.extract_features(pixels, layers)
+            if not whole:
+                features = {layer: x[(..., *tile.of_own_map(layer))] for layer, x in features.items()}
+            leaves = {layer: x.detach().requires_grad_(differentiable) for layer, x in features.items()}
+            sums, squares = {}, {}
+            for layer in self.settings.style_layers:
+                map_size = [side // 2 ** (int(layer[4]) - 1) for side in image.shape[-2:]]
+                for number, target in enumerate(self.style_targets):
+                    style = None if target.mask is None else number
+                    if (style, layer) in sums:
+                        continue  # all styles without a mask share one statistic of the picture
+                    weights = None
+                    if target.mask is not None:
+                        weights = target.mask_at(level, layer, map_size)[(..., *tile.of_map(layer))]
+                    sums[style, layer] = self.statistic.accumulate(leaves[layer], weights)
+            if level == 0:
+                for layer, target in self.content_targets.items():
+                    target = target if whole else target[(..., *tile.of_map(layer))]
+                    squares[layer] = square_sum(leaves[layer] - target)
+        return Look(pixels, features, leaves, sums, squares)
+
+    def _back(self, look: Look, level: int, from_style: dict, from_content: dict) -> Tensor:
+        """The gradient at a tile's pixels, given the losses' gradients at the sums over all tiles."""
+        outputs, gradients = [], []
+        for (style, layer), sums in look.sums.items():
+            for output, gradient in zip(sums, from_style[style, level, layer], strict=True):
+                if output.requires_grad and gradient is not None:
+                    outputs.append(output)
+                    gradients.append(gradient)
+        for layer, squares in look.squares.items():
+            outputs.append(squares)
+            gradients.append(torch.as_tensor(from_content[layer], dtype=squares.dtype, device=squares.device))
+        if not outputs:  # a level that the style picture was too small for
+            return torch.zeros_like(look.pixels)
+        found = torch.autograd.grad(outputs, list(look.leaves.values()), gradients, allow_unused=True)
+        pairs = [pair for pair in zip(look.features.values(), found, strict=True) if pair[1] is not None]
+        features, at_features = zip(*pairs, strict=True)
+        return torch.autograd.grad(features, look.pixels, at_features)[0]
+
+    def _style(self, sums: dict[tuple[int | None, int, str], Sums]) -> tuple[Tensor, dict]:
+        """The style loss of the sums over the picture, and the gradient of its share of the total at each of them."""
+        sums = {key: tuple(x.requires_grad_() for x in part) for key, part in sums.items()}
+        with torch.enable_grad():
+            statistics = {key: self.statistic.finish(*part) for key, part in sums.items()}
+            loss = torch.zeros((), device=next(iter(statistics.values())).device)
+            for number, target in enumerate(self.style_targets):
+                style = None if target.mask is None else number
+                shared = [key for key in target.statistics if (style, *key) in statistics]
+                for level, layer in shared:  # a small style has fewer levels
+                    part = self.statistic.compare(statistics[style, level, layer], target.statistics[level, layer])
+                    if self.settings.relative_losses:
+                        part = part / target.scales[level, layer]
+                    loss = loss + part * (target.weight / len(shared))
+            inputs = [x for part in sums.values() for x in part]
+            found = torch.autograd.grad(self.settings.style_weight * loss, inputs, allow_unused=True)
+        found = iter(found)
+        return loss.detach(), {key: tuple(next(found) for _ in part) for key, part in sums.items()}
+
+    def _content_targets(self, content: Tensor) -> dict[str, Tensor]:
+        """The content layers' features, put together from tiles."""
+        targets = {}
+        for tile in self._tiles(content):
+            features = self.extractor.extract_features(content[(..., *tile.outer)], self.settings.content_layers)
+            if tile.inner == tile.outer:
+                return features
+            for layer, x in features.items():
+                if layer not in targets:
+                    stride = 2 ** (int(layer[4]) - 1)
+                    size = (1, x.shape[1], *(side // stride for side in content.shape[-2:]))
+                    targets[layer] = torch.empty(
+                        size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+                    )
+                targets[layer][(..., *tile.of_map(layer))] = x[(..., *tile.of_own_map(layer))]
+        return targets
+
+    def _statistics_of(self, picture: Tensor) -> Statistics:
+        """A style picture's own."""
+        statistics = {}
+        for level, image in enumerate(self._pyramid(picture)):
+            sums: dict[str, Sums] = {}
+            for tile in self._tiles(image):
+                features = self.extractor.extract_features(image[(..., *tile.outer)], self.settings.style_layers)
+                for layer, x in features.items():
+                    part = self.statistic.accumulate(x[(..., *tile.of_own_map(layer))])
+                    sums[layer] = _added(sums.get(layer), part)
+            statistics |= {(level, layer): self.statistic.finish(*part) for layer, part in sums.items()}
+        return statistics
+
+
+def _value_and_gradient(loss, x: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        x = x.requires_grad_()
+        value = loss(x)
+        return value.detach(), torch.autograd.grad(value, x)[0]
+
+
+def _unpooled(gradient: Tensor, size: Sequence[int]) -> Tensor:
+    """The gradient of a 2x2 average pooling at its input of (height, width) `size`."""
+    spread = F.interpolate(gradient, scale_factor=2, mode="nearest") / 4
+    return F.pad(spread, (0, size[1] - spread.shape[-1], 0, size[0] - spread.shape[-2]))
+
+
+def _added(sums: Sums | None, part: Sums) -> Sums:
+    return part if sums is None else tuple(a + b for a, b in zip(sums, part, strict=True))
 
 
 def _at_least_tiny(scale: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from nst.images import (
     to_picture,
     to_tensor,
 )
-from nst.objective import PlainObjective, build_extractor
+from nst.objective import Objective, build_extractor
 from nst.settings import Stage, StyleSettings
 
 
@@ -162,7 +162,7 @@ def stylize(
         size = _size(photo, settings, stage)
         pixels = to_tensor(resize_picture(photo, size)).to(hardware.device)
         targets = [_style_inputs(one, settings, stage, size, hardware.device) for one in styles]
-        objective = PlainObjective(extractor, settings, pixels, targets)
+        objective = Objective(extractor, settings, pixels, targets)
         if canvas is None:
             canvas = PixelCanvas(_start(pixels, settings, generator))
         elif canvas.pixels().shape != pixels.shape:

@@ -11,7 +11,7 @@ from nst.canvas import PixelCanvas
 from nst.errors import StyleTransferError
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.losses import GramStyle, content_loss, gram_matrix, style_loss, total_variation
-from nst.objective import PlainObjective
+from nst.objective import Objective
 from nst.settings import StyleSettings
 from nst.vgg import VGG19, Vgg19
 
@@ -217,7 +217,7 @@ def test_losses_are_what_they_are_defined_as(network, extractor, masked):
     content, pixels = photo(1), photo(2).requires_grad_()
     mask = photo(8)[:, :1]
     styles = [(photo(3, 48, 24), 3.0, mask if masked else None), (photo(4, 32, 32), 1.0, 1 - mask if masked else None)]
-    losses, _ = PlainObjective(extractor, SETTINGS, content, styles).evaluate(pixels)
+    losses, _ = Objective(extractor, SETTINGS, content, styles).evaluate(pixels)
 
     features = {id(p): extractor.extract_features(p) for p in (content, pixels, styles[0][0], styles[1][0])}
     mine = features[id(pixels)]
@@ -242,7 +242,7 @@ def test_losses_are_what_they_are_defined_as(network, extractor, masked):
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradient_by_finite_differences_along_random_directions(extractor, masked):
     mask = photo(8)[:, :1] if masked else None
-    objective = PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 2.0, mask), (photo(4), 1.0, None)])
+    objective = Objective(extractor, SETTINGS, photo(1), [(photo(3), 2.0, mask), (photo(4), 1.0, None)])
     pixels = photo(2).requires_grad_()
     gradient = objective.evaluate(pixels)[1]
     assert gradient.shape == pixels.shape
@@ -263,13 +263,13 @@ def test_gradient_by_finite_differences_along_random_directions(extractor, maske
 
 def test_zero_at_the_target(extractor):
     """The photo itself has no content loss, a style's own picture no style loss."""
-    objective = PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None)])
+    objective = Objective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None)])
     assert objective.evaluate(photo(1).requires_grad_())[0].content.item() == 0
     assert objective.evaluate(photo(3).requires_grad_())[0].style.item() == pytest.approx(0, abs=1e-9)
 
 
 def test_targets_are_computed_once(extractor):
-    objective = PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None), (photo(4), 1.0, None)])
+    objective = Objective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None), (photo(4), 1.0, None)])
     assert extractor.calls == 3
     for done in range(1, 4):
         objective.evaluate(photo(2).requires_grad_())
@@ -279,7 +279,7 @@ def test_targets_are_computed_once(extractor):
 def test_targets_do_not_follow_the_pictures_they_came_from(extractor):
     """The content picture is also what the canvas starts from."""
     content = photo(1)
-    objective = PlainObjective(extractor, SETTINGS, content, [(photo(3), 1.0, None)])
+    objective = Objective(extractor, SETTINGS, content, [(photo(3), 1.0, None)])
     before = objective.evaluate(photo(2).requires_grad_())[0]
     content.zero_()
     after = objective.evaluate(photo(2).requires_grad_())[0]
@@ -291,8 +291,8 @@ def test_two_styles_pull_like_one_of_blended_statistics(extractor):
     settings = StyleSettings.preset(
         "classic", content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
     )
-    two = PlainObjective(extractor, settings, photo(1), [(photo(3), 3.0, None), (photo(4), 1.0, None)])
-    blended = PlainObjective(extractor, settings, photo(1), [(photo(3), 1.0, None)])
+    two = Objective(extractor, settings, photo(1), [(photo(3), 3.0, None), (photo(4), 1.0, None)])
+    blended = Objective(extractor, settings, photo(1), [(photo(3), 1.0, None)])
     first, second = (target.statistics for target in two.style_targets)
     blended.style_targets[0].statistics = {k: 0.75 * first[k] + 0.25 * second[k] for k in first}
     pixels = photo(2).requires_grad_()
@@ -305,7 +305,7 @@ def test_two_styles_pull_like_one_of_blended_statistics(extractor):
 def test_only_the_ratio_of_style_weights_counts(extractor, scale):
     pixels = photo(2).requires_grad_()
     results = [
-        PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 3.0 * k, None), (photo(4), k, None)]).evaluate(pixels)
+        Objective(extractor, SETTINGS, photo(1), [(photo(3), 3.0 * k, None), (photo(4), k, None)]).evaluate(pixels)
         for k in (1, scale)
     ]
     torch.testing.assert_close(results[0][0].style, results[1][0].style)
@@ -317,7 +317,7 @@ def test_masked_style_acts_only_under_its_mask(extractor):
     )
     mask = torch.zeros(1, 1, 64, 96)
     mask[..., :32] = 1
-    objective = PlainObjective(extractor, settings, photo(1, 64, 96), [(photo(3), 1.0, mask)])
+    objective = Objective(extractor, settings, photo(1, 64, 96), [(photo(3), 1.0, mask)])
     gradient = objective.evaluate(photo(2, 64, 96).requires_grad_())[1].abs()
     assert gradient[..., :32].mean() > 0
     reach = 14  # px: conv3_1 sees that far to either side
@@ -327,7 +327,7 @@ def test_masked_style_acts_only_under_its_mask(extractor):
 def test_mask_of_ones_is_no_mask(extractor):
     pixels = photo(2).requires_grad_()
     plain, masked = (
-        PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, mask)]).evaluate(pixels)
+        Objective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, mask)]).evaluate(pixels)
         for mask in (None, torch.ones(1, 1, 32, 40))
     )
     torch.testing.assert_close(masked[0].total, plain[0].total)
@@ -335,7 +335,7 @@ def test_mask_of_ones_is_no_mask(extractor):
 
 
 def test_following_the_gradient_lowers_the_total(extractor):
-    objective = PlainObjective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None)])
+    objective = Objective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None)])
     canvas = PixelCanvas(photo(2))
     totals = []
     for _ in range(8):
@@ -347,7 +347,7 @@ def test_following_the_gradient_lowers_the_total(extractor):
 
 def test_a_picture_too_small_for_the_layers_is_refused(extractor):
     with pytest.raises(StyleTransferError, match="too small"):
-        PlainObjective(extractor, SETTINGS, photo(1, 3, 40), [(photo(3), 1.0, None)])
+        Objective(extractor, SETTINGS, photo(1, 3, 40), [(photo(3), 1.0, None)]).evaluate(photo(1, 3, 40))
 
 
 # The canvas
@@ -451,7 +451,7 @@ def test_style_on_a_pyramid_is_the_mean_over_levels_and_layers(extractor):
     """Each level by hand: the picture averaged over 2x2 blocks, its own Gram matrices, the mean of all."""
     settings = dataclasses.replace(SETTINGS, style_levels=3)
     style, pixels = photo(2, 64, 64), photo(3, 64, 64)
-    losses, _ = PlainObjective(extractor, settings, photo(1, 64, 64), [(style, 1.0, None)]).evaluate(
+    losses, _ = Objective(extractor, settings, photo(1, 64, 64), [(style, 1.0, None)]).evaluate(
         pixels.clone().requires_grad_()
     )
     expected = []
@@ -468,7 +468,7 @@ def test_a_level_too_small_to_count_is_left_out(extractor):
     """The 32 px style has two levels of 16 px or more, the 64 px picture three: two are compared."""
     settings = dataclasses.replace(SETTINGS, style_levels=6)
     content = photo(1, 64, 64)
-    objective = PlainObjective(extractor, settings, content, [(photo(2, 32, 32), 1.0, None)])
+    objective = Objective(extractor, settings, content, [(photo(2, 32, 32), 1.0, None)])
     assert {level for level, _ in objective.style_targets[0].statistics} == {0, 1}
     assert objective.evaluate(content.clone().requires_grad_())[0].style > 0
 
@@ -481,7 +481,7 @@ def test_relative_losses_do_not_depend_on_the_scale_of_the_features(network):
         extractor = Vgg19(copy.deepcopy(network), ["conv1_1"], mean=IMAGENET_MEAN, std=IMAGENET_STD)
         for parameter in extractor.parameters():
             parameter.mul_(factor)
-        objective = PlainObjective(extractor, settings, photo(1), [(photo(2), 1.0, None)])
+        objective = Objective(extractor, settings, photo(1), [(photo(2), 1.0, None)])
         losses, _ = objective.evaluate(photo(3).requires_grad_())
         results.append((losses.content.item(), losses.style.item()))
     assert results[0] == pytest.approx(results[1], rel=1e-4)
@@ -491,7 +491,7 @@ def test_relative_losses_are_one_for_a_picture_without_features(network):
     """A Gram matrix of zeros is as far from the target as the target is large."""
     extractor = Vgg19(copy.deepcopy(network), ["conv1_1"], mean=IMAGENET_MEAN, std=IMAGENET_STD)
     settings = StyleSettings(content_layers=("conv1_1",), style_layers=("conv1_1",), relative_losses=True)
-    objective = PlainObjective(extractor, settings, photo(1), [(photo(2), 1.0, None)])
+    objective = Objective(extractor, settings, photo(1), [(photo(2), 1.0, None)])
     black = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1).expand(1, 3, 32, 40).clone().requires_grad_()
     for parameter in extractor.parameters():
         parameter.mul_(1e-3)

@@ -1,0 +1,114 @@
+"""Tiles: they cover the picture once, see enough, and change neither losses nor gradients."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nst.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.objective import Objective
+from nst.settings import StyleSettings
+from nst.tiles import cut, reach
+from nst.vgg import LAYERS, VGG19, Vgg19
+
+DEEP = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+
+
+@pytest.fixture(scope="module")
+def network() -> VGG19:
+    torch.manual_seed(0)
+    return VGG19(2, pooling="average")
+
+
+def extractor(network, layers, pooling="average") -> Vgg19:
+    return Vgg19(network, layers, mean=IMAGENET_MEAN, std=IMAGENET_STD, pooling=pooling)
+
+
+def photo(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(203, 150, 64), (64, 64, 64), (65, 300, 48), (1000, 33, 500)])
+def test_inner_parts_cover_every_pixel_and_every_feature_once(height, width, side):
+    tiles = cut(height, width, side, DEEP)
+    assert (len(tiles) == 1) == (height <= side and width <= side)
+    count = np.zeros((height, width), int)
+    for tile in tiles:
+        count[tile.inner] += 1
+        rows, columns = (part.stop - part.start for part in tile.inner)
+        assert rows <= side + 16 and columns <= side + 16
+    assert (count == 1).all()
+    for layer in DEEP:
+        stride = 2 ** (int(layer[4]) - 1)
+        count = np.zeros((height // stride, width // stride), int)
+        for tile in tiles:
+            count[tile.of_map(layer)] += 1
+        assert (count == 1).all()
+
+
+@pytest.mark.parametrize("layer", LAYERS[:9])
+def test_reach_is_how_far_a_feature_sees(network, layer):
+    """Found by the gradient of one feature in the middle, in a network without zeros."""
+    positive = VGG19(2, pooling="average")
+    for parameter in positive.parameters():
+        torch.nn.init.constant_(parameter, 0.01)
+    x = photo(192, 192).requires_grad_()
+    features = extractor(positive, [layer]).extract_features(x)[layer]
+    stride = 2 ** (int(layer[4]) - 1)
+    position = features.shape[-1] // 2
+    features[0, 0, position, position].backward()
+    columns = x.grad.abs().sum((0, 1, 2)).nonzero().flatten()
+    left, right = position * stride - columns.min().item(), columns.max().item() - (position * stride + stride - 1)
+    assert 0 < max(left, right) <= reach(layer) <= 2 * max(left, right)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("layer", DEEP[2:])
+def test_features_of_tiles_are_those_of_the_whole(network, layer, pooling):
+    x, look = photo(213, 171), extractor(network, [layer], pooling)
+    whole = look.extract_features(x)[layer]
+    tiles = cut(213, 171, 80, [layer])
+    assert len(tiles) > 3
+    for tile in tiles:
+        part = look.extract_features(x[(..., *tile.outer)])[layer]
+        found, expected = part[(..., *tile.of_own_map(layer))], whole[(..., *tile.of_map(layer))]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * whole.abs().max().item())
+
+
+@pytest.mark.parametrize(("levels", "masked"), [(1, True), (3, False), (2, True)])
+def test_tiled_losses_and_gradient_are_the_untiled_ones(network, levels, masked):
+    settings = StyleSettings.preset(
+        "classic", content_layers=["conv2_2", "conv3_2"], style_layers=DEEP[:4], style_levels=levels,
+        relative_losses=masked, tv_weight=5.0, device="cpu", precision="float32",
+    )  # fmt: skip
+    look = extractor(network, (*settings.content_layers, *settings.style_layers))
+    mask = photo(181, 117, 5)[:, :1] if masked else None
+    styles = [(photo(90, 120, 2), 2.0, mask), (photo(70, 60, 3), 1.0, None)]
+    whole = Objective(look, settings, photo(181, 117, 1), styles)
+    tiled = Objective(look, settings, photo(181, 117, 1), styles, tile_side=64)
+    seen = []
+    extract = look.extract_features
+    look.extract_features = lambda x, layers=None: seen.append(x.shape) or extract(x, layers)
+    pixels = photo(181, 117, 4)
+    losses, gradient = tiled.evaluate(pixels)
+    assert len(seen) >= 2 * 6 and max(shape[-2] for shape in seen) < 181
+    expected_losses, expected = whole.evaluate(pixels)
+    for found, wanted in zip(losses, expected_losses, strict=True):
+        assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
+    assert ((gradient - expected).norm() / expected.norm()).item() < 1e-4
+    assert (gradient - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def test_bf16_tiles_agree_as_well_as_bf16_can(network):
+    settings = replace(StyleSettings(), device="cpu", precision="bf16")
+    half = VGG19(2, pooling="average")
+    half.load_state_dict(network.state_dict())
+    half = half.to(torch.bfloat16, memory_format=torch.channels_last)
+    look = extractor(half, (*settings.content_layers, *settings.style_layers))
+    styles = [(photo(128, 96, 2), 1.0, None)]
+    gradients = [
+        Objective(look, settings, photo(160, 128, 1), styles, side).evaluate(photo(160, 128, 4))[1]
+        for side in (None, 64)
+    ]
+    assert ((gradients[0] - gradients[1]).norm() / gradients[0].norm()).item() < 0.02
