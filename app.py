@@ -17,6 +17,7 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no calls home; read when gradio is imported
 
 import gradio as gr
+import pandas as pd  # comes with gradio, which draws from its tables
 
 from nst import (
     DEFAULT_PRESET,
@@ -28,6 +29,8 @@ from nst import (
     load_picture,
     stylize,
 )
+from nst.bundled import bundled_checkpoint
+from nst.card import read_metadata, superclass_accuracy
 from nst.examples import example_pairs
 from nst.files import remove_older_than
 
@@ -178,6 +181,24 @@ def failed_event() -> str:
     return "The run ended early: see the message, mend it and try again."
 
 
+def about_network() -> dict[str, Any]:
+    """What the bundled checkpoint says of its training: a text, the curve in long form, top-1 by superclass."""
+    metadata = read_metadata(bundled_checkpoint())
+    names = {"train": "training", "test": "test"}
+    curve = [
+        {"epoch": row["epoch"], "measure": key, "pictures": name, "value": row[f"{split}_{key}"]}
+        for row in metadata.get("curve", [])
+        for split, name in names.items()
+        for key in ("top1", "loss")
+    ]
+    text = (
+        f"A VGG19 that learnt to name {metadata.get('pictures', 0):,} photos of {len(metadata['classes'])} kinds of "
+        f"things ({metadata['dataset']}), in {metadata['epochs']} epochs, from nothing. Of pictures it has never seen "
+        f"it names {metadata.get('top1')} % rightly; chance would be {100 / len(metadata['classes']):.0f} %."
+    )
+    return {"text": text, "curve": curve, "superclasses": superclass_accuracy(metadata.get("top1_by_class", {}))}
+
+
 def check_pictures(content, style, *others) -> list[dict]:
     """Shown inside the empty upload field, before anything is queued."""
     checks = [gr.validate(content is not None, "Add a photo."), gr.validate(style is not None, "Add a painting.")]
@@ -257,6 +278,20 @@ def build() -> gr.Blocks:
                 download = gr.DownloadButton("Download PNG", interactive=False, elem_id="download")
         with gr.Column(elem_id="examples"):
             gr.Examples(example_pairs(), inputs=[content, style], cache_examples=False, label="Examples: click a pair")
+
+        if (about := about_network())["curve"]:
+            with gr.Accordion("The network that looks at your pictures", open=False, elem_id="network"):
+                gr.Markdown(about["text"])
+                with gr.Row():
+                    for key, title in (("top1", "Top-1 in %"), ("loss", "Cross entropy")):
+                        gr.LinePlot(
+                            pd.DataFrame([row for row in about["curve"] if row["measure"] == key]),
+                            x="epoch", y="value", color="pictures", x_title="epoch", y_title=title, height=300,
+                            buttons=[], color_map={"training": "#8a8a8a", "test": "#f97316"}, color_title=" ",
+                            label=f"{title} by epoch (grey: training, orange: test)",
+                        )
+                rates = {name: percent / 100 for name, percent in about["superclasses"].items()}
+                gr.Label(rates, num_top_classes=20, show_heading=False, label="Test pictures named rightly, by kind")
 
         sliders = [size, steps, content_weight, style_weight, tv_weight]  # in the order of SLIDERS
         visible = [content, style, preset, *sliders, seed, backbone]

@@ -3,18 +3,22 @@
     python train.py --data PATH                      # 20 epochs; PATH is described under --data in --help
     python train.py --data PATH --resume             # go on after Ctrl-C, a crash or a power cut
     python train.py --data PATH --download           # fetch the official CIFAR-100 archive into PATH first
+    python train.py --data PATH --recipe seed        # another recipe of nst/recipes.py; flags change single settings
+    torchrun --nproc-per-node 4 train.py --data PATH # four GPUs, or processes; the batch is shared out among them
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 train.py --data PATH
     python train.py --evaluate checkpoints/vgg19-cifar100.safetensors --data PATH    # one JSON line: top1, top5
+    python train.py --benchmark                      # pictures a second, beside a plain float32 loop
+    python train.py --push-to-hub OWNER/NAME         # publish the checkpoint --output with its card
 
 The network (nst/vgg.py) has batch norm while it trains: without it a 19-layer VGG with Adam and default initialisation
 stays at chance. The export folds it into the convolutions, so the app loads a plain VGG19.
-
-Everything random (order, augmentation, dropout) is a function of the seed and the step, so a resumed run equals an
-uninterrupted one.
 """
 
 import argparse
+import dataclasses
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -25,36 +29,36 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from nst.backbones import load_backbone, save_checkpoint
-from nst.data import ImageDataset, augment, normalise, open_split
+from nst.card import card_files, superclass_accuracy, write_curves
+from nst.data import ImageDataset, normalise, open_split
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
-from nst.hardware import Hardware, choose_hardware
+from nst.hardware import Hardware, choose_hardware, machine
+from nst.hub import FILE, publish
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
-from nst.vgg import POOLINGS, VGG19
+from nst.recipes import RECIPES, Recipe, choose_recipe, flag, picture_size
+from nst.training import Trainer, evaluate
+from nst.vgg import VGG19
 
 STATE_EVERY = 180  # seconds between two saves of the training state: what a crash can cost
+MEAN, STD = IMAGENET_MEAN, IMAGENET_STD  # the classic preprocessing; what matters is that the app uses the same
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--data", required=True, help="a folder with train.csv and test.csv (columns image,label), or with "
-        "train/<class>/ and test/<class>/ pictures, or with the official cifar-100-python archive")
+    add("--data", help="a folder with train.csv and test.csv (columns image,label), or with train/<class>/ and "
+        "test/<class>/ pictures, or with the official cifar-100-python archive")
     add("--download", action="store_true", help="download the official CIFAR-100 archive into --data")
     add("--evaluate", metavar="CHECKPOINT", help="only measure this checkpoint on the test split")
-    add("--epochs", type=int, default=20, help="passes over the training pictures (default 20)")
-    # 128: measured no slower than 256 on two cores, and twice as many updates.
-    add("--batch-size", type=int, default=128, help="pictures per step (default 128)")
-    # 1e-3 is Adam's own default and stable here; the one-cycle schedule reaches it after 15 % of the run.
-    add("--lr", type=float, default=1e-3, help="peak learning rate (default 1e-3)")
-    # With lr 1e-3 this shrinks weights by 5e-5 a step, as the usual SGD recipe (lr 0.1, decay 5e-4) does.
-    add("--weight-decay", type=float, default=0.05, help="decoupled, on convolution and linear weights (default 0.05)")
-    add("--label-smoothing", type=float, default=0.1, help="of the cross entropy (default 0.1)")
-    # Training that grows from small to large pictures sees larger structure at half the cost (Howard 2018).
-    add("--size", type=int, default=64, help="side in px of the pictures in the last epochs and the test (default 64)")
-    add("--start-size", type=int, default=32, help="side in px in the first epoch; grows to --size (default 32)")
-    add("--pooling", choices=POOLINGS, default="average", help="default average: smoother pictures (Gatys et al. 2016)")
-    add("--seed", type=int, default=0)
+    add("--benchmark", action="store_true", help="only time the training step, beside a plain float32 loop")
+    add("--push-to-hub", metavar="OWNER/NAME", help="publish the checkpoint --output; alone, or after training")
+    add("--recipe", choices=RECIPES, default="default")
+    for field in dataclasses.fields(Recipe):  # nst/recipes.py says what each is for
+        if isinstance(field.default, bool):
+            add(flag(field.name), action=argparse.BooleanOptionalAction, help="(the recipe's)")
+        else:
+            add(flag(field.name), type=type(field.default), metavar=field.name.upper(), help="(the recipe's)")
     add("--device", default="auto")
     add("--precision", default="auto", help="auto, float32 or bf16")
     add("--run", type=Path, default=Path("runs/vgg19"), help="folder of the training state and metrics.jsonl")
@@ -64,211 +68,231 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """One cycle (Smith & Topin 2017): up linearly for 15 % of the run, then down to zero along a cosine."""
-    warmup = max(1, round(0.15 * steps))
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+def chosen_recipe(args: argparse.Namespace) -> Recipe:
+    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(Recipe)}
+    return choose_recipe(args.recipe, **{name: value for name, value in given.items() if value is not None})
 
 
-def picture_size(epoch: int, epochs: int, start: int, end: int) -> int:
-    """Grows linearly in multiples of 8 and stays at `end` for the last quarter of the epochs."""
-    progress = min(1.0, epoch / max(1, 0.75 * epochs))
-    return end if progress == 1 else max(32, round((start + (end - start) * progress) / 8) * 8)
+def load(split: ImageDataset, quiet: bool = False):
+    bar = lambda items: tqdm(items, f"decoding {split.name}", unit="pictures", leave=False, disable=quiet or None)  # noqa: E731
+    return split.in_memory(bar)
 
 
-def autocast(hardware: Hardware):
-    return torch.autocast(hardware.device.type, torch.bfloat16, enabled=hardware.dtype is torch.bfloat16)
+def train(args: argparse.Namespace) -> None:
+    recipe = chosen_recipe(args)
+    hardware = choose_hardware(args.device, args.precision)
+    rank = join_processes(hardware)
+    if args.download and rank == 0:
+        ImageDataset.from_cifar100(args.data, train=True, download=True)
+    if args.download:
+        wait_for_all()
+    train_split = open_split(args.data, "train", recipe.size)
+    test_split = open_split(args.data, "test", recipe.size, train_split.classes)
+    images, labels = load(train_split, quiet=rank > 0)
+    test_images, test_labels = load(test_split, quiet=rank > 0)
+
+    trainer = Trainer(recipe, images, labels, len(train_split.classes), hardware, MEAN, STD)
+    # What a continued run must agree on: another number of pictures or processes would shift what comes after.
+    agreed = dataclasses.asdict(recipe) | {"pictures": len(images), "processes": trainer.processes}
+    state_file, metrics_file = args.run / "state.pt", args.run / "metrics.jsonl"
+    if args.resume:
+        trainer.resume(state_file, agreed)
+    elif state_file.exists():
+        raise StyleTransferError(f"{state_file} holds an earlier run: continue it with --resume, or delete it.")
+    if rank == 0:
+        for unfinished in args.run.glob(".state-*.pt"):  # of a process that was killed while it wrote
+            unfinished.unlink()
+
+    stopping = []  # Ctrl-C asks for a stop between two steps, where the state is whole
+    signal.signal(signal.SIGINT, lambda *_: stopping.append(True))
+    look_every = 1 if hardware.device.type == "cpu" else 20  # looking at the loss makes a GPU wait
+    bar = tqdm(total=trainer.steps * trainer.batch, initial=trainer.step * trainer.batch, unit="images",
+               unit_scale=True, smoothing=0.02, disable=True if rank else None)
+    saved = time.monotonic()
+    while trainer.step < trainer.steps:
+        epoch, size = trainer.epoch, picture_size(trainer.epoch, recipe)
+        trainer.network.train()
+        seen, started = 0, time.monotonic()
+        loss, right = torch.zeros((), device=hardware.device), torch.zeros((), device=hardware.device)
+        while trainer.epoch == epoch:
+            step_loss, step_right = trainer.train_step(size)
+            loss, right, seen = loss + step_loss, right + step_right, seen + trainer.batch // trainer.processes
+            bar.update(trainer.batch)
+            if trainer.epoch == epoch and trainer.step % look_every:
+                continue
+            mean_loss = loss.item() / seen
+            bar.set_postfix_str(f"epoch {epoch + 1}/{recipe.epochs} at {size} px, loss {mean_loss:.3f}, "
+                                f"top-1 {100 * right.item() / seen:.1f} %", refresh=False)
+            stop, due, diverged = asked(bool(stopping), time.monotonic() - saved > STATE_EVERY,
+                                        not math.isfinite(mean_loss))
+            if diverged:
+                raise StyleTransferError(f"The loss is no finite number any more in epoch {epoch + 1}; the last saved "
+                                         f"state is kept in {args.run}. Try a smaller --lr.")
+            if trainer.epoch == epoch and (stop or due):  # an epoch's end is saved below, after its row is written
+                if rank == 0:
+                    trainer.save(state_file, agreed)
+                saved = time.monotonic()
+            if stop and trainer.epoch == epoch:
+                stopped(bar, trainer)
+        seconds = time.monotonic() - started
+        if rank == 0:
+            row = {"epoch": epoch + 1, "size": size, "train_loss": round(mean_loss, 4),
+                   "train_top1": round(100 * right.item() / seen, 2),
+                   "images_per_second": round(seen * trainer.processes / seconds, 1)}
+            test = evaluate(trainer.network, test_images, test_labels, size=size, mean=MEAN, std=STD, hardware=hardware)
+            row |= {f"test_{key}": value for key, value in test.items()}
+            write_row(metrics_file, row)
+            tqdm.write(json.dumps(row), file=sys.stderr)
+            trainer.save(state_file, agreed)
+        saved = time.monotonic()
+        if trainer.step < trainer.steps and asked(bool(stopping), False)[0]:
+            stopped(bar, trainer)
+    bar.close()
+    if rank == 0:
+        export(args, trainer, train_split.classes, read_rows(metrics_file), test_images, test_labels)
 
 
-@torch.no_grad()
-def evaluate(network, images, labels, size, mean, std, hardware) -> dict[str, float]:
-    """Top-1 and top-5 in percent and mean cross entropy; single crop, no test-time augmentation."""
-    network.eval()
-    correct1 = correct5 = loss = 0.0
-    for start in range(0, len(images), 250):
-        target = labels[start : start + 250].to(hardware.device)
-        x = normalise(images[start : start + 250].to(hardware.device), mean, std, size)
-        with autocast(hardware):
-            logits = network(x.contiguous(memory_format=hardware.memory_format)).float()
-        best = logits.topk(min(5, logits.shape[1])).indices == target[:, None]
-        correct1 += best[:, 0].sum().item()
-        correct5 += best.sum().item()
-        loss += F.cross_entropy(logits, target, reduction="sum").item()
-    n = len(images)
-    return {"top1": round(100 * correct1 / n, 2), "top5": round(100 * correct5 / n, 2), "loss": round(loss / n, 4)}
-
-
-def load(split: ImageDataset):
-    progress = lambda items: tqdm(items, f"decoding {split.name}", unit="pictures", leave=False, disable=None)  # noqa: E731
-    return split.in_memory(progress)
+def export(args: argparse.Namespace, trainer: Trainer, classes, rows, test_images, test_labels) -> None:
+    """Write the checkpoint with its metadata, measured as exported: folded and in float16; and its curves."""
+    recipe, hardware = trainer.recipe, trainer.hardware
+    metadata = {"dataset": args.dataset_name, "epochs": recipe.epochs, "image_size": recipe.size, "mean": MEAN,
+                "std": STD, "classes": classes, "pictures": len(trainer.images), "recipe": dataclasses.asdict(recipe),
+                "curve": rows, "made_on": machine(hardware)}
+    save_checkpoint(trainer.network, args.output, metadata)
+    exported = load_backbone(args.output)
+    full = Hardware(hardware.device, torch.float32, hardware.memory_format)
+    plain = exported.prepared(full.device, full.dtype, full.memory_format)
+    result = evaluate(plain, test_images, test_labels, size=recipe.size, mean=MEAN, std=STD, hardware=full,
+                      classes=classes)
+    by_class = result.pop("top1_by_class")
+    metadata |= {"top1": result["top1"], "top5": result["top5"], "top1_by_class": by_class}
+    save_checkpoint(exported.network, args.output, metadata)
+    write_curves(rows, args.output.with_suffix(".svg"))
+    print(json.dumps({"checkpoint": str(args.output), **result}))
 
 
 def evaluate_checkpoint(args: argparse.Namespace) -> None:
     backbone = load_backbone(args.evaluate)
     if backbone.network.classifier is None:
         raise StyleTransferError(f"{args.evaluate} holds no classifier, only features: there is nothing to measure.")
-    size = int(backbone.metadata.get("image_size", args.size))
+    size = Recipe(size=backbone.metadata.get("image_size", 32) if args.size is None else args.size).size
     test = open_split(args.data, "test", size, backbone.metadata.get("classes"))
     if len(test.classes) > (outputs := backbone.network.classifier[-1].out_features):
         raise StyleTransferError(f"{test.name} has {len(test.classes)} classes, the checkpoint {outputs}.")
     images, labels = load(test)
     hardware = choose_hardware(args.device, "float32")
     network = backbone.prepared(hardware.device, hardware.dtype, hardware.memory_format)
-    result = evaluate(network, images, labels, size, backbone.mean, backbone.std, hardware)
+    result = evaluate(network, images, labels, size=size, mean=backbone.mean, std=backbone.std, hardware=hardware,
+                      classes=test.classes)
+    groups = superclass_accuracy(result.pop("top1_by_class"))
+    result |= {"top1_by_superclass": groups} if groups else {}
     print(json.dumps({"checkpoint": Path(args.evaluate).name, "pictures": len(test), **result}))
 
 
-def train(args: argparse.Namespace) -> None:
-    if min(args.epochs, args.batch_size) < 1 or not args.lr > 0 or min(args.size, args.start_size) < 32:
-        raise StyleTransferError("--epochs and --batch-size start at 1, --size and --start-size at 32, --lr above 0.")
-    if not args.weight_decay >= 0 or not 0 <= args.label_smoothing < 1:
-        raise StyleTransferError("--weight-decay starts at 0; --label-smoothing is from 0 to below 1.")
-    hardware = choose_hardware(args.device, args.precision)
-    if args.download:
-        ImageDataset.from_cifar100(args.data, train=True, download=True)
-    train_split = open_split(args.data, "train", args.size)
-    test_split = open_split(args.data, "test", args.size, train_split.classes)
-    images, labels = load(train_split)
-    test_images, test_labels = load(test_split)
-    mean, std = IMAGENET_MEAN, IMAGENET_STD  # the classic preprocessing; what matters is that the app uses the same
+def benchmark(args: argparse.Namespace) -> None:
+    """The step of `Trainer` and that of a plain float32 contiguous loop, same network and batch, taking turns.
 
-    torch.manual_seed(args.seed)
-    network = VGG19(len(train_split.classes), batch_norm=True, pooling=args.pooling)
-    network = network.to(hardware.device, memory_format=hardware.memory_format)
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    others = [p for p in network.parameters() if p.dim() == 1]  # biases and batch norm: decay would only fight them
-    groups = [{"params": decayed, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr)
+    One JSON line: pictures a second of each (the medians of five turns) and their ratio.
+    """
+    recipe, hardware = chosen_recipe(args), choose_hardware(args.device, args.precision)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (recipe.batch_size * 8, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 100, (len(images),), generator=generator)
+    trainer = Trainer(recipe, images, labels, 100, hardware, MEAN, STD)
+    trainer.network.train()
+    plain = VGG19(100, batch_norm=True, pooling=recipe.pooling).to(hardware.device)
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=recipe.lr)
 
-    batch = min(args.batch_size, len(images))
-    per_epoch = len(images) // batch  # the incomplete last batch is dropped: batch norm dislikes a batch of one
-    steps = args.epochs * per_epoch
-    step = 0
-    not_recipe = ("resume", "run", "output", "evaluate", "download", "data")
-    recipe = {key: value for key, value in vars(args).items() if key not in not_recipe}
-    recipe["pictures"] = len(images)  # another data set would shift the schedule
-    state_file, metrics_file = args.run / "state.pt", args.run / "metrics.jsonl"
-    if args.resume:
-        step = resume(state_file, network, optimizer, recipe)
-    elif state_file.exists():
-        raise StyleTransferError(f"{state_file} holds an earlier run: continue it with --resume, or delete it.")
+    def plain_step() -> None:
+        x = normalise(images[: trainer.batch].to(hardware.device), MEAN, STD, recipe.size)
+        loss = F.cross_entropy(plain(x), labels[: trainer.batch].to(hardware.device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
 
-    def save() -> None:
-        state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "recipe": recipe}
-        write_atomically(state_file, lambda temporary: torch.save(state, temporary))
+    def seconds(step) -> float:
+        start = time.perf_counter()
+        for _ in range(2):
+            step()
+        return (time.perf_counter() - start) / 2
 
-    def stop() -> None:
-        print(f"Stopped after step {step} of {steps}; continue with --resume.", file=sys.stderr)
-        sys.exit(130)
+    def our_step() -> None:
+        trainer.train_step(recipe.size)[0].item()
 
-    stopping = []  # Ctrl-C asks for a stop between two steps, where the state is whole
-    signal.signal(signal.SIGINT, lambda *_: stopping.append(True))
-    saved = time.monotonic()
-    while step < steps:
-        epoch = step // per_epoch
-        size = picture_size(epoch, args.epochs, args.start_size, args.size)
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(args.seed * 10_000 + epoch))
-        network.train()
-        seen = correct = total_loss = 0.0
-        started = time.monotonic()
-        bar = tqdm(total=per_epoch, initial=step % per_epoch, desc=f"epoch {epoch + 1}/{args.epochs} at {size} px",
-                   unit="batch", disable=None)
-        while True:
-            position = (step % per_epoch) * batch
-            chosen = order[position : position + batch]
-            generator = torch.Generator().manual_seed(args.seed * 10_000_000 + step)
-            torch.manual_seed(args.seed * 10_000_000 + step)  # dropout
-            x = augment(images[chosen], generator).to(hardware.device)
-            x = normalise(x, mean, std, size).contiguous(memory_format=hardware.memory_format)
-            target = labels[chosen].to(hardware.device)
-            with autocast(hardware):
-                logits = network(x)
-            loss = F.cross_entropy(logits.float(), target, label_smoothing=args.label_smoothing)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise StyleTransferError(f"The loss became {value} in epoch {epoch + 1}; the last saved state is kept. "
-                                         "Try a smaller --lr.")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, args.lr)
-            optimizer.step()
-            step += 1
-            seen += len(chosen)
-            correct += (logits.argmax(1) == target).sum().item()
-            total_loss += value * len(chosen)
-            bar.set_postfix_str(f"loss {total_loss / seen:.3f}, top-1 {100 * correct / seen:.1f} %, "
-                                f"{seen / (time.monotonic() - started):.0f} images/s", refresh=False)
-            bar.update()
-            if step % per_epoch == 0:
-                break  # saved below, after the epoch's row: a state that is past it would never write the row
-            if stopping or time.monotonic() - saved > STATE_EVERY:
-                save()
-                saved = time.monotonic()
-            if stopping:
-                bar.close()
-                stop()
-        bar.close()
-        seconds = time.monotonic() - started
-        row = {"epoch": epoch + 1, "size": size, "train_loss": round(total_loss / max(1, seen), 4),
-               "train_top1": round(100 * correct / max(1, seen), 2), "images_per_second": round(seen / seconds, 1)}
-        test = evaluate(network, test_images, test_labels, size, mean, std, hardware)
-        row |= {f"test_{k}": v for k, v in test.items()}
-        write_row(metrics_file, row)
-        print(json.dumps(row), file=sys.stderr)
-        save()
-        saved = time.monotonic()
-        if stopping and step < steps:
-            stop()
-
-    metadata = {"dataset": args.dataset_name, "epochs": args.epochs, "image_size": args.size, "mean": mean, "std": std,
-                "classes": train_split.classes, "recipe": recipe}
-    save_checkpoint(network, args.output, metadata)
-    exported = load_backbone(args.output)  # measured as exported: folded, in float16
-    plain = exported.prepared(hardware.device, torch.float32, hardware.memory_format)
-    full = Hardware(hardware.device, torch.float32, hardware.memory_format)
-    result = evaluate(plain, test_images, test_labels, args.size, exported.mean, exported.std, full)
-    save_checkpoint(exported.network, args.output, metadata | {"top1": result["top1"], "top5": result["top5"]})
-    print(json.dumps({"checkpoint": str(args.output), **result}))
+    plain_step(), our_step()  # the first ones also choose kernels
+    turns = [(seconds(plain_step), seconds(our_step)) for _ in range(5)]
+    slow, fast = (sorted(turn[i] for turn in turns)[2] for i in (0, 1))
+    print(json.dumps({"size": recipe.size, "batch": trainer.batch, "plain_float32": round(trainer.batch / slow, 1),
+                      "ours": round(trainer.batch / fast, 1), "ratio": round(slow / fast, 2),
+                      "made_on": machine(hardware)}))
 
 
-def resume(state_file: Path, network, optimizer, recipe: dict) -> int:
-    """Load the training state and return its step; refuse one that another recipe made."""
-    try:
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
-        step, earlier = int(state["step"]), dict(state["recipe"])
-    except FileNotFoundError as error:
-        raise StyleTransferError(f"{state_file}: nothing to resume; start without --resume.") from error
-    except Exception as error:  # torch.load raises many types on a damaged file
-        raise StyleTransferError(f"{state_file}: a damaged training state.") from error
-    changed = [key for key, value in recipe.items() if earlier.get(key) != value]
-    if changed := [key for key in changed if key not in ("device", "precision")]:
-        raise StyleTransferError(f"{state_file} was trained with another --{changed[0].replace('_', '-')}: "
-                                 f"{earlier.get(changed[0])}.")
-    try:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-    except Exception as error:  # missing keys, other shapes
-        message = f"{state_file} does not fit: it is from a data set with other classes, or damaged."
-        raise StyleTransferError(message) from error
-    return step
+def join_processes(hardware: Hardware) -> int:
+    """Meet the other processes that torchrun started, if it did; this one's rank."""
+    if "RANK" not in os.environ:
+        return 0
+    if hardware.device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("nccl" if hardware.device.type == "cuda" else "gloo")
+    return torch.distributed.get_rank()
+
+
+def wait_for_all() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def asked(*mine: bool) -> list[bool]:
+    """Whether any process says yes: all must stop, and save, after the same step."""
+    if not torch.distributed.is_initialized():
+        return list(mine)
+    said = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(said, mine)
+    return [any(answers) for answers in zip(*said, strict=True)]
+
+
+def stopped(bar: tqdm, trainer: Trainer) -> None:
+    bar.close()
+    if trainer.rank == 0:
+        print(f"Stopped after step {trainer.step} of {trainer.steps}; continue with --resume.", file=sys.stderr)
+    sys.exit(130)
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def write_row(path: Path, row: dict) -> None:
     """One row per epoch; an epoch that was run again after a crash replaces its row."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    rows = [r for r in rows if r["epoch"] < row["epoch"]] + [row]
+    rows = [r for r in read_rows(path) if r["epoch"] < row["epoch"]] + [row]
     text = "".join(json.dumps(r) + "\n" for r in rows)
     write_atomically(path, lambda temporary: Path(temporary).write_text(text))
+
+
+def main(args: argparse.Namespace) -> None:
+    if not args.data and (args.evaluate or args.download or args.resume or not (args.benchmark or args.push_to_hub)):
+        raise StyleTransferError("--data is needed: the folder of the labelled pictures.")
+    if args.evaluate:
+        return evaluate_checkpoint(args)
+    if args.benchmark:
+        return benchmark(args)
+    if args.data:
+        train(args)
+    if args.push_to_hub and int(os.environ.get("RANK", 0)) == 0:
+        checkpoint = load_backbone(args.output)
+        print(publish(args.push_to_hub, {FILE: args.output, **card_files(checkpoint.metadata, args.output)}))
 
 
 if __name__ == "__main__":
     args = arguments()
     try:
-        evaluate_checkpoint(args) if args.evaluate else train(args)
+        main(args)
     except StyleTransferError as error:
-        sys.exit(f"train.py: {error}")
+        first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line a machine, not one a process
+        sys.exit(f"train.py: {error}" if first else 1)
     except KeyboardInterrupt:
         sys.exit("train.py: stopped before the first step.")
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -7,13 +7,10 @@ pooling that the extractor must use.
 
 import copy
 import hashlib
-import http.client
 import json
 import os
 import re
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,16 +20,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nst.bundled import bundled_checkpoint
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
+from nst.hub import check_reachable, download
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.vgg import MAX_CLASSES, POOLINGS, VGG19, Vgg19, fold_batch_norm
 
-BUNDLED = Path(__file__).resolve().parent.parent / "checkpoints" / "vgg19-cifar100.safetensors"
-INSTALLED = Path(__file__).resolve().parent / "checkpoints" / "vgg19-cifar100.safetensors"
 NAMES = ("cifar100", "imagenet")
-HUB_FILE = "model.safetensors"
-NETWORK_TIMEOUT = 5  # seconds until a host that does not answer counts as unreachable
 
 
 @dataclass
@@ -115,18 +110,13 @@ def load_backbone(name: str | os.PathLike = "cifar100") -> Backbone:
 
 def _checkpoint_path(name: str) -> Path:
     if name == "cifar100":
-        path = BUNDLED if BUNDLED.exists() else INSTALLED
-        if not path.exists():
-            raise StyleTransferError(
-                f"checkpoints/{BUNDLED.name} is missing: fetch it from the project's repository, or train it."
-            )
-        return path
+        return bundled_checkpoint()
     if Path(name).suffix in (".safetensors", ".pt", ".pth"):
         if not Path(name).is_file():
             raise StyleTransferError(f"{Path(name).name}: no such checkpoint file.")
         return Path(name)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and ".." not in name:
-        return _download_from_hub(name)
+        return download(*name.partition("@")[::2])
     raise StyleTransferError(
         f"Unknown backbone {name!r}: use {' or '.join(NAMES)}, a .safetensors file, or a Hub id like owner/name."
     )
@@ -201,7 +191,7 @@ def _load_imagenet() -> Backbone:
     url = VGG19_Weights.IMAGENET1K_V1.url
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if not file.exists():
-        _check_reachable(url, "The ImageNet weights")
+        check_reachable(url, "The ImageNet weights")
     try:
         data = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # URLError, a wrong hash, a broken file
@@ -211,44 +201,3 @@ def _load_imagenet() -> Backbone:
     data = {key: value for key, value in data.items() if key.startswith("features.")}
     metadata = {"dataset": "ImageNet-1k", "pooling": "max", "source": "torchvision VGG19_Weights.IMAGENET1K_V1"}
     return _build("imagenet", data, metadata, hashlib.sha256(file.read_bytes()).hexdigest(), file.name)
-
-
-def _download_from_hub(name: str) -> Path:
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    repository, _, revision = name.partition("@")
-    ask = {"repo_id": repository, "filename": HUB_FILE, "revision": revision or None}
-    try:
-        if re.fullmatch(r"[0-9a-f]{40}", revision):  # a full commit never changes: the cached file is the right one
-            try:
-                return Path(hf_hub_download(**ask, local_files_only=True))
-            except LocalEntryNotFoundError:
-                pass
-        try:
-            _check_reachable(constants.ENDPOINT, f"The Hub repository {repository}")
-        except StyleTransferError:
-            try:
-                return Path(hf_hub_download(**ask, local_files_only=True))
-            except LocalEntryNotFoundError:
-                pass
-            raise
-        return Path(hf_hub_download(**ask))
-    except StyleTransferError:
-        raise
-    except Exception as error:  # a bad name, no such file, or whatever the HTTP library under the Hub's own raises
-        raise StyleTransferError(
-            f"{name}: {HUB_FILE} could not be fetched from the Hub ({type(error).__name__}); check name and revision."
-        ) from error
-
-
-def _check_reachable(url: str, what: str) -> None:
-    """Fail within `NETWORK_TIMEOUT` seconds; the download libraries would retry for half a minute first."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_TIMEOUT).close()
-    except urllib.error.HTTPError:
-        pass  # it answered
-    except (OSError, http.client.HTTPException) as error:
-        raise StyleTransferError(
-            f"{what} cannot be downloaded: no network. The bundled cifar100 backbone needs none."
-        ) from error

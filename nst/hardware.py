@@ -1,5 +1,7 @@
 """What the processor has, and what follows for device, precision and memory layout."""
 
+import os
+import platform
 from dataclasses import dataclass
 
 import torch
@@ -51,3 +53,24 @@ def _native_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.
     return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def machine(hardware: Hardware) -> str:
+    """What computed, in one line for whoever reads the figures: processor, cores, precision, versions."""
+    if hardware.device.type == "cuda":
+        name = torch.cuda.get_device_name(hardware.device)
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        name = f"{cores} cores of {_processor()}"
+    return f"{name}, {str(hardware).rpartition(' ')[2]}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    units = [unit for unit, there in (("AMX", torch.cpu._is_amx_tile_supported()),
+                                      ("AVX512-BF16", torch.cpu._is_avx512_bf16_supported())) if there]  # fmt: skip
+    return " with ".join([names[0] if names else platform.processor() or platform.machine(), *units[:1]])

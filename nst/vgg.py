@@ -44,6 +44,7 @@ class VGG19(nn.Module):
         pooling: str = "max",
         hidden: int = 512,
         dropout: float = 0.1,
+        convolution: type[nn.Conv2d] = nn.Conv2d,
     ):
         super().__init__()
         self.pooling, self.batch_norm = pooling, batch_norm
@@ -51,7 +52,7 @@ class VGG19(nn.Module):
         channels = 3
         for width, depth in BLOCKS:
             for _ in range(depth):
-                layers.append(nn.Conv2d(channels, width, 3, padding=1))
+                layers.append(convolution(channels, width, 3, padding=1))
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(width))
                 layers.append(nn.ReLU(inplace=True))
@@ -65,6 +66,9 @@ class VGG19(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(module.bias)
+                if module.in_channels == module.out_channels:
+                    # Begun near the identity a deep plain network learns faster (Zagoruyko & Komodakis 2017).
+                    module.weight.data.add_(nn.init.dirac_(torch.empty_like(module.weight)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean((2, 3)))

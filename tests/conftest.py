@@ -1,9 +1,16 @@
-"""What the tests share: a random network on disk, small pictures, and the shell."""
+"""What the tests share: a random network on disk, small pictures, labelled pictures, the shell, and `train.py`."""
 
+import csv
+import json
 import os
+import re
+import runpy
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +20,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 ROOT = Path(__file__).resolve().parent.parent
 # One thread: on a busy machine, threads that wait for each other make pictures as small as the tests' ten times slower.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+COLOURS = {"sky": (60, 120, 240), "grass": (40, 180, 40), "brick": (220, 50, 30), "snow": (245, 245, 245)}
+# Spelt out, so that another default recipe changes nothing here.
+SMALL = ["--size", 32, "--start-size", 32, "--batch-size", 16, "--optimizer", "adamw", "--lr", 1e-3, "--schedule",
+         "one-cycle", "--weight-decay", 0.05, "--label-smoothing", 0.1, "--pooling", "average", "--augment",
+         "--dataset-name", "colours", "--device", "cpu", "--precision", "float32"]  # fmt: skip
 
 
 def make_picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -42,7 +55,10 @@ def random_checkpoint(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"
     metadata = {"dataset": "none", "epochs": 0, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-    return save_checkpoint(VGG19(100, pooling="average"), path, metadata)
+    network = VGG19(100, pooling="average")
+    for convolution in network.convolutions().values():  # wholly random: begun near the identity, layers look alike
+        torch.nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return save_checkpoint(network, path, metadata)
 
 
 @pytest.fixture
@@ -54,7 +70,142 @@ def pictures(tmp_path) -> tuple[Path, Path]:
     return content, style
 
 
-def shell(*arguments: object, **options) -> subprocess.CompletedProcess:
+def shell(*arguments: object, env: dict = ENVIRONMENT, **options) -> subprocess.CompletedProcess:
     """Run `python ARGUMENTS` in the project's folder; text output, five minutes at most."""
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, **options)
+
+
+def refusal(call, *arguments, **options) -> str:
+    """What is said when `call` refuses: one line."""
+    from nst.errors import StyleTransferError
+
+    with pytest.raises(StyleTransferError) as caught:
+        call(*arguments, **options)
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+# Labelled pictures
+
+
+def coloured(name: str, number: int, side: int = 32) -> np.ndarray:
+    noise = np.random.default_rng([*name.encode(), number]).normal(0, 20, (side, side, 3))
+    return (np.array(COLOURS[name]) + noise).clip(0, 255).astype(np.uint8)
+
+
+def write_table(folder: Path, *rows: tuple, name: str = "train.csv") -> Path:
+    with open(folder / name, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory) -> Path:
+    """Twelve training and four test pictures of each colour, listed in train.csv and test.csv."""
+    folder = tmp_path_factory.mktemp("tables")
+    for split, numbers in (("train", range(12)), ("test", range(100, 104))):
+        (folder / f"{split}_pictures").mkdir()
+        rows = [("image", "label")]
+        for number in numbers:
+            for name in COLOURS:
+                path = Path(f"{split}_pictures") / f"{name}, {number}.png"
+                Image.fromarray(coloured(name, number)).save(folder / path)
+                rows.append((path, name))
+        write_table(folder, *rows, name=f"{split}.csv")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def folders(tables, tmp_path_factory) -> Path:
+    """The same pictures, one folder per class."""
+    folder = tmp_path_factory.mktemp("folders")
+    for split in ("train", "test"):
+        for path in (tables / f"{split}_pictures").iterdir():
+            target = folder / split / path.name.split(",")[0]
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    (folder / "train" / "sky" / "notes.txt").write_text("not a picture")
+    return folder
+
+
+# train.py
+
+
+# An eighth of the channels: for everything that does not depend on how many there are.
+NARROW = """
+import nst.vgg
+
+nst.vgg.BLOCKS = tuple((channels // 8, depth) for channels, depth in nst.vgg.BLOCKS)
+"""
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Networks made in this process are narrow ones."""
+    from nst import vgg
+
+    monkeypatch.setattr(vgg, "BLOCKS", tuple((channels // 8, depth) for channels, depth in vgg.BLOCKS))
+
+
+def narrow_train_py(path: Path, before: str = "") -> Path:
+    """Write to `path` a program that is train.py with narrow networks, after the code `before`."""
+    start = f"import runpy, sys\n\nsys.path.insert(0, {str(ROOT)!r})\nsys.argv[0] = 'train.py'\n"
+    path.write_text(f"{start}{NARROW}{before}\nrunpy.run_path('train.py', run_name='__main__')\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder for training states, which are large: deleted when the module's tests are done."""
+    folder = tmp_path_factory.mktemp("runs")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def rows_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    first, second = load_file(first), load_file(second)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture
+def train_py(monkeypatch, capsys):
+    """Run train.py as a program, in this process: without waiting for torch again.
+
+    Returns its exit status, stdout and stderr.
+    """
+    import torch
+
+    handler = signal.getsignal(signal.SIGINT)
+
+    def run(*arguments: object):
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+        random_state = torch.get_rng_state()
+        code, message = 0, ""
+        try:
+            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        except SystemExit as end:  # a message means status 1 and goes to stderr, as the interpreter does it
+            code, message = (1, f"{end.code}\n") if isinstance(end.code, str) else (end.code, "")
+        finally:
+            signal.signal(signal.SIGINT, handler)
+            torch.set_rng_state(random_state)
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=code, stdout=out, stderr=err + message)
+
+    return run
+
+
+def refused(result) -> str:
+    """What train.py said when it refused: one line."""
+    assert (result.code, result.stdout) == (1, ""), result.stderr
+    assert re.fullmatch(r"train\.py: [^\n]+\n", result.stderr), result.stderr
+    return result.stderr

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file, save_file
 
-from nst import backbones
+from nst import backbones, bundled, hub
 from nst.backbones import load_backbone, save_checkpoint
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
@@ -396,22 +396,22 @@ def test_torch_file_that_is_no_table_of_weights_is_refused(tmp_path, data):
     "a/b/c", "owner/", "/name", "owner/na me", "http://example.org/x", "weights.bin", "x" * 5000,
 ])  # fmt: skip
 def test_unknown_name_is_refused_without_asking_the_network(name, monkeypatch):
-    monkeypatch.setattr(backbones, "_check_reachable", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
     message = refused(name[:200])
     assert "Unknown backbone" in message
     assert "cifar100" in message
 
 
 def test_missing_bundled_checkpoint_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(backbones, "BUNDLED", tmp_path / "one" / "vgg19-cifar100.safetensors")
-    monkeypatch.setattr(backbones, "INSTALLED", tmp_path / "two" / "vgg19-cifar100.safetensors")
+    monkeypatch.setattr(bundled, "REPOSITORY", tmp_path / "one" / "vgg19-cifar100.safetensors")
+    monkeypatch.setattr(bundled, "PACKAGE", tmp_path / "two" / "vgg19-cifar100.safetensors")
     assert "missing" in refused("cifar100")
 
 
-@pytest.mark.parametrize("place", ["BUNDLED", "INSTALLED"])
+@pytest.mark.parametrize("place", ["REPOSITORY", "PACKAGE"])
 def test_bundled_checkpoint_is_found_in_the_repository_or_the_package(monkeypatch, tmp_path, random_checkpoint, place):
-    for name in ("BUNDLED", "INSTALLED"):
-        monkeypatch.setattr(backbones, name, random_checkpoint if name == place else tmp_path / "nowhere.safetensors")
+    for name in ("REPOSITORY", "PACKAGE"):
+        monkeypatch.setattr(bundled, name, random_checkpoint if name == place else tmp_path / "nowhere.safetensors")
     assert load_backbone().name == "cifar100"
 
 
@@ -442,7 +442,7 @@ def listener(answer: bytes | None):
 @pytest.fixture(params=["refuses", "is silent", "talks nonsense"])
 def dead_host(request, monkeypatch, tmp_path):
     """Every download ends at a host of this machine that is no use."""
-    monkeypatch.setattr(backbones, "NETWORK_TIMEOUT", 0.5)
+    monkeypatch.setattr(hub, "TIMEOUT", 0.5)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     for name in ("no_proxy", "NO_PROXY", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -461,7 +461,7 @@ def dead_host(request, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["imagenet", "owner/name", "owner/name@main", "owner/name@" + "0" * 40])
 def test_no_network_is_one_clear_error_within_seconds(dead_host, monkeypatch, name):
-    """Within `NETWORK_TIMEOUT`, that is: the libraries' downloads, which retry for half a minute, are not begun."""
+    """Within `TIMEOUT`, that is: the libraries' downloads, which retry for half a minute, are not begun."""
     cached = huggingface_hub.hf_hub_download
 
     def only_cached(*, local_files_only=False, **ask):
@@ -482,7 +482,7 @@ def test_revision_in_the_cache_needs_no_network(monkeypatch, tmp_path, random_ch
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").symlink_to(random_checkpoint)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(backbones, "_check_reachable", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
     backbone = load_backbone(f"owner/name@{commit}")
     assert backbone.name == f"owner/name@{commit}"
     assert backbone.sha256 == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
@@ -499,7 +499,7 @@ def test_cached_branch_is_used_when_the_network_is_away(monkeypatch, tmp_path, r
     def unreachable(*_):
         raise StyleTransferError("no network")
 
-    monkeypatch.setattr(backbones, "_check_reachable", unreachable)
+    monkeypatch.setattr(hub, "check_reachable", unreachable)
     assert load_backbone("owner/name").sha256 == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
     assert "no network" in refused("owner/name@other-branch")
 
@@ -509,7 +509,7 @@ def test_download_that_breaks_off_is_one_clear_error(monkeypatch, error):
     def breaks_off(**_):
         raise error
 
-    monkeypatch.setattr(backbones, "_check_reachable", lambda *_: None)
+    monkeypatch.setattr(hub, "check_reachable", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", breaks_off)
     assert "owner/name" in refused("owner/name")
 
@@ -517,7 +517,7 @@ def test_download_that_breaks_off_is_one_clear_error(monkeypatch, error):
 def test_imagenet_weights_in_torchs_cache_need_no_network(monkeypatch, tmp_path, tensors):
     """The file that torchvision would download, with torchvision's full set of keys."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(backbones, "_check_reachable", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
     url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
     path = tmp_path / "hub" / "checkpoints" / url.rsplit("/", 1)[-1]
     path.parent.mkdir(parents=True)

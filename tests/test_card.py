@@ -1,0 +1,147 @@
+"""What people read about a checkpoint: superclasses, curves, model card."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from huggingface_hub import ModelCard
+from safetensors import safe_open
+
+from nst.card import SUPERCLASSES, card_files, model_card, superclass_accuracy, write_curves
+
+FIGURES = [
+    (32, 4.2, 6.5, 3.9, 11.0),
+    (48, 3.1, 24.0, 3.3, 21.5),
+    (64, 2.6, 37.5, 2.2, 43.0),
+    (64, 2.1, 48.0, 2.3, 41.0),
+]
+NAMES = ("size", "train_loss", "train_top1", "test_loss", "test_top1")
+ROWS = [{"epoch": epoch, **dict(zip(NAMES, row, strict=True))} for epoch, row in enumerate(FIGURES, 1)]
+# The superclass of each of the 100 classes in alphabetical order, as the archive's `coarse_labels` number them.
+COARSE = """
+4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 11 5 5 19 8 8 15 13 14 17 18
+10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2 4 6 19 5 5 8 19 18 1 2 15 6 0 17
+8 14 13
+"""
+
+
+@pytest.fixture(scope="module")
+def classes() -> list[str]:
+    """CIFAR-100's own names, as the bundled checkpoint carries them."""
+    with safe_open(ROOT / "checkpoints" / "vgg19-cifar100.safetensors", "np") as file:
+        return json.loads(file.metadata()["classes"])
+
+
+# Superclasses
+
+
+def test_the_superclasses_are_cifar_100s(classes):
+    groups = {name: members.split() for name, members in SUPERCLASSES.items()}
+    assert [len(members) for members in groups.values()] == [5] * 20
+    assert sorted(member for members in groups.values() for member in members) == classes == sorted(set(classes))
+    assert list(groups) == sorted(groups)
+    for name, number in zip(classes, map(int, COARSE.split()), strict=True):
+        assert name in list(groups.values())[number], name
+
+
+def test_accuracy_by_superclass_is_the_mean_of_its_five_classes(classes):
+    top1 = dict.fromkeys(classes, 50.0) | {"oak_tree": 10.0, "willow_tree": 20.0, "worm": 100.0, "whale": 0.01}
+    found = superclass_accuracy(top1)
+    assert (found.pop("trees"), found.pop("non-insect invertebrates")) == (36.0, 60.0)
+    assert (found.pop("aquatic mammals"), set(found.values()), len(found)) == (40.0, {50.0}, 17)
+
+
+def test_other_classes_have_no_superclasses(classes):
+    assert superclass_accuracy({}) == {}
+    assert superclass_accuracy(dict.fromkeys(classes[1:], 50.0)) == {}
+    assert superclass_accuracy(dict.fromkeys([*classes, "unicorn"], 50.0)) == {}
+
+
+# Curves
+
+
+def polylines(svg: ET.Element, colour: str) -> list[np.ndarray]:
+    """The points of every line drawn in that colour with as many points as there are epochs (a legend's has 3)."""
+    found = []
+    for path in svg.iter("{http://www.w3.org/2000/svg}path"):
+        points = re.findall(r"[ML] (\S+) (\S+)", path.get("d", ""))
+        if len(points) == len(ROWS) and f"stroke: {colour}" in path.get("style", ""):
+            found.append(np.array(points, float))
+    return found
+
+
+def test_curves_show_every_row_at_its_place(tmp_path):
+    svg = ET.parse(write_curves(ROWS, tmp_path / "curves.svg")).getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    training, test = polylines(svg, "#8a8a8a"), polylines(svg, "#c2410c")
+    assert len(training) == len(test) == 2
+    for key, drawn in (("loss", (training[0], test[0])), ("top1", (training[1], test[1]))):
+        values = np.array([row[f"{split}_{key}"] for split in ("train", "test") for row in ROWS])
+        (x, y), epochs = np.concatenate(drawn).T, np.tile([1.0, 2.0, 3.0, 4.0], 2)
+        for shown, meant, sign in ((x, epochs, 1), (y, values, -1)):  # an SVG counts downwards
+            slope, start = np.polyfit(meant, shown, 1)
+            np.testing.assert_allclose(shown, slope * meant + start, atol=1e-3)
+            assert slope * sign > 0
+    text = " ".join(svg.itertext())
+    assert all(word in text for word in ("cross entropy", "top-1 in %", "training", "test", "epoch"))
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    first, again = (write_curves(ROWS, tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
+    assert first == again
+    assert write_curves(ROWS[:2], tmp_path / "a.svg").read_bytes() != first
+
+
+@pytest.mark.parametrize("rows", [[], ROWS[:1]])
+def test_short_trainings_have_curves_too(tmp_path, rows):
+    assert ET.parse(write_curves(rows, tmp_path / "a.svg")).getroot().tag.endswith("svg")
+
+
+# Model card
+
+
+def metadata(classes) -> dict:
+    top1 = dict.fromkeys(classes, 50.0) | {"oak_tree": 12.5}
+    return {"dataset": "CIFAR-100", "epochs": 7, "image_size": 72, "mean": [0.11, 0.22, 0.33],
+            "std": [0.44, 0.55, 0.66], "classes": classes, "pictures": 49_999, "recipe": {"lr": 0.0123}, "curve": ROWS,
+            "made_on": "3 cores of X", "top1": 61.23, "top5": 87.65, "top1_by_class": top1,
+            "pooling": "average"}  # fmt: skip
+
+
+def test_the_card_says_what_the_checkpoint_says(classes):
+    text = model_card(metadata(classes), "model.safetensors", "curves.svg")
+    card = ModelCard(text)  # reads the front matter as the Hub does
+    assert (card.data.license, card.data.pipeline_tag) == ("mit", "image-classification")
+    for figure in ("CIFAR-100", "61.23 % / 87.65 %", "72 px", "49999 training pictures", "100 classes", '"lr": 0.0123',
+                   "0.11, 0.22, 0.33", "0.44, 0.55, 0.66", "average", "3 cores of X", "| epochs | 7 |",
+                   "| trees | 42.5 |", "| people | 50.0 |", "`model.safetensors`", "](curves.svg)"):  # fmt: skip
+        assert figure in card.text, figure
+
+
+def test_an_older_checkpoint_has_a_card_without_what_it_does_not_say():
+    for known in ({}, {"dataset": "dots", "top1": 12.5, "top5": 40.0, "pooling": "max"}):
+        text = ModelCard(model_card(known, "model.safetensors")).text
+        assert "superclass" not in text and "![" not in text and "model.safetensors" in text
+    assert "12.5 % / 40.0 %" in text and "dots" in text
+
+
+def test_card_and_curves_are_published_beside_the_checkpoint(tmp_path, classes):
+    checkpoint = tmp_path / "mine.safetensors"
+    files = card_files(metadata(classes), checkpoint)
+    assert set(files) == {"README.md"} and b"![" not in files["README.md"]
+    write_curves(ROWS, tmp_path / "mine.svg")
+    files = card_files(metadata(classes), checkpoint)
+    assert set(files) == {"README.md", "mine.svg"}
+    assert files["mine.svg"] == tmp_path / "mine.svg" and b"](mine.svg)" in files["README.md"]
+
+
+def test_a_card_written_by_hand_is_used_if_it_is_this_checkpoints(tmp_path, classes):
+    checkpoint, written = tmp_path / "mine.safetensors", tmp_path / "README.md"
+    written.write_text("# My network\n\n`mine.safetensors` paints für Könige.\n", encoding="utf-8")
+    card = card_files(metadata(classes), checkpoint)["README.md"].decode()
+    assert card == "# My network\n\n`model.safetensors` paints für Könige.\n"
+    written.write_text("# A folder of other things\n")
+    assert b"61.23" in card_files(metadata(classes), checkpoint)["README.md"]

@@ -1,0 +1,66 @@
+"""The convolution for small maps, against torch's in float64."""
+
+import pytest
+import torch
+from torch import nn
+
+from nst import convolution
+from nst.convolution import SmallMapConv2d
+
+
+def pair(inputs: int, outputs: int) -> tuple[SmallMapConv2d, nn.Conv2d]:
+    """The same convolution, ours and torch's."""
+    torch.manual_seed(inputs + outputs)
+    ours, plain = SmallMapConv2d(inputs, outputs, 3, padding=1), nn.Conv2d(inputs, outputs, 3, padding=1)
+    plain.load_state_dict(ours.state_dict())
+    return ours, plain
+
+
+def computed(layer: nn.Module, x: torch.Tensor, seed: int = 5) -> list[torch.Tensor]:
+    """The output and the gradients in the input, the weight and the bias, for an arbitrary gradient of the output."""
+    x = x.detach().requires_grad_()
+    y = layer(x)
+    gradient = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).bfloat16().to(y.dtype)
+    return [y.detach(), *torch.autograd.grad(y, (x, layer.weight, layer.bias), gradient)]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [(256, 256), (256, 512), (512, 64)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (4, 1), (2, 3), (3, 2), (4, 4), (6, 6)])
+def test_small_maps_in_bf16_are_torchs_convolution_in_float64(size, channels, layout, monkeypatch):
+    ours, plain = pair(*channels)
+    x = torch.randn(3, channels[0], *size).bfloat16().contiguous(memory_format=layout)
+    expected = computed(plain.double(), x.double())
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda *_: pytest.fail("took the library's way"))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = computed(ours, x)
+    assert [tensor.dtype for tensor in found] == [torch.bfloat16, torch.bfloat16, torch.float32, torch.float32]
+    for name, actual, true in zip(("output", "input", "weight", "bias"), found, expected, strict=True):
+        assert actual.shape == true.shape, name
+        assert ((actual - true).norm() / true.norm()).item() < 1e-2, name
+        assert ((actual - true).abs().max() / true.abs().max()).item() < 2e-2, name
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "size"),
+    [
+        (torch.float32, 256, (2, 2)),
+        (torch.float64, 256, (2, 2)),
+        (torch.bfloat16, 256, (7, 6)),
+        (torch.bfloat16, 256, (37, 1)),
+        (torch.bfloat16, 64, (2, 2)),
+    ],
+)
+def test_everything_else_is_left_to_torch(dtype, channels, size, monkeypatch):
+    ours, plain = pair(channels, 32)
+    x = torch.randn(2, channels, *size, dtype=dtype)
+    monkeypatch.setattr(convolution._MatrixProduct, "apply", lambda *_: pytest.fail("took the matrix product"))
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        found, expected = (computed(layer.to(torch.promote_types(dtype, torch.float32)), x) for layer in (ours, plain))
+    assert all(torch.equal(actual, true) for actual, true in zip(found, expected, strict=True))
+
+
+def test_its_weights_have_torchs_names_and_shapes():
+    ours, plain = pair(256, 32)
+    assert list(ours.state_dict()) == list(plain.state_dict()) == ["weight", "bias"]
+    assert [p.shape for p in ours.parameters()] == [p.shape for p in plain.parameters()]

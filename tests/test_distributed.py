@@ -1,0 +1,205 @@
+"""Two processes that train one network: the same steps as one process, one set of files, stopped and resumed together.
+
+With narrow networks: what is tested does not depend on their width.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import (
+    COLOURS,
+    ENVIRONMENT,
+    NARROW,
+    ROOT,
+    SMALL,
+    assert_same_weights,
+    coloured,
+    narrow_train_py,
+    rows_of,
+    shell,
+    write_table,
+)
+from PIL import Image
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes meet over Linux's loopback")
+HERE = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "lo"}  # not every machine can resolve its own name
+
+
+def torchrun(program: Path, *arguments: object) -> list[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    # Behind the two dashes, torchrun does not take --run for an abbreviation of its own --run-path.
+    return ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port",
+            str(port), "--", str(program), *map(str, arguments)]  # fmt: skip
+
+
+# Steps
+
+STEPS = f"""
+import os, sys
+import torch
+
+sys.path.insert(0, {str(ROOT)!r})
+{NARROW}
+from nst.hardware import choose_hardware
+from nst.recipes import choose_recipe
+from nst.training import Trainer
+
+
+class Descent(torch.optim.SGD):
+    '''Instead of Adam, whose steps would be the same for a sum of gradients as for their mean.'''
+
+    def __init__(self, groups, lr, **_):
+        super().__init__(groups, lr=lr)
+
+
+torch.optim.AdamW = Descent
+if "RANK" in os.environ:
+    torch.distributed.init_process_group("gloo")
+generator = torch.Generator().manual_seed(3)
+images, labels = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=generator), torch.arange(40) % 10
+recipe = choose_recipe("default", optimizer="adamw", lr=5e-3, schedule="constant", batch_size=8, size=32, start_size=32)
+trainer = Trainer(recipe, images, labels, 10, choose_hardware("cpu", "float32"), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+trainer.network.train()
+trainer.network.classifier[2].p = 0.0  # dropout
+norms = [module for module in trainer.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+for norm in norms:
+    norm.momentum = None
+with torch.no_grad():
+    trainer.network(images / 64 - 2)
+for norm in norms:
+    norm.eval()  # its statistics, once sensible, are the one thing that each process has of its own
+first = {{name: p.detach().clone() for name, p in trainer.network.named_parameters()}}
+losses = [trainer.train_step(32)[0].item() for _ in range(5)]
+last = dict(trainer.network.named_parameters())
+name = f"{{sys.argv[1]}}-{{trainer.rank}}-of-{{trainer.processes}}"
+torch.save({{"first": first, "last": last, "losses": losses}}, name)
+"""
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    """Without the two things that are each process's own: batch norm's statistics and dropout."""
+    script = tmp_path / "steps.py"
+    script.write_text(STEPS)
+    for command in ([script, tmp_path / "steps"], torchrun(script, tmp_path / "steps")):
+        result = shell(*command, env=HERE)
+        assert result.returncode == 0, result.stderr
+    one, left, right = (torch.load(tmp_path / f"steps-{name}") for name in ("0-of-1", "0-of-2", "1-of-2"))
+    for mine, other in zip(left["losses"], right["losses"], strict=True):
+        assert mine != other  # other pictures
+    assert [sum(pair) for pair in zip(left["losses"], right["losses"], strict=True)] == pytest.approx(one["losses"])
+    moved = 0.0
+    for name, weight in one["last"].items():
+        assert torch.equal(left["first"][name], one["first"][name]) and torch.equal(
+            left["last"][name], right["last"][name]
+        )
+        torch.testing.assert_close(left["last"][name], weight, rtol=0, atol=1e-5, msg=name)
+        moved = max(moved, (weight - one["first"][name]).abs().max().item())
+    assert moved > 1e-2
+
+
+# train.py
+
+
+@pytest.fixture(scope="module")
+def easy(tmp_path_factory) -> Path:
+    """300 training and 20 test pictures of each of four colours; three labels in ten are of another colour.
+
+    The best there is to learn, a loss of -0.7 ln 0.7 - 0.3 ln 0.1 = 0.94, is then a floor that every training ends at.
+    """
+    folder = tmp_path_factory.mktemp("easy")
+    names = list(COLOURS)
+    for split, numbers in (("train", range(300)), ("test", range(400, 420))):
+        rows = [("image", "label")]
+        for number in numbers:
+            for index, name in enumerate(names):
+                rows.append((f"{name}, {number}.png", names[(index + max(0, number % 10 - 6)) % 4]))
+                Image.fromarray(coloured(name, number)).save(folder / rows[-1][0])
+        write_table(folder, *rows, name=f"{split}.csv")
+    return folder
+
+
+def settings(easy: Path, runs: Path, name: str) -> list:
+    return ["--data", easy, "--run", runs / name, "--output", runs / f"{name}.safetensors", *SMALL, "--epochs", 2,
+            "--batch-size", 40, "--label-smoothing", 0]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def together(easy, runs):
+    """Two epochs by two processes."""
+    program = narrow_train_py(runs / "narrow.py")
+    result = shell(*torchrun(program, *settings(easy, runs, "together")), env=HERE)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_two_processes_learn_what_one_learns(together, easy, runs):
+    """Batch norm sees half the pictures in each: not the same weights, but as good."""
+    alone = shell(runs / "narrow.py", *settings(easy, runs, "alone"))
+    assert alone.returncode == 0, alone.stderr
+    found, expected = json.loads(together.stdout), json.loads(alone.stdout)
+    assert 0.93 < expected["loss"] < 1 and found["loss"] == pytest.approx(expected["loss"], rel=0.03)
+    assert found["top1"] == expected["top1"] == 70
+
+
+def test_only_one_process_writes(together, runs):
+    assert together.stdout.count("\n") == 1 and "Traceback" not in together.stderr
+    assert sorted(path.name for path in (runs / "together").iterdir()) == ["metrics.jsonl", "state.pt"]
+    rows = rows_of(runs / "together")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [json.loads(line)["epoch"] for line in together.stderr.splitlines() if line.startswith("{")] == [1, 2]
+    assert all(0 <= row["train_top1"] <= 100 and row["images_per_second"] > 0 for row in rows)
+    assert sorted(path.name for path in runs.glob("together*")) == ["together", "together.safetensors", "together.svg"]
+
+
+CTRL_C = """
+import os, signal, time
+import nst.training
+
+step = nst.training.Trainer.train_step
+
+def slow(trainer, size):
+    if trainer.step == 40 and trainer.rank == 0:
+        os.killpg(os.getpgid(os.getppid()), signal.SIGINT)  # what a shell does: to torchrun, which hands it on
+    if trainer.step >= 40:
+        time.sleep(0.5)
+    return step(trainer, size)
+
+nst.training.Trainer.train_step = slow
+"""
+
+
+def test_ctrl_c_stops_both_and_both_can_be_resumed(together, easy, runs):
+    arguments = settings(easy, runs, "stopped")
+    command = [sys.executable, *torchrun(narrow_train_py(runs / "ctrl_c.py", CTRL_C), *arguments)]
+    process = subprocess.Popen(command, cwd=ROOT, env=HERE, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               start_new_session=True)  # fmt: skip
+    try:
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    said = [line for line in stderr.splitlines() if line.startswith("Stopped after step")]
+    assert process.returncode != 0 and stdout == "" and len(said) == 1, stderr
+    state = torch.load(runs / "stopped" / "state.pt", weights_only=True)
+    assert 40 < state["step"] < 60 and said[0].startswith(f"Stopped after step {state['step']} of 60")
+    assert not (runs / "stopped.safetensors").exists()
+    result = shell(*torchrun(runs / "narrow.py", *arguments, "--resume"), env=HERE)
+    assert result.returncode == 0, result.stderr
+    assert_same_weights(runs / "stopped.safetensors", runs / "together.safetensors")
+    assert [row["epoch"] for row in rows_of(runs / "stopped")] == [1, 2]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_one_line(easy, runs):
+    result = shell(*torchrun(runs / "narrow.py", *settings(easy, runs, "odd"), "--batch-size", 35), env=HERE)
+    said = [line for line in result.stderr.splitlines() if line.startswith("train.py: ")]
+    assert result.returncode != 0 and result.stdout == ""
+    assert len(said) == 1 and "--batch-size must be a multiple of the 2 processes" in said[0], result.stderr
+    assert not (runs / "odd").exists()

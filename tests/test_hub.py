@@ -1,0 +1,227 @@
+"""Checkpoints published to a stand-in for the Hub, and fetched from it at a revision."""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import huggingface_hub
+import pytest
+import torch
+from conftest import SMALL, refusal, refused
+from huggingface_hub import ModelCard, constants
+from safetensors.torch import load_file
+
+from nst import backbones
+from nst.backbones import load_backbone, save_checkpoint
+from nst.hub import publish
+from nst.vgg import VGG19
+
+COMMIT = r"/([^/]+/[^/]+)/commit/([0-9a-f]{40})"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The part of the Hub's interface that publishing and fetching take.
+
+    Its server has `repositories`: by name, the commits' files, oldest first, as {commit: {file: bytes}}; and `refuses`,
+    a path that is answered with 403. Only the holder of the token "key" may write.
+    """
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status: int, content: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def fail(self, status: int, code: str) -> None:
+        self.answer(status, json.dumps({"error": code}).encode(), X_Error_Code=code)
+
+    def do_GET(self):
+        asked = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^?]+)", self.path)
+        if not asked:
+            return self.fail(404, "EntryNotFound")
+        name, revision, file = asked.groups()
+        commits = self.server.repositories.get(name)
+        if not commits:
+            return self.fail(404, "RepoNotFound")
+        commit = list(commits)[-1] if revision == "main" else revision
+        if commit not in commits:
+            return self.fail(404, "RevisionNotFound")
+        if file not in commits[commit]:
+            return self.fail(404, "EntryNotFound")
+        content = commits[commit][file]
+        self.answer(200, content, ETag=f'"{hashlib.sha256(content).hexdigest()}"', X_Repo_Commit=commit)
+
+    do_HEAD = do_GET
+
+    def body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def do_POST(self):
+        body = self.body()
+        if self.headers.get("Authorization") != "Bearer key":
+            return self.fail(401, "Unauthorized")
+        if self.server.refuses in self.path:
+            return self.fail(403, "Forbidden")
+        repositories, here = self.server.repositories, f"http://{self.headers['Host']}"
+        if self.path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked.get('organization') or 'me'}/{asked['name']}"
+            made = json.dumps({"url": f"{here}/{name}", "name": name, "id": name}).encode()
+            if name in repositories:
+                return self.answer(409, made)
+            repositories[name] = {}
+            return self.answer(200, made)
+        if self.path == "/api/validate-yaml":
+            return self.answer(200, b'{"errors": [], "warnings": []}')
+        name, action = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", self.path).groups()
+        if action == "preupload":
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
+            ]
+            return self.answer(200, json.dumps({"files": files}).encode())
+        commits = repositories[name]
+        files = dict(commits[list(commits)[-1]]) if commits else {}
+        for entry in map(json.loads, body.splitlines()):
+            if entry["key"] == "file":
+                files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+        commit = hashlib.sha1(f"{name} {len(commits)}".encode()).hexdigest()
+        commits[commit] = files
+        made = {"success": True, "commitOid": commit, "commitUrl": f"{here}/{name}/commit/{commit}", "hookOutput": ""}
+        self.answer(200, json.dumps(made).encode())
+
+
+@pytest.fixture
+def stand_in(monkeypatch, tmp_path):
+    """A Hub on this machine, empty, that huggingface_hub takes for the Hub."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.repositories, server.refuses = {}, "nothing"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(backbones, "_cache", {})
+    monkeypatch.setenv("HF_TOKEN", "key")
+    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    huggingface_hub.close_session()  # it remembers proxies
+    yield server
+    huggingface_hub.close_session()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def checkpoint(tmp_path, narrow):
+    """Another one each time it is called, in the same place."""
+
+    def written(seed: int):
+        torch.manual_seed(seed)
+        metadata = {"mean": [0.5] * 3, "std": [0.2] * 3, "dataset": "dots", "top1": 10.0 + seed, "top5": 50.0}
+        return save_checkpoint(VGG19(4), tmp_path / "mine.safetensors", metadata)
+
+    return written
+
+
+def published(result) -> tuple[str, str]:
+    """Repository and commit of the address that train.py printed in its last line."""
+    assert result.code == 0, result.stderr
+    return re.fullmatch(r"http://[^/]+" + COMMIT, result.stdout.splitlines()[-1]).groups()
+
+
+def test_what_was_trained_is_published_with_its_card_and_curves(stand_in, tables, tmp_path, train_py, narrow):
+    output = tmp_path / "mine.safetensors"
+    result = train_py("--data", tables, "--run", tmp_path / "run", "--output", output, *SMALL, "--epochs", 1,
+                      "--push-to-hub", "owner/name")  # fmt: skip
+    name, commit = published(result)
+    assert name == "owner/name" and result.stdout.count("\n") == 2  # what training prints, and the address
+    files = stand_in.repositories["owner/name"][commit]
+    assert set(files) == {"model.safetensors", "README.md", "mine.svg"}
+    assert files["model.safetensors"] == output.read_bytes()
+    assert files["mine.svg"] == output.with_suffix(".svg").read_bytes()
+    card = ModelCard(files["README.md"].decode()).text
+    measured = json.loads(result.stdout.splitlines()[0])
+    assert f"{measured['top1']} % / {measured['top5']} %" in card and "](mine.svg)" in card and "colours" in card
+
+
+def test_every_published_revision_can_be_loaded(stand_in, checkpoint, train_py, tmp_path):
+    commits, weights = [], []
+    for seed in (1, 2):
+        path = checkpoint(seed)
+        result = train_py("--push-to-hub", "owner/name", "--output", path)
+        assert result.stdout.count("\n") == 1
+        commits.append(published(result)[1])
+        weights.append(load_file(path))
+        assert (
+            f"| top-1 / top-5 | {10.0 + seed} % "
+            in stand_in.repositories["owner/name"][commits[-1]]["README.md"].decode()
+        )
+    assert len(set(commits)) == 2
+    key = "features.0.weight"
+    assert not torch.equal(weights[0][key], weights[1][key])
+    for name, number in ((f"owner/name@{commits[0]}", 0), ("owner/name", 1), (f"owner/name@{commits[1]}", 1),
+                         ("owner/name@main", 1)):  # fmt: skip
+        backbone = load_backbone(name)
+        assert backbone.metadata["top1"] == 11.0 + number
+        for key, value in weights[number].items():
+            assert torch.equal(backbone.network.state_dict()[key], value.float()), (name, key)
+
+
+def test_a_branch_that_moved_on_is_fetched_anew(stand_in, checkpoint):
+    for seed in (1, 2):
+        publish("owner/name", {"model.safetensors": checkpoint(seed)})
+        assert load_backbone("owner/name").metadata["top1"] == 10.0 + seed
+
+
+@pytest.mark.parametrize("where", ["/api/repos/create", "/preupload/", "/commit/"])
+def test_a_refused_upload_is_one_line(stand_in, checkpoint, train_py, where):
+    stand_in.refuses = where
+    message = refused(train_py("--push-to-hub", "owner/name", "--output", checkpoint(1)))
+    assert "owner/name" in message and "hf auth login" in message
+    assert not stand_in.repositories.get("owner/name")
+
+
+def test_an_upload_without_a_token_is_one_line(stand_in, checkpoint, train_py, monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+    assert "hf auth login" in refused(train_py("--push-to-hub", "owner/name", "--output", checkpoint(1)))
+
+
+@pytest.mark.parametrize("name", ["name", "owner/name/more", "../name", "owner/na me", ""])
+def test_what_is_no_repository_is_not_asked_for(stand_in, checkpoint, name):
+    assert "owner/name" in refusal(publish, name, {"model.safetensors": checkpoint(1)})
+    assert stand_in.repositories == {}
+
+
+def test_publishing_what_is_not_there_is_one_line(stand_in, tmp_path, train_py):
+    assert "no such checkpoint" in refused(train_py("--push-to-hub", "o/n", "--output", tmp_path / "no.safetensors"))
+    assert stand_in.repositories == {}
+
+
+@pytest.mark.parametrize("name", ["owner/name@" + "0" * 40, "owner/name@no-such-branch", "owner/nothing"])
+def test_an_unknown_revision_or_repository_is_one_line(stand_in, checkpoint, name):
+    publish("owner/name", {"model.safetensors": checkpoint(1)})
+    message = refusal(load_backbone, name)
+    assert name in message and "check name and revision" in message
+
+
+def test_a_repository_without_a_checkpoint_is_one_line(stand_in):
+    publish("owner/name", {"README.md": b"# Nothing yet\n"})
+    assert "model.safetensors could not be fetched" in refusal(load_backbone, "owner/name")

@@ -1,0 +1,351 @@
+"""A training that is stopped, killed, short of disk or diverging, and what a continued one makes of it.
+
+With narrow networks, whose states are small: every bit of the weights must be the same all the same.
+"""
+
+import csv
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import (
+    ENVIRONMENT,
+    ROOT,
+    SMALL,
+    assert_same_weights,
+    narrow_train_py,
+    refused,
+    rows_of,
+    shell,
+    write_table,
+)
+
+from nst import training
+from nst.training import Trainer
+
+THREE = [*SMALL, "--epochs", 3]
+
+
+def into(runs: Path, name: str) -> list:
+    return ["--run", runs / name, "--output", runs / f"{name}.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def whole(tables, runs):
+    """Three epochs of three steps without interruption."""
+    result = shell(narrow_train_py(runs / "narrow.py"), "--data", tables, *into(runs, "whole"), *THREE)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def assert_as_whole(runs: Path, name: str) -> None:
+    """The run `name` ended as the uninterrupted one, and left nothing half-written."""
+    assert_same_weights(runs / f"{name}.safetensors", runs / "whole.safetensors")
+    rows, expected = rows_of(runs / name), rows_of(runs / "whole")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for key in ("test_top1", "test_loss"):
+        assert [row[key] for row in rows] == [row[key] for row in expected]
+    assert sorted(path.name for path in (runs / name).iterdir()) == ["metrics.jsonl", "state.pt"]
+
+
+def saved_step(run: Path) -> int:
+    return torch.load(run / "state.pt", weights_only=True)["step"]
+
+
+# Ctrl-C
+
+
+SLOW = """
+import time
+import nst.training
+
+step = nst.training.Trainer.train_step
+nst.training.Trainer.train_step = lambda *arguments: (time.sleep(0.3), step(*arguments))[1]
+"""
+OFTEN = """
+import itertools, time
+
+hours = itertools.count(0, 3600)
+time.monotonic = lambda: next(hours)  # so that the state is saved after every step
+"""
+
+
+def start(program: Path, *arguments: object) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, *map(str, [program, *arguments])], cwd=ROOT, env=ENVIRONMENT, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+
+
+def test_a_training_stopped_by_ctrl_c_and_resumed_exports_the_same_weights(whole, tables, runs, train_py, narrow):
+    arguments = ["--data", tables, *into(runs, "parts"), *THREE]
+    process = start(narrow_train_py(runs / "slow.py", SLOW), *arguments)
+    try:
+        assert json.loads(process.stderr.readline())["epoch"] == 1
+        wait_for(runs / "parts" / "state.pt", process)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, stderr
+    stopped = re.fullmatch(r"Stopped after step (\d+) of 9; continue with --resume\.", stderr.splitlines()[-1])
+    assert stopped and "Traceback" not in stderr, stderr
+    assert 3 <= int(stopped[1]) < 9 and saved_step(runs / "parts") == int(stopped[1])
+    assert not (runs / "parts.safetensors").exists()
+    result = train_py(*arguments, "--resume")
+    assert result.code == 0, result.stderr
+    assert json.loads(result.stdout)["loss"] == json.loads(whole.stdout)["loss"]
+    assert_as_whole(runs, "parts")
+
+
+def stop_at(monkeypatch, wanted: int) -> None:
+    """Ctrl-C while that step, counted from 1, is being computed."""
+    original = Trainer.train_step
+
+    def step(*arguments):
+        step.count += 1
+        if step.count == wanted:
+            signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    step.count = 0
+    monkeypatch.setattr(Trainer, "train_step", step)
+
+
+def test_going_on_from_an_earlier_state_exports_the_same_weights(whole, tables, runs, train_py, narrow, monkeypatch):
+    """After a crash the last saved state may be older than the metrics; what came after it is done again."""
+    arguments = ["--data", tables, *into(runs, "crashed"), *THREE]
+    batches = []
+    original = training.augment
+
+    def noted(images, generator):
+        batches.append([image.numpy().tobytes() for image in images])
+        return original(images, generator)
+
+    monkeypatch.setattr(training, "augment", noted)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        result = train_py(*arguments)
+    assert result.code == 130 and "Stopped after step 4 of 9" in result.stderr
+    shutil.copy(runs / "whole" / "metrics.jsonl", runs / "crashed")
+    result = train_py(*arguments, "--resume")
+    assert result.code == 0, result.stderr
+    assert_as_whole(runs, "crashed")
+    epochs = [[one for batch in batches[start : start + 3] for one in batch] for start in (0, 3, 6)]
+    assert all(len(set(epoch)) == len(epoch) == 48 for epoch in epochs)  # every picture once an epoch, the second too
+    assert epochs[0] != epochs[1] != epochs[2] and set(epochs[0]) == set(epochs[1])
+
+
+def test_the_default_recipe_in_bf16_is_resumed_exactly_too(tables, runs, train_py, narrow, monkeypatch):
+    """Other layouts in memory and whatever optimiser it has."""
+    settings = ["--data", tables, "--batch-size", 16, "--epochs", 2, "--device", "cpu", "--precision", "bf16"]
+    assert train_py(*settings, *into(runs, "bf16")).code == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        assert train_py(*settings, *into(runs, "bf16-parts")).code == 130
+    assert saved_step(runs / "bf16-parts") == 2
+    assert train_py(*settings, *into(runs, "bf16-parts"), "--resume").code == 0
+    assert_same_weights(runs / "bf16-parts.safetensors", runs / "bf16.safetensors")
+
+
+def test_ctrl_c_in_the_last_batch_of_an_epoch_loses_no_row(folders, runs, train_py, narrow, monkeypatch):
+    arguments = ["--data", folders, *into(runs, "edge"), *SMALL, "--epochs", 2, "--batch-size", 24]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        result = train_py(*arguments)
+    assert result.code == 130 and "Stopped after step 2 of 4" in result.stderr
+    assert [row["epoch"] for row in rows_of(runs / "edge")] == [1]
+    assert not (runs / "edge.safetensors").exists()
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)  # the very last step: nothing is left to stop
+        result = train_py(*arguments, "--resume")
+    assert result.code == 0, result.stderr
+    assert [row["epoch"] for row in rows_of(runs / "edge")] == [1, 2]
+    assert (runs / "edge.safetensors").exists()
+
+
+# Killed
+
+
+KILLED = """
+import io, os, signal
+import torch
+
+save = torch.save
+saves = []
+
+def killed(state, path):
+    whole = io.BytesIO()
+    save(state, whole)
+    saves.append(path)
+    if len(saves) == {number}:
+        with open(path, "wb") as file:
+            file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(state, path)
+
+torch.save = killed
+"""
+
+
+@pytest.mark.parametrize(("often", "number", "kept"), [("", 2, 3), (OFTEN, 5, 4)], ids=["epoch's end", "amid an epoch"])
+def test_killed_while_the_state_is_written_the_earlier_one_is_whole(
+    whole, tables, runs, train_py, narrow, often, number, kept
+):
+    name = f"killed-{number}"
+    program = narrow_train_py(runs / f"{name}.py", often + KILLED.format(number=number))
+    result = shell(program, "--data", tables, *into(runs, name), *THREE)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert saved_step(runs / name) == kept
+    (unfinished,) = (runs / name).glob(".state*")
+    assert 0 < unfinished.stat().st_size < 0.6 * (runs / name / "state.pt").stat().st_size
+    result = train_py("--data", tables, *into(runs, name), *THREE, "--resume")
+    assert result.code == 0, result.stderr
+    assert_as_whole(runs, name)
+
+
+def test_killed_while_the_first_state_is_written_the_run_starts_anew(whole, tables, runs, train_py, narrow):
+    program = narrow_train_py(runs / "killed-1.py", KILLED.format(number=1))
+    arguments = ["--data", tables, *into(runs, "killed-1"), *THREE]
+    assert shell(program, *arguments).returncode == -signal.SIGKILL
+    assert "nothing to resume" in refused(train_py(*arguments, "--resume"))
+    assert train_py(*arguments).code == 0
+    assert_as_whole(runs, "killed-1")
+
+
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, runs, train_py, narrow):
+    arguments = ["--data", tables, *into(runs, "any"), *THREE]
+    process = start(narrow_train_py(runs / "often.py", SLOW.replace("0.3", "0.05") + OFTEN), *arguments)
+    try:
+        wait_for(runs / "any" / "state.pt", process)
+        moment = random.SystemRandom().uniform(0, 1.5)
+        time.sleep(moment)
+    finally:
+        process.kill()
+        process.communicate()
+    step = saved_step(runs / "any")
+    result = train_py(*arguments, "--resume")
+    assert result.code == 0, f"killed after {moment} s, at step {step}: {result.stderr}"
+    assert_as_whole(runs, "any")
+
+
+# Diverged, or out of disk
+
+
+def test_a_diverging_training_stops_and_keeps_its_state(whole, tables, runs, train_py, narrow, monkeypatch):
+    original = training.normalise
+
+    def spoilt(*arguments):
+        x = original(*arguments)
+        spoilt.count += len(x) == 16  # a batch of training; the 16 test pictures after each epoch count too
+        return x * float("nan") if spoilt.count == 6 else x
+
+    spoilt.count = 0
+    arguments = ["--data", tables, *into(runs, "diverged"), *THREE]
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "normalise", spoilt)
+        result = train_py(*arguments)
+    assert result.code == 1 and not result.stdout
+    row, said = result.stderr.splitlines()  # the first epoch's row, and one line
+    assert json.loads(row)["epoch"] == 1
+    assert said.startswith("train.py: The loss") and "epoch 2" in said and str(runs / "diverged") in said
+    assert saved_step(runs / "diverged") == 3 and not (runs / "diverged.safetensors").exists()
+    result = train_py(*arguments, "--resume")
+    assert result.code == 0, result.stderr
+    assert_as_whole(runs, "diverged")
+
+
+def test_a_learning_rate_far_too_high_is_one_line(tables, runs, train_py, narrow):
+    result = train_py("--data", tables, *into(runs, "high"), *THREE, "--lr", 1e30, "--schedule", "constant")
+    assert result.code == 1 and not result.stdout
+    assert re.fullmatch(r"train\.py: The loss [^\n]+ epoch 1;[^\n]+ --lr\.\n", result.stderr), result.stderr
+    assert not (runs / "high" / "state.pt").exists() and not (runs / "high.safetensors").exists()
+
+
+@pytest.fixture
+def full_disk():
+    """Call it, and no file can grow beyond that many bytes: it fails in the same place as a full disk."""
+    resource = pytest.importorskip("resource", reason="Windows has no file size limit to set")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, train_py, narrow, full_disk, monkeypatch):
+    arguments = ["--data", tables, *into(runs, "full"), *THREE]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        assert train_py(*arguments).code == 130
+    before = (runs / "full" / "state.pt").read_bytes()
+    full_disk(len(before) // 2)
+    result = train_py(*arguments, "--resume")
+    assert result.code == 1 and not result.stdout
+    row, said = result.stderr.splitlines()
+    assert json.loads(row)["epoch"] == 2 and said.startswith("train.py: state.pt: cannot be written (")
+    assert (runs / "full" / "state.pt").read_bytes() == before
+    full_disk(-1)
+    assert train_py(*arguments, "--resume").code == 0
+    assert_as_whole(runs, "full")
+    checkpoint = (runs / "full.safetensors").read_bytes()
+    full_disk(len(checkpoint) // 2)
+    assert "full.safetensors: cannot be written (" in refused(
+        train_py(*arguments, "--resume")
+    )  # only the export is left
+    assert (runs / "full.safetensors").read_bytes() == checkpoint
+    assert not list(runs.glob(".full*"))
+
+
+# Refused
+
+
+def test_a_state_is_neither_overwritten_nor_continued_by_accident(whole, tables, runs, train_py, narrow):
+    run = ["--data", tables, "--run", runs / "whole", "--output", runs / "other.safetensors", *THREE]
+    before = (runs / "whole" / "state.pt").stat().st_mtime_ns
+    assert "--resume" in refused(train_py(*run))
+    for flag, value in (("--lr", 0.5), ("--batch-size", 8), ("--epochs", 4), ("--seed", 1), ("--pooling", "max"),
+                        ("--weight-decay", 0), ("--label-smoothing", 0.2), ("--size", 40), ("--start-size", 40),
+                        ("--optimizer", "adam"), ("--schedule", "constant")):  # fmt: skip
+        assert f"another {flag}: " in refused(train_py(*run, flag, value, "--resume"))
+    assert "another --augment: True" in refused(train_py(*run, "--no-augment", "--resume"))
+    assert (runs / "whole" / "state.pt").stat().st_mtime_ns == before
+    assert not (runs / "other.safetensors").exists()
+
+
+@pytest.mark.parametrize("change", ["classes", "pictures"])
+def test_a_state_of_other_pictures_is_refused(whole, tables, runs, train_py, narrow, tmp_path, change):
+    for split in ("train", "test"):
+        with open(tables / f"{split}.csv", newline="") as file:
+            rows = [(tables / image, label) for image, label in list(csv.reader(file))[1:]]
+        rows = rows[:40] if change == "pictures" else [(image, "all") for image, _ in rows]
+        write_table(tmp_path, ("image", "label"), *rows, name=f"{split}.csv")
+    result = train_py("--data", tmp_path, "--run", runs / "whole", "--output", runs / "other.safetensors", *THREE,
+                      "--resume")  # fmt: skip
+    assert ("other classes" if change == "classes" else "pictures: 48") in refused(result)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated", "another file"])
+def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path, train_py, narrow, damage):
+    state = tmp_path / "run" / "state.pt"
+    state.parent.mkdir()
+    torch.save({"weights": torch.zeros(1000)}, state)
+    data = state.read_bytes()
+    state.write_bytes({"empty": b"", "text": b"step 3", "truncated": data[:500]}.get(damage, data))
+    if damage == "missing":
+        state.unlink()
+    result = train_py("--data", tables, "--run", state.parent, "--output", tmp_path / "out.safetensors", *SMALL,
+                      "--resume")  # fmt: skip
+    assert ("nothing to resume" if damage == "missing" else "damaged training state") in refused(result)
+    assert not (tmp_path / "out.safetensors").exists()
