@@ -17,6 +17,7 @@ _HOMES = {
     "PRESETS": "nst.settings",
     "DEFAULT_PRESET": "nst.settings",
     "load_picture": "nst.images",
+    "load_with_opacity": "nst.images",
     "image_processing": "nst.images",
     "deprocess_image": "nst.images",
     "VGG19": "nst.vgg",
@@ -31,6 +32,15 @@ _HOMES = {
     "Style": "nst.stylization",
     "Step": "nst.stylization",
     "RunState": "nst.stylization",
+    "PaintingRecipe": "nst.provenance",
+    "describe": "nst.provenance",
+    "read_recipe": "nst.provenance",
+    "save_result": "nst.results",
+    "unrounded": "nst.results",
+    "Film": "nst.film",
+    "feature_maps": "nst.views",
+    "reconstruct": "nst.views",
+    "synthesise": "nst.views",
     "ImageDataset": "nst.data",
 }
 __all__ = sorted(_HOMES)

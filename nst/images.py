@@ -42,15 +42,24 @@ def load_picture(picture: PictureLike, name: str | None = None) -> Image.Image:
 
     Raises StyleTransferError if it is missing, empty, truncated, not a picture, or over `MAX_PIXELS`.
     """
+    return load_with_opacity(picture, name)[0]
+
+
+def load_with_opacity(picture: PictureLike, name: str | None = None) -> tuple[Image.Image, Image.Image | None]:
+    """As `load_picture`, and how opaque the picture is where: mode L of the same size, or None if it does not say."""
     if isinstance(picture, Image.Image):
-        name = name or "The picture"
-        return _decode(picture, name)
+        return _decode(picture, name or "The picture")
     if not isinstance(picture, (str, os.PathLike)):
         raise StyleTransferError(f"A picture must be a path or a PIL image, not {type(picture).__name__}.")
-    path = Path(picture)
-    name = name or path.name or str(path)
+    with open_picture(picture, name) as image:
+        return _decode(image, name or _name(picture))
+
+
+def open_picture(picture: str | os.PathLike, name: str | None = None) -> Image.Image:
+    """The file's header read, its pixels not yet decoded. Raises StyleTransferError as `load_picture` does."""
+    name = name or _name(picture)
     try:
-        data = path.read_bytes()
+        data = Path(picture).read_bytes()
     except FileNotFoundError as error:
         raise StyleTransferError(f"{name}: no such file.") from error
     except (OSError, ValueError) as error:
@@ -62,7 +71,7 @@ def load_picture(picture: PictureLike, name: str | None = None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own pixel warning: the limit is enforced in _decode
-            image = Image.open(io.BytesIO(data))
+            return Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise StyleTransferError(_too_large(name)) from error
     except UnidentifiedImageError as error:
@@ -70,15 +79,17 @@ def load_picture(picture: PictureLike, name: str | None = None) -> Image.Image:
         raise StyleTransferError(message) from error
     except Exception as error:  # Pillow's many plugins raise whatever they like on broken headers
         raise StyleTransferError(f"{name}: the file is damaged or cut short.") from error
-    with image:
-        return _decode(image, name)
+
+
+def _name(picture: str | os.PathLike) -> str:
+    return Path(picture).name or str(picture)
 
 
 def _too_large(name: str) -> str:
     return f"{name}: over the limit of {MAX_PIXELS // 1_000_000} megapixels; scale it down first."
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
+def _decode(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     if image.width * image.height > MAX_PIXELS:
         raise StyleTransferError(_too_large(name))
     try:
@@ -88,10 +99,10 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         image = _to_srgb(_eight_bit(image), profile)
         if opacity is not None:
             image = Image.composite(image, Image.new("RGB", image.size, "white"), opacity)
-        return _without_metadata(image)
+        return _without_metadata(image), opacity
     except StyleTransferError:
         raise
-    except Exception as error:  # see load_picture: a broken body fails in as many ways as a broken header
+    except Exception as error:  # see open_picture: a broken body fails in as many ways as a broken header
         raise StyleTransferError(f"{name}: the file is damaged or cut short.") from error
 
 

@@ -1,9 +1,11 @@
 """`python -m nst` as a shell runs it: exit status, what is on stdout and stderr, and the files it leaves."""
 
 import functools
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +116,154 @@ def test_without_json_stdout_stays_empty_and_the_suffix_chooses_the_format(small
     with Image.open(output) as picture:
         assert (picture.format, picture.size) == ("JPEG", (64, 48))
     assert list(tmp_path.iterdir()) == [output]
+
+
+# The recipe in the result
+
+
+def run_here(*arguments: object) -> int:
+    """In this process: without waiting for torch again."""
+    return cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def small_run(random_checkpoint) -> list[object]:
+    return ["--size", 64, "--steps", 4, "--backbone", random_checkpoint, "--device", "cpu", "--precision", "float32"]
+
+
+def test_the_result_and_the_pictures_on_the_way_carry_their_recipe(finished, random_checkpoint):
+    folder, _ = finished
+    for name, step in (("out.png", 5), ("out-00002.png", 2), ("out-00004.png", 4)):
+        with Image.open(folder / name) as picture:
+            recipe = json.loads(picture.info["nst-recipe"])
+        assert recipe["steps_done"] == step
+        settings = recipe["settings"]
+        assert (settings["size"], settings["steps"], settings["style_weight"], settings["seed"]) == (64, 5, 300.0, 7)
+        assert settings["backbone"] == "file"
+        assert recipe["backbone_sha256"] == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
+        assert str(folder.parent) not in (folder / name).read_bytes().decode("latin-1")
+
+
+@pytest.mark.parametrize("name", ["out.png", "out-00002.png"])
+def test_a_recipe_is_followed_to_the_same_bytes(finished, small_pictures, random_checkpoint, tmp_path, capfd, name):
+    """Also where the run went on after that picture."""
+    folder, _ = finished
+    output = tmp_path / "again.png"
+    flags = ["--recipe", folder / name, "--backbone", random_checkpoint, "--json"]
+    assert run_here(*small_pictures, "-o", output, *flags) == 0
+    assert output.read_bytes() == (folder / name).read_bytes()
+    out, err = capfd.readouterr()
+    assert "warning" not in err and json.loads(out)["preset"] is None
+
+
+def test_flags_override_the_recipe(finished, small_pictures, random_checkpoint, tmp_path):
+    folder, _ = finished
+    output = tmp_path / "other.png"
+    flags = ["--recipe", folder / "out-00002.png", "--backbone", random_checkpoint, "--steps", 3, "--style-weight", 20]
+    assert run_here(*small_pictures, "-o", output, *flags) == 0
+    with Image.open(output) as picture:
+        recipe = json.loads(picture.info["nst-recipe"])
+    assert (recipe["settings"]["steps"], recipe["steps_done"], recipe["settings"]["style_weight"]) == (3, 3, 20.0)
+    assert (recipe["settings"]["seed"], recipe["settings"]["init"]) == (7, "noise")
+
+
+def test_other_pictures_than_the_recipes_are_warned_of_and_painted(
+    finished, small_pictures, random_checkpoint, tmp_path, capfd
+):
+    folder, _ = finished
+    content, style = small_pictures
+    flags = ["--recipe", folder / "out.png", "--backbone", random_checkpoint, "--steps", 1]
+    assert run_here(style, style, "-o", tmp_path / "out.png", *flags) == 0
+    assert "nst: warning: not the recipe's content picture\n" in capfd.readouterr().err
+    other = shutil.copy(random_checkpoint, tmp_path / "other.safetensors")
+    data = bytearray(other.read_bytes())
+    data[-1] ^= 1  # a bit of the last weight
+    other.write_bytes(data)
+    assert run_here(content, content, "-o", tmp_path / "out.png", *flags[:2], "--backbone", other, "--steps", 1) == 0
+    assert "nst: warning: not the recipe's style picture, not its backbone\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--recipe", "{folder}/out.png"], "name that with --backbone"),
+        (["--recipe", "{folder}/out.png", "--preset", "fine"], "--preset and --recipe"),
+        (["--recipe", "{content}"], "no recipe in it"),
+        (["--recipe", "missing.png"], "missing.png: no such file"),
+        (["--recipe", "README.md"], "README.md: not a picture"),
+    ],
+    ids=["file", "preset", "none", "missing", "text"],
+)
+def test_recipes_that_cannot_be_followed_are_refused(finished, small_pictures, tmp_path, capfd, flags, said):
+    names = {"folder": finished[0], "content": small_pictures[0]}
+    flags = [flag.format(**names) for flag in flags]
+    assert run_here(*small_pictures, "-o", tmp_path / "out.png", *flags) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.count("\n") == 1 and said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+# Sixteen bits, transparency, film
+
+
+def test_sixteen_bits_transparency_and_a_film(small_pictures, small_run, tmp_path):
+    content, style = small_pictures
+    with Image.open(content) as picture:
+        photo = picture.convert("RGBA")
+    photo.paste((0, 0, 0, 0), (0, 0, 48, 72))
+    photo.save(tmp_path / "photo.png")
+    output, film = tmp_path / "out.png", tmp_path / "film" / "process.webp"
+    flags = ["--bits", 16, "--keep-alpha", "--film", film, "--save-every", 3]
+    assert run_here(tmp_path / "photo.png", style, "-o", output, *small_run, *flags) == 0
+    from torchvision.io import ImageReadMode, decode_image
+
+    deep = decode_image(str(output), mode=ImageReadMode.UNCHANGED).numpy()
+    assert (deep.dtype, deep.shape) == (np.uint16, (4, 48, 64))
+    assert (deep[3, :, :31] == 0).all() and (deep[3, :, 33:] == 65535).all()
+    assert (deep[:3] % 257 != 0).mean() > 0.9  # more than eight bits hold
+    with Image.open(tmp_path / "out-00003.png") as picture:
+        assert (picture.mode, picture.size) == ("RGBA", (64, 48))
+    with Image.open(film) as animation:
+        assert (animation.format, animation.n_frames, animation.size) == ("WEBP", 4, (64, 48))
+
+
+def test_a_photo_without_transparency_gives_a_picture_without(small_pictures, small_run, tmp_path):
+    assert run_here(*small_pictures, "-o", tmp_path / "out.tif", *small_run, "--keep-alpha") == 0
+    with Image.open(tmp_path / "out.tif") as picture:
+        assert (picture.format, picture.mode, picture.size) == ("TIFF", "RGB", (64, 48))
+        assert json.loads(picture.tag_v2[270])["steps_done"] == 4
+
+
+def test_a_film_of_a_long_run_has_few_pictures(small_pictures, small_run, tmp_path):
+    film = tmp_path / "film.mp4"
+    assert run_here(*small_pictures, "-o", tmp_path / "out.png", *small_run, "--steps", 90, "--film", film) == 0
+    import av
+
+    with av.open(str(film)) as file:
+        frames = sum(1 for _ in file.decode(video=0))
+    assert frames == 30 + 14  # every third step, and the last held
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "said"),
+    [
+        ("out.jpg", ["--bits", "16"], "--bits 16"),
+        ("out.webp", ["--keep-alpha"], "--keep-alpha"),
+        ("out.png", ["--bits", "12"], "--bits"),
+        ("out.png", ["--film", "{}/film.gif"], ".webp or .mp4"),
+        ("out.webp", ["--film", "{}/out.webp"], "a file each"),
+        ("out.png", ["--film", "{}/file/film.mp4"], "cannot be written"),
+    ],
+)
+def test_what_could_not_be_saved_is_refused_before_painting(small_pictures, tmp_path, capfd, name, flags, said):
+    (tmp_path / "file").write_text("in the way")
+    try:
+        status = run_here(*small_pictures, "-o", tmp_path / name, *(flag.format(tmp_path) for flag in flags))
+    except SystemExit as end:  # of the parser
+        status = end.code
+    out, err = capfd.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1) and said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 # Input that cannot be used
@@ -272,17 +422,16 @@ def test_help_names_every_flag_without_waiting_for_torch():
     )
     result = shell("-c", code)
     assert result.stderr == "[]\n"
-    for flag in ("-o", "--output", "--preset", "--save-every", "--json", *(f"--{name}" for name in cli.SETTING_FLAGS)):
+    flags = ["-o", "--output", "--recipe", "--preset", "--bits", "--keep-alpha", "--film", "--save-every", "--json"]
+    for flag in (*flags, *(f"--{name}" for name in cli.SETTING_FLAGS)):
         assert re.search(rf"{flag}\b", result.stdout), flag
-    assert shell("-m", "nst", "--help").stdout.startswith("usage: nst ")
+    help_of_a_batch = nst("batch", "--help").stdout
+    assert help_of_a_batch.startswith("usage: nst batch ")
+    for flag in ("--style", "--out", "--preset", *(f"--{name}" for name in cli.SETTING_FLAGS)):
+        assert re.search(rf"{flag}\b", help_of_a_batch), flag
 
 
 def test_wrong_flags_are_refused_without_waiting_for_torch(small_pictures, tmp_path):
-    code = (
-        "import sys\n"
-        "from nst.cli import main\n"
-        "assert main(sys.argv[1:]) == 2\n"
-        "assert 'torch' not in sys.modules"
-    )
+    code = "import sys\nfrom nst.cli import main\nassert main(sys.argv[1:]) == 2\nassert 'torch' not in sys.modules"
     result = shell("-c", code, *small_pictures, "-o", tmp_path / "out.png", "--preset", "best")
     assert result.returncode == 0, result.stderr

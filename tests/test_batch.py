@@ -1,0 +1,329 @@
+"""A folder in one style: what is painted, what is left out, what goes wrong, and the processes that share it."""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ENVIRONMENT, ROOT, make_picture, refusal
+from PIL import Image
+
+from nst import batch, cli
+from nst.batch import Job, own_share, paint_all, plan
+from nst.provenance import read_recipe
+from nst.settings import StyleSettings
+from nst.stylization import Style, stylize
+
+STYLE = make_picture(70, 70, seed=9)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Three small photos in three formats, and what is no photo."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    make_picture(64, 48, seed=1).save(folder / "b.png")
+    make_picture(48, 64, seed=2).save(folder / "a.jpg")
+    make_picture(50, 50, seed=3).save(folder / "C.TIF")
+    make_picture(50, 50, seed=4).save(folder / "below" / "d.png")
+    make_picture(50, 50, seed=4).save(folder / "._a.jpg", "JPEG")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture
+def settings(random_checkpoint) -> StyleSettings:
+    return StyleSettings(
+        size=64, steps=2, scales=1, style_levels=1, content_layers=("conv2_1",), style_layers=("conv1_1",),
+        backbone=str(random_checkpoint), device="cpu", precision="float32",
+    )  # fmt: skip
+
+
+def paint(folder, out, settings, styles=None, **options) -> list[batch.Outcome]:
+    styles = [Style(STYLE)] if styles is None else styles
+    return list(paint_all(plan(folder, out), styles, settings, **options))
+
+
+def names(jobs: list[Job]) -> dict[str, str]:
+    return {job.source.name: job.target.name for job in jobs}
+
+
+def states(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+# The plan
+
+
+def test_pictures_are_found_by_suffix_in_order_of_name_and_not_below(photos, tmp_path):
+    assert list(names(plan(photos, tmp_path / "out")).items()) == [
+        ("C.TIF", "C.png"), ("a.jpg", "a.png"), ("b.png", "b.png"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets"),
+    [
+        (["a.jpg", "a.png", "b.png"], ["a.jpg.png", "a.png.png", "b.png"]),
+        (["A.jpg", "a.png"], ["A.jpg.png", "a.png.png"]),
+        (["a.jpg", "a.jpg.bmp", "a.png"], ["a.jpg.png", "a.jpg.bmp.png", "a.png.png"]),
+        (["a.jpg", "a.jpg.bmp"], ["a.png", "a.jpg.png"]),
+    ],
+)
+def test_no_two_results_have_one_name(tmp_path, sources, targets):
+    (tmp_path / "photos").mkdir()
+    for name in sources:
+        (tmp_path / "photos" / name).touch()
+    found = names(plan(tmp_path / "photos", tmp_path / "out"))
+    assert [found[name] for name in sources] == targets
+
+
+def test_folders_that_cannot_be_used_are_refused(photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no pictures" in refusal(plan, tmp_path / "empty", tmp_path / "out")
+    assert "cannot be read" in refusal(plan, tmp_path / "missing", tmp_path / "out")
+    assert "cannot be read" in refusal(plan, photos / "a.jpg", tmp_path / "out")
+    assert "folder of their own" in refusal(plan, photos, photos / "below" / "..")
+
+
+# Painting
+
+
+def test_each_result_is_what_stylize_paints_with_its_recipe(photos, tmp_path, settings):
+    outcomes = paint(photos, tmp_path / "out", settings)
+    assert [(one.job.target.name, one.painted, one.error) for one in outcomes] == [
+        ("C.png", True, None), ("a.png", True, None), ("b.png", True, None),
+    ]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["C.png", "a.png", "b.png"]
+    *_, step = stylize(photos / "a.jpg", STYLE, settings)
+    with Image.open(tmp_path / "out" / "a.png") as found:
+        assert found.tobytes() == step.image.tobytes()
+    recipe = read_recipe(tmp_path / "out" / "a.png")
+    assert (recipe.settings, recipe.steps_done) == (replace(settings, backbone="file"), 2)
+
+
+def test_what_is_done_is_left_alone(photos, tmp_path, settings):
+    out = tmp_path / "out"
+    paint(photos, out, settings)
+    before = states(out)
+    assert [one.painted for one in paint(photos, out, settings)] == [False] * 3
+    assert states(out) == before
+
+
+CHANGES = {
+    "settings": lambda photos, out: ({"style_weight": 5.0}, STYLE),
+    "style": lambda photos, out: ({}, make_picture(70, 70, seed=8)),
+    "photo": lambda photos, out: make_picture(64, 48, seed=7).save(photos / "b.png") or ({}, STYLE),
+    "other result": lambda photos, out: make_picture(64, 48).save(out / "b.png") or ({}, STYLE),
+    "cut short": lambda photos, out: (out / "b.png").write_bytes(b"\x89PNG") and ({}, STYLE),
+    "deleted": lambda photos, out: (out / "b.png").unlink() or ({}, STYLE),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_would_come_out_otherwise_is_painted_again(photos, tmp_path, settings, change):
+    out = tmp_path / "out"
+    for name in ("a.jpg", "C.TIF"):
+        (photos / name).unlink()
+    paint(photos, out, settings)
+    changes, style = change(photos, out)
+    (outcome,) = paint(photos, out, replace(settings, **changes), [Style(style)])
+    assert outcome.painted
+    *_, step = stylize(photos / "b.png", style, replace(settings, **changes))
+    with Image.open(out / "b.png") as found:
+        assert found.tobytes() == step.image.tobytes()
+
+
+def test_a_picture_that_fails_does_not_stop_the_others(photos, tmp_path, settings, monkeypatch):
+    (photos / "a.jpg").write_bytes(b"not a picture")
+    Image.new("RGB", (600, 10)).save(photos / "sliver.png")
+    (photos / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    save_result = batch.save_result
+
+    def full(image, path, recipe):
+        if path.name == "b.png":
+            raise MemoryError("16 GB\nare not enough")
+        return save_result(image, path, recipe)
+
+    monkeypatch.setattr(batch, "save_result", full)
+    outcomes = {one.job.source.name: one for one in paint(photos, tmp_path / "out", settings)}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["C.png"]
+    assert outcomes["C.TIF"].painted and len(outcomes) == 5
+    said = {"a.jpg": "not a picture", "sliver.png": "short side", "phone.heic": "HEIC", "b.png": "MemoryError (16 GB)"}
+    for name, text in said.items():
+        assert outcomes[name].error.startswith(f"{name}: ") and text in outcomes[name].error
+        assert "\n" not in outcomes[name].error and not outcomes[name].painted
+
+
+def test_what_is_wrong_for_all_is_refused_before_the_first(photos, tmp_path, settings):
+    out = tmp_path / "out"
+    assert "missing.png" in refusal(paint, photos, out, settings, [Style(tmp_path / "missing.png")])
+    assert "weight" in refusal(paint, photos, out, settings, [Style(STYLE, -1)])
+    assert "At least one" in refusal(paint, photos, out, settings, [])
+    assert "checkpoint" in refusal(paint, photos, out, replace(settings, backbone="missing.safetensors"))
+    if not torch.cuda.is_available():
+        assert "cuda" in refusal(paint, photos, out, replace(settings, device="cuda"))
+    assert not out.exists()
+
+
+def test_several_styles_with_weights(photos, tmp_path, settings):
+    styles = [Style(STYLE, 3.0), Style(make_picture(64, 64, seed=8), mask=make_picture(20, 20))]
+    outcomes = paint(photos, tmp_path / "out", settings, styles)
+    assert all(one.painted for one in outcomes)
+    *_, step = stylize(photos / "b.png", styles, settings)
+    with Image.open(tmp_path / "out" / "b.png") as found:
+        assert found.tobytes() == step.image.tobytes()
+
+
+def test_a_stop_keeps_what_is_done_and_drops_what_is_not(photos, tmp_path, settings):
+    asked = iter([False, True])  # after the first step of C.TIF (the last is not asked about), and of a.jpg
+    outcomes = paint(photos, tmp_path / "out", settings, should_stop=lambda: next(asked))
+    assert [one.job.source.name for one in outcomes] == ["C.TIF"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["C.png"]
+    assert [one.painted for one in paint(photos, tmp_path / "out", settings)] == [False, True, True]
+
+
+# Processes
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_the_shares_of_all_processes_are_everything_once(monkeypatch, processes):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    jobs = [Job(Path(f"{number}.png"), Path(f"out/{number}.png")) for number in range(7)]
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    shares = []
+    for rank in range(processes):
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(own_share(jobs))
+    assert sorted(job.source for share in shares for job in share) == [job.source for job in jobs]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    own_share([])
+    assert chosen == []
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    for rank in range(6):  # on two machines
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("LOCAL_RANK", str(rank % 3))
+        own_share([])
+    assert chosen == [0, 1, 0, 0, 1, 0]
+
+
+# The command
+
+
+@pytest.fixture
+def style(tmp_path) -> Path:
+    STYLE.save(tmp_path / "style.png")
+    return tmp_path / "style.png"
+
+
+@pytest.fixture
+def flags(random_checkpoint) -> list[object]:
+    return ["--preset", "quick", "--size", 64, "--steps", 2, "--backbone", random_checkpoint, "--device", "cpu"]
+
+
+def run(*arguments: object) -> int:
+    return cli.main(["batch", *map(str, arguments)])
+
+
+def test_the_command_paints_the_folder_and_says_what_failed(photos, style, tmp_path, flags, capfd):
+    out = tmp_path / "new" / "out"
+    assert run(photos, "--style", style, "--out", out, *flags) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["C.png", "a.png", "b.png"]
+    assert read_recipe(out / "a.png").settings.size == 64
+    stdout, stderr = capfd.readouterr()
+    assert stdout == "" and "3/3" in stderr
+    before = states(out)
+    (photos / "e.png").write_bytes(b"")
+    assert run(photos, "--style", style, "--out", out, *flags) == 1
+    assert states(out) == before
+    lines = [line for line in capfd.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("nst:")]
+    assert lines == ["nst: e.png: the file is empty.", "nst: 1 of 4 pictures could not be painted"]
+
+
+def test_the_command_takes_several_styles_with_weights(photos, style, tmp_path, flags):
+    odd = tmp_path / "odd:2"
+    shutil.copy(style, odd)
+    out = tmp_path / "out"
+    assert run(photos, "--style", f"{style}:0.5", "--style", style, "--style", odd, "--out", out, *flags) == 0
+    assert [one.weight for one in read_recipe(out / "a.png").styles] == [0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a.jpg", ("a.jpg", 1.0)), ("a.jpg:2", ("a.jpg", 2.0)), ("C:\\a.jpg", ("C:\\a.jpg", 1.0)),
+     ("C:\\a.jpg:1e-1", ("C:\\a.jpg", 0.1)), (":2", (":2", 1.0))],
+)  # fmt: skip
+def test_a_style_may_have_a_weight_after_a_colon(text, expected):
+    assert cli._style_and_weight(text) == expected
+
+
+@pytest.mark.parametrize("case", ["style", "weight", "folder", "out", "preset", "required"])
+def test_the_command_refuses_in_one_line(photos, style, tmp_path, flags, capfd, case):
+    given = {"folder": photos, "--style": style, "--out": tmp_path / "out"}
+    given |= {"style": {"--style": "missing.png"}, "weight": {"--style": f"{style}:0"}, "folder": {"folder": "missing"},
+              "out": {"--out": photos}, "preset": {"--preset": "best"}, "required": {}}[case]  # fmt: skip
+    if case == "required":
+        del given["--out"]
+    folder = given.pop("folder")
+    try:
+        status = run(folder, *(x for pair in given.items() for x in pair), *(flags if case != "preset" else []))
+    except SystemExit as end:
+        status = end.code
+    stdout, stderr = capfd.readouterr()
+    assert (status, stdout, stderr.count("\n")) == (2, "", 1) and stderr.startswith("nst"), stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_keeps_what_is_done(photos, style, tmp_path, flags, capfd, monkeypatch):
+    paint_all = batch.paint_all
+
+    def interrupted_after_one(*arguments, **options):
+        for outcome in paint_all(*arguments, **options):
+            yield outcome
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(batch, "paint_all", interrupted_after_one)
+    handler = signal.getsignal(signal.SIGINT)
+    assert run(photos, "--style", style, "--out", tmp_path / "out", *flags) == 130
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["C.png"]
+    assert "stopped; 1 of 3" in capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes meet over Linux's loopback")
+def test_torchrun_shares_the_folder_and_one_failure_ends_no_other_process(photos, style, tmp_path, flags):
+    """The process with the broken picture has nothing else to do, and is ready long before the other."""
+    for name in ("a.jpg", "C.TIF"):
+        (photos / name).unlink()
+    (photos / "a.png").write_bytes(b"broken")  # a.png is for the first process, b.png for the second, and so on
+    (photos / "c.png").write_bytes(b"broken, too")
+    make_picture(64, 48, seed=5).save(photos / "d.png")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-addr", "127.0.0.1",
+               "--master-port", port, "-m", "nst", "batch", photos, "--style", style, "--out", tmp_path / "out",
+               *flags]  # fmt: skip
+    command[command.index("--steps") + 1] = 40
+    result = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500
+    )
+    assert result.returncode == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "d.png"], result.stderr
+    assert result.stderr.count("nst: 2 of 4 pictures could not be painted") == 1, result.stderr
+    with Image.open(tmp_path / "out" / "d.png") as picture:
+        assert np.asarray(picture).std() > 5
+    assert json.loads(Image.open(tmp_path / "out" / "d.png").info["nst-recipe"])["steps_done"] == 40

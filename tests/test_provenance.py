@@ -1,0 +1,230 @@
+"""Recipes: what they hold, what they must not hold, and what is said of files that have none that can be used."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_picture, refusal
+from PIL import Image, PngImagePlugin
+
+from nst.provenance import (
+    KEY,
+    MAX_LENGTH,
+    PaintingRecipe,
+    describe,
+    differences,
+    pixel_hash,
+    public_name,
+    read_recipe,
+)
+from nst.settings import PRESETS, StyleSettings
+from nst.stylization import Style
+
+CONTENT, STYLE, MASK = make_picture(80, 60, seed=1), make_picture(50, 70, seed=2), make_picture(40, 30, seed=3)
+
+
+@pytest.fixture(scope="module")
+def recipe(random_checkpoint) -> PaintingRecipe:
+    """With everything there is: two styles, one of them masked."""
+    settings = StyleSettings.preset("quick", seed=7, init="noise", backbone=str(random_checkpoint))
+    return describe(CONTENT, [Style(STYLE, 2.0), Style(MASK, 0.5, mask=CONTENT)], settings)
+
+
+def hash_by_hand(picture: Image.Image) -> str:
+    array = np.asarray(picture)
+    return hashlib.sha256(b"%dx%d:" % (array.shape[1], array.shape[0]) + array.tobytes()).hexdigest()
+
+
+# What is in it
+
+
+def test_it_holds_settings_versions_and_checksums(recipe, random_checkpoint):
+    values = json.loads(recipe.to_json())
+    assert list(values) == [KEY, "settings", "backbone_sha256", "content", "styles", "steps_done", "versions"]
+    expected = StyleSettings.preset("quick", seed=7, init="noise", backbone="file").to_dict()
+    assert values["settings"] == json.loads(json.dumps(expected))
+    assert values["backbone_sha256"] == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
+    assert values["content"] == hash_by_hand(CONTENT)
+    assert values["styles"] == [
+        {"picture": hash_by_hand(STYLE), "weight": 2.0, "mask": None},
+        {"picture": hash_by_hand(MASK), "weight": 0.5, "mask": hash_by_hand(CONTENT)},
+    ]
+    assert values["steps_done"] == 75
+    assert sorted(values["versions"]) == ["nst", "python", "torch"]
+
+
+def test_only_the_pixels_of_a_picture_count(tmp_path, random_checkpoint):
+    settings = StyleSettings(backbone=str(random_checkpoint))
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "a comment")
+    CONTENT.save(tmp_path / "a.png", pnginfo=text, exif=exif)
+    CONTENT.save(tmp_path / "another name.bmp")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # stored turned to the left, and the file says so
+    CONTENT.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
+    found = {describe(path, STYLE, settings).to_json() for path in tmp_path.iterdir()}
+    assert found == {describe(CONTENT, STYLE, settings).to_json()}
+    other = CONTENT.copy()
+    other.putpixel((3, 4), (1, 2, 3))
+    assert describe(other, STYLE, settings) != describe(CONTENT, STYLE, settings)
+
+
+def test_pictures_of_the_same_bytes_and_another_shape_differ():
+    grey = np.arange(72, dtype=np.uint8)
+    shapes = [Image.fromarray(grey.reshape(shape)) for shape in ((4, 6, 3), (6, 4, 3), (2, 12, 3))]
+    assert len(set(map(pixel_hash, shapes))) == 3
+
+
+def test_neither_names_nor_paths_nor_the_time_are_in_it(tmp_path, random_checkpoint):
+    folder = tmp_path / "somebody's folder"
+    folder.mkdir()
+    CONTENT.save(folder / "holiday.png")
+    STYLE.save(folder / "picasso.png")
+    checkpoint = shutil.copy(random_checkpoint, folder / "secret-weights.safetensors")
+    settings = StyleSettings(backbone=str(checkpoint))
+    first = describe(folder / "holiday.png", folder / "picasso.png", settings)
+    text = first.to_json()
+    for word in ("holiday", "picasso", "secret", "somebody", "tmp", str(tmp_path), random_checkpoint.name):
+        assert word not in text
+    assert text.isascii() and "\n" not in text
+    assert describe(folder / "holiday.png", folder / "picasso.png", settings).to_json() == text
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        ("cifar100", "cifar100"),
+        ("imagenet", "imagenet"),
+        ("owner/name", "owner/name"),
+        ("owner/name@v1.0", "owner/name@v1.0"),
+        ("owner/name@refs/pr/1", "owner/name@refs/pr/1"),
+        ("weights.safetensors", "file"),
+        ("folder/weights.safetensors", "file"),
+        ("folder/weights.pt", "file"),
+        ("/home/somebody/weights.pth", "file"),
+        ("../name", "file"),
+        ("C:\\Users\\somebody\\weights.safetensors", "file"),
+        ("somebody", "file"),
+        ("file", "file"),
+    ],
+)
+def test_a_backbone_is_called_by_a_name_that_tells_nothing_of_the_machine(backbone, name):
+    assert public_name(backbone) == name
+
+
+def test_a_recipe_is_the_run_and_not_what_it_ran_on(recipe):
+    assert replace(recipe, versions={"nst": "0.0.1"}) == recipe
+    assert replace(recipe, steps_done=3) != recipe
+    assert replace(recipe, settings=replace(recipe.settings, seed=8)) != recipe
+
+
+def test_differences_are_named(recipe, random_checkpoint):
+    other = describe(STYLE, [Style(STYLE, 2.0), Style(MASK, 0.5)], StyleSettings(backbone=str(random_checkpoint)))
+    assert differences(recipe, recipe) == []
+    assert differences(recipe, other) == ["content picture", "style picture"]
+    assert differences(recipe, replace(recipe, backbone_sha256="0" * 64)) == ["backbone"]
+
+
+# Read back
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """Write a text as a recipe into a picture, by Pillow alone; the path."""
+
+    def keep(text: str, suffix: str = ".png"):
+        path = tmp_path / f"result{suffix}"
+        info = PngImagePlugin.PngInfo()
+        info.add_text(KEY, text)
+        options = {"pnginfo": info} if suffix == ".png" else {"tiffinfo": {270: text}}
+        CONTENT.save(path, **options)
+        return path
+
+    return keep
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_it_is_read_back(recipe, keep, suffix):
+    found = read_recipe(keep(recipe.to_json(), suffix))
+    assert found == recipe and found.versions == recipe.versions
+    assert found.to_json() == recipe.to_json()
+
+
+def test_international_text_chunks_are_read_too(recipe, tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(KEY, recipe.to_json(), zip=True)
+    CONTENT.save(tmp_path / "result.png", pnginfo=info)
+    assert read_recipe(tmp_path / "result.png") == recipe
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_survives(recipe, preset):
+    one = replace(recipe, settings=PRESETS[preset], steps_done=PRESETS[preset].steps)
+    assert PaintingRecipe.from_json(one.to_json()) == one
+
+
+def test_ten_styles_are_far_from_the_limit(recipe):
+    assert len(replace(recipe, styles=recipe.styles * 5).to_json()) < MAX_LENGTH / 10
+
+
+def changed(recipe: PaintingRecipe, **changes) -> str:
+    values = json.loads(recipe.to_json())
+    return json.dumps({key: value for key, value in (values | changes).items() if value is not ...})
+
+
+CASES = {
+    "no JSON": (lambda r: "paint it black", "damaged"),
+    "cut short": (lambda r: r.to_json()[:-20], "damaged"),
+    "deep": (lambda r: "[" * 60_000, "damaged"),
+    "too large": (lambda r: changed(r, versions={"nst": "1" * MAX_LENGTH}), "64 KB"),
+    "a list": (lambda r: "[1]", "exactly the fields"),
+    "no version": (lambda r: changed(r, **{KEY: ...}), "exactly the fields"),
+    "a later version": (lambda r: changed(r, **{KEY: 2}), "version 2"),
+    "an unknown field": (lambda r: changed(r, path="/etc/passwd"), "exactly the fields"),
+    "no content": (lambda r: changed(r, content=...), "exactly the fields"),
+    "settings of a later version": (lambda r: changed(r, settings={"version": 9}), "version 9"),
+    "an unknown setting": (lambda r: changed(r, settings={"version": 1, "colour": 1}), "'colour'"),
+    "a setting out of range": (lambda r: changed(r, settings={"version": 1, "size": 10**9}), "size"),
+    "settings that are none": (lambda r: changed(r, settings="fine"), "table"),
+    "a backbone's path": (lambda r: changed(r, settings={"backbone": "/x/y.safetensors"}), "backbone"),
+    "a hash": (lambda r: changed(r, content="../../x"), "content"),
+    "a short hash": (lambda r: changed(r, backbone_sha256="abc"), "backbone_sha256"),
+    "no styles": (lambda r: changed(r, styles=[]), "style"),
+    "styles that are none": (lambda r: changed(r, styles={"picture": "a" * 64}), "styles"),
+    "a style that is none": (lambda r: changed(r, styles=["a" * 64]), "exactly the fields"),
+    "a weight": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": -1, "mask": None}]), "weight"),
+    "NaN": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": float("nan"), "mask": None}]), "weight"),
+    "a mask": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": 1, "mask": 0}]), "mask"),
+    "too many steps": (lambda r: changed(r, steps_done=76), "steps_done"),
+    "no steps": (lambda r: changed(r, steps_done=0), "steps_done"),
+    "half a step": (lambda r: changed(r, steps_done=1.5), "steps_done"),
+    "versions": (lambda r: changed(r, versions={"nst": 1}), "versions"),
+}
+
+
+@pytest.mark.parametrize(("make", "said"), CASES.values(), ids=CASES)
+def test_what_cannot_be_used_is_refused_in_one_line(recipe, keep, make, said):
+    message = refusal(read_recipe, keep(make(recipe)))
+    assert said in message and message.startswith("result.png: ") and len(message) < 300
+
+
+def test_pictures_without_a_recipe_are_refused(tmp_path, keep):
+    CONTENT.save(tmp_path / "plain.png")
+    CONTENT.save(tmp_path / "plain.jpg")
+    CONTENT.save(tmp_path / "plain.tif")
+    for path in (*tmp_path.iterdir(), keep("ImageJ=1.54f", ".tif"), keep('{"shape": [60, 80, 3]}', ".tif")):
+        assert refusal(read_recipe, path) == f"{path.name}: there is no recipe in it."
+
+
+def test_files_that_are_no_pictures_are_refused(tmp_path, recipe, keep):
+    (tmp_path / "recipe.png").write_text(recipe.to_json())
+    assert "not a picture" in refusal(read_recipe, tmp_path / "recipe.png")
+    assert "no such file" in refusal(read_recipe, tmp_path / "missing.png")
+    path = keep(recipe.to_json())
+    path.write_bytes(path.read_bytes()[:60])  # in the middle of the recipe
+    assert path.name in refusal(read_recipe, path)

@@ -1,0 +1,216 @@
+"""Results as files: taken apart here by hand, or read by libraries that did not write them."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_picture, refusal
+from PIL import Image
+from torchvision.io import ImageReadMode, decode_image
+
+from nst.images import load_with_opacity
+from nst.provenance import KEY, describe, read_recipe
+from nst.results import save_result, unrounded
+from nst.settings import StyleSettings
+from nst.stylization import stylize
+
+PICTURE = make_picture(50, 37, seed=4)
+SIXTEEN = np.random.default_rng(5).integers(0, 65536, (37, 50, 3), dtype=np.uint16)
+DEEP = (SIXTEEN / 65535).astype(np.float32)
+RAMP = Image.fromarray(np.tile(np.arange(0, 250, 5, dtype=np.uint8), (37, 1)))  # of the pictures' size
+
+
+@pytest.fixture(scope="module")
+def recipe(random_checkpoint):
+    return describe(PICTURE, PICTURE, StyleSettings(backbone=str(random_checkpoint)))
+
+
+def chunks(path: Path) -> list[tuple[bytes, bytes]]:
+    """A PNG file's chunks, their checksums checked."""
+    data, found = path.read_bytes(), []
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at = 8
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        body, checksum = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+        assert struct.unpack(">I", checksum) == (zlib.crc32(kind + body),)
+        found.append((kind, body))
+        at += 12 + length
+    return found
+
+
+def read_by_libpng(path: Path) -> np.ndarray:
+    """(H, W, C) with all bits there are."""
+    return decode_image(str(path), mode=ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+
+
+def read_tiff_by_hand(path: Path) -> np.ndarray:
+    """(H, W, C) of a TIFF file in Deflate-compressed strips with differences between neighbours."""
+    data = path.read_bytes()
+    with Image.open(path) as image:
+        tags = dict(image.tag_v2)
+    assert (tags[259], tags[317], tags[284]) == (8, 2, 1)
+    depth, shape = tags[258][0], (tags[257], tags[256], tags[277])
+    strips = zip(tags[273], tags[279], strict=True)
+    raw = b"".join(zlib.decompress(data[start : start + length]) for start, length in strips)
+    order = "<" if data[:2] == b"II" else ">"
+    values = np.frombuffer(raw, f"{order}u{depth // 8}").reshape(shape)
+    return np.cumsum(values, axis=1, dtype=values.dtype.newbyteorder("="))
+
+
+# Eight bits
+
+
+def test_a_png_is_lossless_and_carries_the_recipe_before_the_pixels(recipe, tmp_path):
+    path = save_result(PICTURE, tmp_path / "new" / "out.png", recipe)
+    assert (read_by_libpng(path) == np.asarray(PICTURE)).all()
+    kinds = [kind for kind, _ in chunks(path)]
+    assert kinds == [b"IHDR", b"tEXt", *[b"IDAT"] * (len(kinds) - 3), b"IEND"]
+    assert dict(chunks(path))[b"tEXt"] == KEY.encode() + b"\0" + recipe.to_json().encode()
+    assert read_recipe(path) == recipe
+
+
+def test_a_tiff_is_lossless_and_carries_the_recipe(recipe, tmp_path):
+    path = save_result(PICTURE, tmp_path / "out.tiff", recipe)
+    with Image.open(path) as image:
+        assert (image.mode, image.tag_v2[270]) == ("RGB", recipe.to_json())
+        assert (np.asarray(image) == np.asarray(PICTURE)).all()
+    assert read_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tif"])
+def test_without_a_recipe_there_is_none(tmp_path, name):
+    path = save_result(PICTURE, tmp_path / name)
+    assert "no recipe" in refusal(read_recipe, path)
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out.webp", "out.bmp"])
+def test_other_formats_are_written_as_ever(recipe, tmp_path, name):
+    path = save_result(PICTURE, tmp_path / name, recipe)
+    with Image.open(path) as image:
+        assert image.size == PICTURE.size
+    assert KEY.encode() not in path.read_bytes()
+
+
+# Sixteen bits
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tif"])
+@pytest.mark.parametrize("opacity", [None, RAMP], ids=["RGB", "RGBA"])
+def test_sixteen_bits_are_all_there(recipe, tmp_path, name, opacity):
+    path = save_result(DEEP, tmp_path / name, recipe, opacity=opacity)
+    found = read_by_libpng(path) if path.suffix == ".png" else read_tiff_by_hand(path)
+    assert found.dtype == np.uint16 and found.shape == (37, 50, 3 if opacity is None else 4)
+    assert (found[..., :3] == SIXTEEN).all()
+    if opacity is not None:
+        assert (found[..., 3] == np.asarray(RAMP) * np.uint16(257)).all()
+    assert read_recipe(path) == recipe
+    with Image.open(path) as image:  # with eight bits, as most programs see it
+        assert np.abs(np.asarray(image.convert("RGB"), int) - (SIXTEEN >> 8)).max() <= 1
+    if path.suffix == ".png":
+        assert [kind for kind, _ in chunks(path)][:2] == [b"IHDR", b"tEXt"]
+
+
+def test_values_out_of_range_are_clamped(tmp_path):
+    values = np.array([[[-0.5, 0.0, 1.0], [1.5, 0.5, 1 / 65535]]], np.float32)
+    path = save_result(values, tmp_path / "out.png")
+    assert read_by_libpng(path).tolist() == [[[0, 0, 65535], [65535, 32768, 1]]]
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tif"])
+@pytest.mark.parametrize("picture", [PICTURE, DEEP], ids=["8", "16"])
+def test_the_same_result_is_the_same_bytes(recipe, tmp_path, name, picture):
+    first = save_result(picture, tmp_path / name, recipe, opacity=RAMP).read_bytes()
+    assert save_result(picture, tmp_path / "another" / name, recipe, opacity=RAMP).read_bytes() == first
+    assert b"another" not in first and str(tmp_path).encode() not in first
+
+
+# Transparency
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tif"])
+def test_the_photos_transparency_is_put_back_at_the_results_size(tmp_path, name):
+    half = np.zeros((74, 100), np.uint8)
+    half[:, :50] = 255
+    photo = PICTURE.resize((100, 74)).convert("RGBA")
+    photo.putalpha(Image.fromarray(half))
+    photo.save(tmp_path / "photo.png")
+    picture, opacity = load_with_opacity(tmp_path / "photo.png")
+    assert picture.mode == "RGB" and (np.asarray(opacity) == half).all()
+    path = save_result(PICTURE, tmp_path / name, opacity=opacity)
+    with Image.open(path) as image:
+        assert image.mode == "RGBA"
+        found = np.asarray(image)
+    assert (found[..., :3] == np.asarray(PICTURE)).all()
+    assert (found[:, :24, 3] == 255).all() and (found[:, 26:, 3] == 0).all()
+
+
+def test_opacity_is_turned_with_the_photo_and_absent_where_the_photo_has_none(tmp_path):
+    stored = np.zeros((30, 40), np.uint8)
+    stored[:10] = 255
+    image = make_picture(40, 30).convert("RGBA")
+    image.putalpha(Image.fromarray(stored))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned right
+    image.save(tmp_path / "photo.png", exif=exif)
+    _, opacity = load_with_opacity(tmp_path / "photo.png")
+    assert (np.asarray(opacity) == np.rot90(stored, -1)).all()
+    make_picture(40, 30).save(tmp_path / "opaque.jpg")
+    assert load_with_opacity(tmp_path / "opaque.jpg")[1] is None
+
+
+# The unrounded picture
+
+
+@pytest.fixture(scope="module")
+def settings(random_checkpoint):
+    return StyleSettings(
+        size=128, steps=4, scales=2, content_layers=("conv2_1",), style_layers=("conv1_1",),
+        backbone=str(random_checkpoint), device="cpu", precision="float32",
+    )  # fmt: skip
+
+
+def test_the_unrounded_picture_is_the_last_steps_before_rounding(settings):
+    steps = list(stylize(PICTURE, PICTURE, settings))
+    pixels = unrounded(steps[-1])
+    assert (pixels.dtype, pixels.shape) == (np.float32, (95, 128, 3))
+    assert (np.round(pixels * 255) == np.asarray(steps[-1].image)).all()
+    assert not np.array_equal(pixels * 255, np.round(pixels * 255))
+    assert "last step" in refusal(unrounded, steps[0])
+
+
+def test_a_run_stopped_in_a_coarse_stage_has_the_final_size_too(settings):
+    (step,) = stylize(make_picture(80, 80), PICTURE, settings, should_stop=lambda: True)
+    assert step.state.arrays["pixels"].shape[-1] == 64
+    pixels = unrounded(step)
+    assert pixels.shape == (128, 128, 3) and pixels.min() >= 0 and pixels.max() <= 1
+    assert np.abs(pixels * 255 - np.asarray(step.image, float)).max() <= 1.5  # rounded before scaling, and after
+
+
+def test_sixteen_bits_tell_more_than_eight(settings, tmp_path):
+    *_, step = stylize(PICTURE, PICTURE, settings, preview_every=None)
+    deep = read_by_libpng(save_result(unrounded(step), tmp_path / "deep.png"))
+    plain = read_by_libpng(save_result(step.image, tmp_path / "plain.png"))
+    assert np.abs(deep / 257 - plain).max() <= 0.51
+    assert len(np.unique(deep)) > 5 * len(np.unique(plain))
+    assert torch.from_numpy(deep.astype(np.int32)).remainder(257).ne(0).float().mean() > 0.9
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out.webp"])
+def test_what_a_format_cannot_hold_is_refused(tmp_path, name):
+    assert ".png or .tif" in refusal(save_result, DEEP, tmp_path / name)
+    assert ".png or .tif" in refusal(save_result, PICTURE, tmp_path / name, opacity=RAMP)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_and_formats_that_do_not_exist_are_refused(tmp_path, recipe):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot be written" in refusal(save_result, PICTURE, tmp_path / "file" / "out.png", recipe)
+    assert "out.xyz" in refusal(save_result, PICTURE, tmp_path / "out.xyz", recipe)
+    assert "cannot be written" in refusal(save_result, DEEP, tmp_path / "file" / "out.tif", recipe)
