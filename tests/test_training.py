@@ -366,7 +366,7 @@ def test_the_seed_recipe_starts_to_learn_a_hundred_classes(kind):
         folder = os.environ.get("CIFAR100", "")
         if not (Path(folder) / "train.csv").exists():
             pytest.skip("CIFAR100 names no folder with CIFAR-100's train.csv")
-        dataset, steps = open_split(folder, "train", 64), 400
+        dataset, steps = open_split(folder, "train", 64), 500
         by_class = np.argsort(dataset.labels, kind="stable").reshape(100, -1)
         chosen = by_class[:, :55].ravel()
         dataset.pictures, dataset.labels = [dataset.pictures[i] for i in chosen], [dataset.labels[i] for i in chosen]
