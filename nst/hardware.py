@@ -42,13 +42,14 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     if not present[device]:
         raise StyleTransferError(f"This machine has no {device} device; use cpu or auto.")
     if precision == "auto":
-        precision = "bf16" if _native_bf16(device) else "float32"
+        precision = "bf16" if computes_bf16(device) else "float32"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     layout = torch.channels_last if dtype is torch.bfloat16 or device == "cuda" else torch.contiguous_format
     return Hardware(torch.device(device), dtype, layout)
 
 
-def _native_bf16(device: str) -> bool:
+def computes_bf16(device: str) -> bool:
+    """Whether that kind of device multiplies in bf16 itself; where it is emulated it takes many times float32's time."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from nst.hardware import computes_bf16
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: steep at 0, so that few iterations suffice
 
 
@@ -36,10 +38,11 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(weight: Tensor, iterations: int) -> Tensor:
     """About U V^T, where U S V^T is the singular value decomposition of `weight` seen as a matrix; same shape.
 
-    In bf16: the iteration only needs singular values near one, not exact ones.
+    In bf16, where the device multiplies in it: the iteration only needs singular values near one, not exact ones.
     """
+    dtype = torch.bfloat16 if computes_bf16(weight.device.type) else torch.float32
     channels_last = weight.dim() == 4  # its own order in memory when so stored, and any order of columns will do
-    x = (weight.permute(0, 2, 3, 1) if channels_last else weight).to(torch.bfloat16)
+    x = (weight.permute(0, 2, 3, 1) if channels_last else weight).to(dtype)
     shape = x.shape
     x = x.reshape(len(x), -1)
     tall = x.shape[0] > x.shape[1]
