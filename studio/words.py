@@ -1,0 +1,20 @@
+"""Sentences about a run: the lines that stand in the status."""
+
+from nst import Step
+
+
+def progress(step: Step) -> str:
+    return f"Step {step.step} of {step.steps} · {duration(step.seconds_left)} left · {losses(step)}"
+
+
+def ending(step: Step) -> str:
+    end = "Done" if step.step == step.steps else f"Stopped at step {step.step} of {step.steps}"
+    return f"{end} · {duration(step.seconds)} · {step.image.width} x {step.image.height} px · {losses(step)}"
+
+
+def losses(step: Step) -> str:
+    return f"content {step.content_loss:.3g} · style {step.style_loss:.3g} · total {step.total_loss:.3g}"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
