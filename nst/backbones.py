@@ -26,6 +26,7 @@ from nst.files import write_atomically
 from nst.hub import check_reachable, download
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.vgg import MAX_CLASSES, POOLINGS, VGG19, Vgg19, fold_batch_norm
+from nst.winograd import FrozenConv2d
 
 NAMES = ("cifar100", "imagenet")
 
@@ -168,6 +169,7 @@ def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file
             len(last) if last is not None and last.dim() == 1 and len(last) <= MAX_CLASSES else 100,
             pooling=pooling,
             hidden=len(hidden) if hidden is not None and hidden.dim() == 1 and len(hidden) <= 4096 else 512,
+            convolution=FrozenConv2d,
         )
     if last is None:
         network.classifier = None  # features are all that painting needs

@@ -27,8 +27,8 @@ class Hardware:
 def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     """Resolve `auto`: the first accelerator there is, and bf16 where the processor computes it natively.
 
-    bf16 in channels_last order runs about twice as fast as float32 on processors with AVX512-BF16 or AMX; elsewhere it
-    is emulated and slower than float32.
+    bf16 runs about twice as fast as float32 on processors with AVX512-BF16 or AMX; elsewhere it is emulated and slower
+    than float32. channels_last suits both, with the wide convolutions of `nst.winograd`.
 
     Raises StyleTransferError for a device that is not there.
     """
@@ -44,12 +44,12 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     if precision == "auto":
         precision = "bf16" if computes_bf16(device) else "float32"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    layout = torch.channels_last if dtype is torch.bfloat16 or device == "cuda" else torch.contiguous_format
+    layout = torch.contiguous_format if device == "mps" else torch.channels_last
     return Hardware(torch.device(device), dtype, layout)
 
 
 def computes_bf16(device: str) -> bool:
-    """Whether that kind of device multiplies in bf16 itself; where it is emulated it takes many times float32's time."""
+    """Whether that kind of device multiplies in bf16 itself; emulated, it takes many times float32's time."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst.errors import StyleTransferError
+from nst.winograd import FrozenConv2d
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and convolutions between two poolings
 LAYERS = tuple(f"conv{b}_{i}" for b, (_, depth) in enumerate(BLOCKS, 1) for i in range(1, depth + 1))
@@ -86,7 +87,7 @@ def fold_batch_norm(network: VGG19) -> VGG19:
     and b' = (b - m) g / s + t (Jacob et al. 2018, section 3.2).
     """
     hidden, classes = network.classifier[0].out_features, network.classifier[-1].out_features
-    plain = VGG19(classes, pooling=network.pooling, hidden=hidden)
+    plain = VGG19(classes, pooling=network.pooling, hidden=hidden, convolution=FrozenConv2d)
     plain.classifier.load_state_dict(network.classifier.state_dict())
     norms = [m for m in network.features if isinstance(m, nn.BatchNorm2d)]
     pairs = zip(network.convolutions().values(), plain.convolutions().values(), strict=True)

@@ -649,10 +649,10 @@ def test_permissions_follow_the_umask(tmp_path, mask, mode):
 # Hardware
 
 
-def test_processor_with_float32_is_contiguous():
+def test_processor_with_float32_is_channels_last():
     hardware = choose_hardware("cpu", "float32")
     assert (hardware.device.type, hardware.dtype) == ("cpu", torch.float32)
-    assert hardware.memory_format == torch.contiguous_format
+    assert hardware.memory_format == torch.channels_last
 
 
 def test_bf16_is_channels_last():

@@ -1,0 +1,72 @@
+"""The fast convolution against torch's own, and the conditions under which it is used."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nst import winograd
+from nst.vgg import VGG19, fold_batch_norm
+from nst.winograd import FrozenConv2d, convolve, transformed
+
+
+def frozen(inputs, outputs, seed=0):
+    torch.manual_seed(seed)
+    return FrozenConv2d(inputs, outputs, 3, padding=1).requires_grad_(False)
+
+
+# Sides that are multiples of four and that are not, several pictures, and enough rows for several chunks.
+@pytest.mark.parametrize("shape", [(1, 128, 16, 24), (2, 130, 9, 31), (1, 256, 8, 8), (1, 128, 90, 66)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_value_and_gradient_are_those_of_the_convolution_in_double(shape, memory_format, monkeypatch):
+    monkeypatch.setattr(winograd, "CHUNK_BYTES", 1_000_000)
+    layer = frozen(shape[1], 192)
+    x = torch.randn(shape).to(memory_format=memory_format).requires_grad_()
+    at_output = torch.randn(shape[0], 192, *shape[2:])
+    y = layer(x)
+    (gradient,) = torch.autograd.grad(y, x, at_output)
+    exact = x.detach().double().requires_grad_()
+    expected = F.conv2d(exact, layer.weight.double(), layer.bias.double(), padding=1)
+    (expected_gradient,) = torch.autograd.grad(expected, exact, at_output.double())
+    assert (y - expected).norm() < 1e-5 * expected.norm()
+    assert (gradient - expected_gradient).norm() < 1e-5 * expected_gradient.norm()
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_kernel_that_moves_the_picture_moves_it_exactly():
+    """A worked example without any convolution: the tap at the top left shifts the picture down and to the right."""
+    weight = torch.zeros(128, 128, 3, 3)
+    weight[range(128), range(128), 0, 0] = 1
+    x = torch.randn(1, 128, 13, 22)
+    expected = torch.zeros_like(x)
+    expected[..., 1:, 1:] = x[..., :-1, :-1]
+    torch.testing.assert_close(convolve(x, transformed(weight)), expected, rtol=0, atol=2e-5)
+
+
+def used(layer, x, monkeypatch):
+    called = []
+    monkeypatch.setattr(winograd, "convolve", lambda *given: called.append(1) or convolve(*given))
+    layer(x)
+    return bool(called)
+
+
+def test_used_only_where_weights_are_frozen_wide_and_float32(monkeypatch):
+    x = torch.randn(1, 128, 16, 16)
+    assert used(frozen(128, 128), x, monkeypatch)
+    assert not used(FrozenConv2d(128, 128, 3, padding=1), x, monkeypatch)
+    assert not used(frozen(64, 128), x[:, :64], monkeypatch)
+    assert not used(frozen(128, 128), x[..., :4, :4], monkeypatch)
+    assert not used(frozen(128, 128).bfloat16(), x.bfloat16(), monkeypatch)
+
+
+def test_weights_loaded_anew_are_used_anew():
+    layer, other = frozen(128, 128), frozen(128, 128, seed=1)
+    x = torch.randn(1, 128, 16, 16)
+    layer(x)
+    layer.load_state_dict(other.state_dict())
+    torch.testing.assert_close(layer(x), other(x))
+
+
+def test_a_folded_network_has_the_same_keys_and_uses_it():
+    plain = fold_batch_norm(VGG19(10, batch_norm=True))
+    assert list(plain.state_dict()) == list(VGG19(10).state_dict())
+    assert all(isinstance(layer, FrozenConv2d) for layer in plain.convolutions().values())
