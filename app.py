@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no calls home; read when gradio is imported
@@ -18,19 +20,43 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no calls home; rea
 import gradio as gr
 
 from nst import DEFAULT_PRESET, PRESETS, StyleSettings, StyleTransferError
-from nst.examples import example_pairs
 from nst.files import remove_older_than
 from studio import words
+from studio.compare import compare_slider
+from studio.controls import CONTROLS
+from studio.downloads import file_event, film_event
+from studio.examples import PAINTING_PATHS, PHOTO_PATHS, example_row, serve_in_place
+from studio.gallery import chosen_as_photo_event, chosen_event, gallery, latest_event
 from studio.look import CSS, THEME
-from studio.network import training_curves
+from studio.losses import loss_plot
+from studio.network import look_event, network_tab
 from studio.options import BACKBONES, KEEP_SECONDS, MAX_SIZE, RESULTS
-from studio.painting import paint, readable_errors, stop
+from studio.painting import paint, readable_errors
+from studio.restoring import arrival_event, link_event, preset_event, restore_event, reuse_event
+from studio.running import continue_event, continue_label_event, failed_event, finished_event, start_event, stop_event
+from studio.stages import stage_event
+from studio.styles import mask_editor, more_styles, to_paint_on
 from studio.uploads import Picture, check_pictures
+from studio.visit import FILES, Visit
 
-SLIDERS = ("size", "steps", "content_weight", "style_weight", "tv_weight")  # what a preset sets and a visitor changes
+API_NUMBERS = ("size", "steps", "content_weight", "style_weight", "tv_weight")
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = "classic: the literature's recipe at 224 px · quick: a first look · balanced · fine: larger, slower"
-WELCOME = "Add two pictures, or click an example pair below, then press Stylize."
+WELCOME = "Add two pictures, or click on two of those below them, then press Stylize."
+PRIVACY = "Your pictures go to the server that runs this page, to nobody else, and are deleted there after an hour."
+GALLERY = "Finished pictures are collected here; click one to see its settings."
+PRIVATE = {"api_visibility": "private"}
+AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
+PAINTING = {"concurrency_id": "painting", "concurrency_limit": 1}
+# A run does not survive a reload of the page; the tab remembers that there was one, and says so.
+RUN_BEGAN = "() => { sessionStorage.setItem('painting', 'yes'); }"
+RUN_ENDED = "() => { sessionStorage.removeItem('painting'); }"
+AFTER_RELOAD = """(status) => {
+  if (!sessionStorage.getItem('painting')) return status;
+  sessionStorage.removeItem('painting');
+  return 'The page was loaded anew, which ended the run that was under way. Start it again.';
+}"""
+WHOLE_LINK = "(query) => location.origin + location.pathname + '?' + query"
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -88,110 +114,177 @@ def stylize_event(
         yield step.image, words.ending(step), str(path)
 
 
-def page_event(request: gr.Request, *inputs) -> Iterator[tuple[Any, Any, Any]]:
-    """As `stylize_event`, and the download button can be pressed only when there is something to download."""
-    yield gr.skip(), "Starting…", gr.DownloadButton(interactive=False)
-    with closing(stylize_event(*inputs, request=request)) as results:
-        for picture, status, path in results:
-            yield picture, status, gr.DownloadButton(value=path, interactive=True) if isinstance(path, str) else path
-
-
-def stop_event(request: gr.Request) -> None:
-    """End this visitor's run after its current step and keep the picture."""
-    if not stop(request.session_hash):
-        gr.Info("Nothing is being painted yet.")
-
-
-def preset_event(preset: str) -> list[Any]:
-    """Move the sliders to where the preset has them."""
-    settings = PRESETS[preset]
-    return [getattr(settings, name) for name in SLIDERS]
-
-
-def failed_event() -> str:
-    """What the status says when a run did not end well; the message itself is shown beside it."""
-    return "The run ended early: see the message, mend it and try again."
-
-
 # --- layout -----------------------------------------------------------------------------------------------------------
 
 
 def build() -> gr.Blocks:
     """The page and its events."""
-    default = PRESETS[DEFAULT_PRESET]
+    serve_in_place()
     with gr.Blocks(title="Neural style transfer") as demo:
+        state = SimpleNamespace(visit=gr.State(Visit()), base=gr.State(PRESETS[DEFAULT_PRESET]), chosen=gr.State(None))
         gr.Markdown(INTRODUCTION, elem_id="title")
-        with gr.Row():
-            with gr.Column(scale=5, min_width=320):
-                with gr.Row():
-                    upload = {"sources": ["upload", "clipboard"], "height": 250, "buttons": []}
-                    content = Picture(label="Photo", elem_id="content", alt_text="The photo to paint", **upload)
-                    style = Picture(label="Painting", elem_id="style", alt_text="The painting to learn from", **upload)
-                preset = gr.Radio(
-                    list(PRESETS), value=DEFAULT_PRESET, label="Preset", info=PRESET_INFO, elem_id="preset"
-                )
-                with gr.Row(equal_height=True):
-                    go = gr.Button("Stylize", variant="primary", elem_id="stylize", scale=3)
-                    halt = gr.Button("Stop", variant="stop", elem_id="stop", scale=1)
-                with gr.Accordion("Advanced", open=False):
-                    size = gr.Slider(
-                        64, MAX_SIZE, default.size, step=32, label="Size", elem_id="size",
-                        info="Long side of the result in pixels; twice the size takes four times as long.",
-                    )
-                    steps = gr.Slider(
-                        10, 1000, default.steps, step=5, label="Steps", elem_id="steps",
-                        info="More steps bring the picture closer to the painting.",
-                    )
-                    content_weight = gr.Slider(
-                        0, 20, default.content_weight, step=0.1, label="Content weight", elem_id="content_weight",
-                        info="Higher keeps more of the photo's shapes.",
-                    )
-                    style_weight = gr.Slider(
-                        0, 2000, default.style_weight, step=1, label="Style weight", elem_id="style_weight",
-                        info="Higher gives stronger strokes and colours.",
-                    )
-                    tv_weight = gr.Slider(
-                        0, 200, default.tv_weight, step=1, label="Smoothness", elem_id="tv_weight",
-                        info="Higher removes fine grain (total variation).",
-                    )
-                    seed = gr.Slider(
-                        0, 9999, 0, step=1, label="Seed", elem_id="seed",
-                        info="Repeats a run exactly; matters where the start is noise.",
-                    )
-                    backbone = gr.Dropdown(
-                        BACKBONES, value="cifar100", label="Backbone", elem_id="backbone",
-                        info="The VGG19 that looks at the pictures.",
-                    )
-            with gr.Column(scale=6, min_width=320):
-                output = gr.Image(
-                    label="Result", format="jpeg", interactive=False, height=500, elem_id="output",
-                    buttons=["fullscreen"], alt_text="The painted photo",
-                )
-                status = gr.Textbox(
-                    label="Status", interactive=False, elem_id="status", lines=2, max_lines=2, value=WELCOME
-                )
-                download = gr.DownloadButton("Download PNG", interactive=False, elem_id="download")
-        with gr.Column(elem_id="examples"):
-            gr.Examples(example_pairs(), inputs=[content, style], cache_examples=False, label="Examples: click a pair")
-
-        training_curves()
-
-        sliders = [size, steps, content_weight, style_weight, tv_weight]  # in the order of SLIDERS
-        visible = [content, style, preset, *sliders, seed, backbone]
-        outputs = [output, status, download]
-        running = {"concurrency_id": "painting", "concurrency_limit": 1}
-        running |= {"show_progress": "minimal", "show_progress_on": [status]}
-        run = go.click(page_event, visible, outputs, validator=check_pictures, api_visibility="private", **running)
-        run.failure(failed_event, None, status, queue=False, api_visibility="private", show_progress="hidden")
-        halt.click(stop_event, None, None, queue=False, api_visibility="private", show_progress="hidden")
-        preset.input(preset_event, preset, sliders, queue=False, api_visibility="private", show_progress="hidden")
-
-        # Programs have inputs of their own: a slider always has a value, and would override the preset asked for.
-        unset = [gr.Number(label=name, visible=False) for name in (*SLIDERS, "seed")]
-        api = gr.Button(visible=False)
-        api_inputs = [content, style, preset, *unset, backbone]
-        api.click(stylize_event, api_inputs, outputs, api_name="stylize", **running)
+        with gr.Tabs():
+            with gr.Tab("Paint", elem_id="tab_paint"):
+                with gr.Row(elem_id="work"):
+                    with gr.Column(scale=5, min_width=320, elem_id="inputs"):
+                        inputs = _lay_out_inputs()
+                    with gr.Column(scale=6, min_width=320, elem_id="results"):
+                        results = _lay_out_results()
+                kept = _lay_out_gallery()
+            with gr.Tab("What the network sees", elem_id="tab_network"):
+                layer, look, halt, *seen = network_tab()
+        gr.Markdown(PRIVACY, elem_id="privacy")
+        _wire_runs(demo, state, inputs, results, kept)
+        _wire_settings(demo, state, inputs, kept)
+        _wire_results(state, inputs, results, kept)
+        backbone = inputs.controls[[one.field for one in CONTROLS].index("backbone")]
+        look.click(look_event, [inputs.content, inputs.style, layer, backbone], seen, **PAINTING, **PRIVATE,
+                   show_progress="hidden")  # fmt: skip
+        halt.click(stop_event, None, None, **AT_ONCE)
+        _wire_api(inputs)
     return demo.queue(max_size=20)
+
+
+def _lay_out_inputs() -> SimpleNamespace:
+    """The left half: pictures, the buttons, and everything under Advanced."""
+    page = SimpleNamespace()
+    upload = {"height": 230, "buttons": []}
+    with gr.Row():
+        page.content = Picture(label="Photo", elem_id="content", alt_text="The photo to paint",
+                               sources=["upload", "clipboard", "webcam"], **upload)  # fmt: skip
+        page.style = Picture(label="Painting", elem_id="style", alt_text="The painting to learn from",
+                             sources=["upload", "clipboard"], **upload)  # fmt: skip
+    example_row(PHOTO_PATHS, page.content, "Photos to try:", "example_photos")
+    example_row(PAINTING_PATHS, page.style, "Paintings to try:", "example_paintings")
+    page.preset = gr.Radio(list(PRESETS), value=DEFAULT_PRESET, label="Preset", info=PRESET_INFO, elem_id="preset")
+    with gr.Row(equal_height=True):
+        page.go = gr.Button("Stylize", variant="primary", elem_id="stylize", scale=3, min_width=120)
+        page.halt = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=80)
+        page.more = gr.Button("Continue", interactive=False, elem_id="continue", scale=2, min_width=120)
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+        page.swap = gr.Button("Swap photo and painting", elem_id="swap", size="sm")
+        with gr.Row(elem_id="controls"):
+            page.controls = [one.build(getattr(PRESETS[DEFAULT_PRESET], one.field)) for one in CONTROLS]
+        with gr.Accordion("Several paintings", open=False, elem_id="several"):
+            page.others = more_styles()
+        with gr.Accordion("Where to paint", open=False, elem_id="where"):
+            gr.Markdown("Paint over the part of the photo that becomes a painting; the rest stays as it is, or takes "
+                        "the other paintings' style if there are several.")  # fmt: skip
+            page.take = gr.Button("Take the photo", elem_id="take", size="sm")
+            page.drawing = mask_editor()
+        with gr.Accordion("Keep and restore settings", open=False, elem_id="restoring"):
+            page.restored = gr.File(label="Settings from a result (PNG or TIFF)", file_types=[".png", ".tif", ".tiff"],
+                                    height=120, elem_id="restore")  # fmt: skip
+            with gr.Row(equal_height=True):
+                page.linked = gr.Button("Link to these settings", elem_id="make_link", scale=1, min_width=140)
+                page.link = gr.Textbox(label="Link", interactive=False, buttons=["copy"], elem_id="link", scale=2,
+                                       info="Opens the page with these settings; pictures are not in it.")  # fmt: skip
+    return page
+
+
+def _lay_out_results() -> SimpleNamespace:
+    """The right half: the picture as it grows, and what can be done with it afterwards."""
+    page = SimpleNamespace()
+    picture = {"format": "jpeg", "interactive": False, "height": 500}
+    with gr.Tabs(elem_id="views") as page.views:
+        with gr.Tab("Picture", id="picture"):
+            page.output = gr.Image(label="Result", elem_id="output", buttons=["fullscreen"],
+                                   alt_text="The painted photo", **picture)  # fmt: skip
+        with gr.Tab("Before and after", id="compare"):
+            page.compare = compare_slider()
+        with gr.Tab("Stages", id="stages"):
+            page.stage = gr.Image(label="Stage", elem_id="stage", buttons=[], alt_text="A stage of the painting",
+                                  **(picture | {"height": 380}))  # fmt: skip
+            page.scrubber = gr.Slider(1, 2, 1, step=1, label="Stage", elem_id="scrubber", interactive=False,
+                                      info="From the first picture to the last.")  # fmt: skip
+            with gr.Row():
+                page.webp = gr.Button("Animated WebP", elem_id="make_webp", size="sm")
+                page.mp4 = gr.Button("MP4 film", elem_id="make_mp4", size="sm")
+            page.film = gr.File(label="Film", interactive=False, visible=False, elem_id="film")
+    page.status = gr.Textbox(label="Status", interactive=False, elem_id="status", lines=2, max_lines=2, value=WELCOME)
+    page.losses = loss_plot()
+    with gr.Row(equal_height=True):
+        page.download = gr.DownloadButton("Download", interactive=False, elem_id="download", min_width=120)
+        page.as_photo = gr.Button("Use result as photo", elem_id="as_photo", min_width=120)
+    with gr.Row(equal_height=True):
+        page.kind = gr.Radio(list(FILES), value="PNG", label="File", elem_id="kind",
+                             info="All are lossless and carry the recipe.")  # fmt: skip
+        page.transparent = gr.Checkbox(label="Keep transparency", elem_id="transparent",
+                                       info="Puts the photo's own back.")  # fmt: skip
+    return page
+
+
+def _lay_out_gallery() -> SimpleNamespace:
+    """This visit's pictures."""
+    page = SimpleNamespace()
+    with gr.Accordion("Pictures of this visit", open=False, elem_id="visit"):
+        page.gallery = gallery()
+        page.about = gr.Markdown(GALLERY, elem_id="about")
+        with gr.Row():
+            page.reuse = gr.Button("Use its settings", elem_id="reuse", size="sm")
+            page.as_photo = gr.Button("Use as photo", elem_id="chosen_as_photo", size="sm")
+            page.download = gr.DownloadButton("Download PNG", interactive=False, elem_id="download_chosen", size="sm")
+    return page
+
+
+# --- wiring -----------------------------------------------------------------------------------------------------------
+
+
+def _wire_runs(demo, state, inputs, results, kept) -> None:
+    rest = [state.base, results.kind, results.transparent, *inputs.others, inputs.drawing, *inputs.controls]
+    outputs = [results.output, results.status, results.losses, state.visit, results.download, inputs.more]
+    steps = inputs.controls[[one.field for one in CONTROLS].index("steps")]
+    finished = [results.compare, results.scrubber, results.stage, kept.gallery, inputs.more]
+    for button, event, first in (
+        (inputs.go, start_event, [inputs.content, inputs.style, state.visit]),
+        (inputs.more, continue_event, [state.visit, inputs.style]),
+    ):
+        check = {"validator": check_pictures} if event is start_event else {}
+        run = button.click(event, [*first, *rest], outputs, show_progress="minimal", show_progress_on=[results.status],
+                           **check, **PAINTING, **PRIVATE)  # fmt: skip
+        button.click(None, js=RUN_BEGAN)
+        run.success(finished_event, [state.visit, steps], finished, **AT_ONCE)
+        run.success(None, js=RUN_ENDED)
+        run.failure(failed_event, state.visit, [results.status, results.download, inputs.more], **AT_ONCE)
+        run.failure(None, js=RUN_ENDED)
+    inputs.halt.click(stop_event, None, None, **AT_ONCE)
+    steps.change(continue_label_event, [state.visit, steps], inputs.more, **AT_ONCE)
+    demo.load(None, results.status, results.status, js=AFTER_RELOAD)
+
+
+def _wire_settings(demo, state, inputs, kept) -> None:
+    settings = [inputs.preset, state.base, *inputs.controls]
+    inputs.preset.input(preset_event, inputs.preset, settings, **AT_ONCE)
+    inputs.restored.upload(restore_event, inputs.restored, settings, **AT_ONCE)
+    kept.reuse.click(reuse_event, [state.visit, state.chosen], settings, **AT_ONCE)
+    demo.load(arrival_event, None, settings, **AT_ONCE)
+    inputs.linked.click(link_event, [state.base, inputs.preset, *inputs.controls], inputs.link, **AT_ONCE).success(
+        None, inputs.link, inputs.link, js=WHOLE_LINK
+    )
+
+
+def _wire_results(state, inputs, results, kept) -> None:
+    pictures = [inputs.content, inputs.style]
+    inputs.swap.click(lambda content, style: (style, content), pictures, pictures, **AT_ONCE)
+    inputs.take.click(to_paint_on, inputs.content, inputs.drawing, **AT_ONCE)
+    results.as_photo.click(latest_event, state.visit, inputs.content, **AT_ONCE)
+    results.scrubber.change(stage_event, [state.visit, results.scrubber], results.stage,
+                            trigger_mode="always_last", **AT_ONCE)  # fmt: skip
+    for button, suffix in ((results.webp, ".webp"), (results.mp4, ".mp4")):
+        button.click(partial(film_event, suffix), state.visit, results.film, **PRIVATE)
+    gr.on([results.kind.input, results.transparent.input], file_event,
+          [state.visit, results.kind, results.transparent], results.download, **AT_ONCE)  # fmt: skip
+    kept.gallery.select(chosen_event, state.visit, [state.chosen, kept.about, kept.download], **AT_ONCE)
+    kept.as_photo.click(chosen_as_photo_event, [state.visit, state.chosen], inputs.content, **AT_ONCE)
+
+
+def _wire_api(inputs) -> None:
+    """Programs have inputs of their own: a slider always has a value, and would override the preset asked for."""
+    unset = [gr.Number(label=name, visible=False) for name in (*API_NUMBERS, "seed")]
+    backbone = gr.Dropdown(BACKBONES, value="cifar100", visible=False, label="backbone")
+    outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
+    given = [inputs.content, inputs.style, inputs.preset, *unset, backbone]
+    gr.Button(visible=False).click(stylize_event, given, outputs, api_name="stylize", **PAINTING)
 
 
 def clean_up_forever() -> None:

@@ -2,16 +2,45 @@
 
 import gradio as gr
 
-THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"])
+# Darker than Soft's own where that falls short of a contrast of 4.5 to 1.
+THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]).set(
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_label_text_color="*primary_800",
+    block_label_text_color_dark="*neutral_100",
+    block_title_text_color="*primary_800",
+    block_title_text_color_dark="*neutral_100",
+    block_label_background_fill="*primary_50",
+    block_title_background_fill="none",
+    block_title_padding="0",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_700",
+    checkbox_label_background_fill_selected="*primary_600",
+    checkbox_label_background_fill_selected_dark="*primary_600",
+    checkbox_background_color_selected="*primary_700",
+)
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: auto; }
+.gradio-container { max-width: 1280px !important; margin: auto; }
 #title h1 { font-size: 1.9rem; margin-bottom: 0.1rem; }
-#title p { opacity: 0.85; margin-top: 0; }
-#output img, #content img, #style img { object-fit: contain; }
-#stylize, #stop { min-height: 3rem; font-size: 1.05rem; }
-#examples tbody { display: flex; flex-wrap: wrap; gap: 0.6rem; padding: 0.4rem; }
-#examples thead { display: none; }
-#examples tr { display: inline-flex; border: 0; border-radius: 0.6rem; background: transparent; }
-#examples td { padding: 0.15rem; border: 0; }
-#examples img, #examples .container { height: 84px !important; width: 84px !important; object-fit: cover; }
+#title p { margin-top: 0; }
+#output img, #stage img, #content img, #style img { object-fit: contain; }
+#stage img { width: 100%; height: 100%; }
+#stylize, #stop, #continue { min-height: 3rem; font-size: 1.05rem; }
+#compare { min-height: 500px; }
+.row_title { margin-bottom: -0.6rem; overflow: visible; }
+.examples { gap: 0.4rem; flex-wrap: wrap; }
+.examples button { flex: 0 0 4.9rem; flex-direction: column; width: 4.9rem; padding: 0.25rem; gap: 0.15rem;
+  font-size: 0.72rem; font-weight: 400; overflow: hidden; white-space: nowrap; }
+.examples button img { width: 100%; height: 3.4rem; max-width: none; object-fit: cover; border-radius: 0.3rem;
+  margin: 0; }
+@media (max-width: 768px) { /* the picture before the many controls */
+  #work { flex-direction: column; flex-wrap: nowrap; }
+  #inputs { display: contents; }
+  #advanced { order: 2; }
+  #results { order: 1; }
+}
 """

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from nst import StyleTransferError, load_picture
+from nst import StyleTransferError, load_with_opacity
 
 
 class Picture(gr.Image):
-    """An upload read by nst, which handles what Gradio's own reader clips, drops or fails on."""
+    """An upload read by nst, which handles what Gradio's own reader clips, drops or fails on.
+
+    A transparent picture arrives on white; how opaque it was is in its `info["opacity"]`.
+    """
 
     is_template = True  # Gradio's page then shows it as a gr.Image
 
@@ -16,11 +19,13 @@ class Picture(gr.Image):
         if payload is None:
             return None
         try:
-            if not payload.path:
-                return load_picture(super().preprocess(payload))
-            return load_picture(payload.path, name=Path(payload.orig_name or "The picture").name[-60:])
+            given = payload.path or super().preprocess(payload)
+            picture, opacity = load_with_opacity(given, name=Path(payload.orig_name or "The picture").name[-60:])
         except StyleTransferError as error:
             raise gr.Error(f"{self.label}: {error}", print_exception=False) from None
+        if opacity is not None:
+            picture.info["opacity"] = opacity
+        return picture
 
 
 def check_pictures(content, style, *others) -> list[dict]:

@@ -235,7 +235,8 @@ def test_visitor_reads_why_a_file_is_refused_and_can_go_on(page, pictures, tmp_p
     expect(page.locator("#download")).to_be_enabled()
 
 
-def test_an_example_fills_both_inputs(page):
-    page.locator("#examples tbody tr, #examples .gallery-item").first.click()
+def test_examples_fill_both_inputs(page):
+    page.locator("#example_photos button").first.click()
+    page.locator("#example_paintings button").first.click()
     page.locator("#content img").first.wait_for()
     page.locator("#style img").first.wait_for()

@@ -1,0 +1,60 @@
+"""This visit's pictures: looked at again, and painted on from."""
+
+from typing import Any
+
+import gradio as gr
+
+from nst import PaintingRecipe, StyleTransferError
+from studio.painting import readable_errors
+from studio.visit import Kept, Visit
+
+HIDDEN = ("version", "device", "precision")  # nothing that a visitor chose
+
+
+def gallery() -> gr.Gallery:
+    return gr.Gallery(
+        label="Pictures of this visit", columns=[3, 4, 6], height=210, object_fit="cover", allow_preview=False,
+        interactive=False, buttons=[], elem_id="gallery", show_label=False,
+    )  # fmt: skip
+
+
+def pictures(visit: Visit) -> list[tuple[str, str]]:
+    return [(str(one.shown), one.caption()) for one in visit.still_there()]
+
+
+def picture_at(visit: Visit, index: int | None) -> Kept:
+    """Raises StyleTransferError if none is chosen, or it has been deleted."""
+    kept = visit.still_there()
+    if index is None or index >= len(kept):
+        raise StyleTransferError("Choose a picture of this visit first; after an hour they are deleted.")
+    return kept[index]
+
+
+def chosen_event(visit: Visit, event: gr.SelectData) -> tuple:
+    """Which was clicked, how it was painted, and its file."""
+    with readable_errors():
+        kept = picture_at(visit, event.index)
+    return event.index, description(kept.recipe), gr.DownloadButton(value=str(kept.path), interactive=True)
+
+
+def latest_event(visit: Visit) -> str | None:
+    """The latest result's file, to be the next photo."""
+    with readable_errors():
+        visit.finished_run()
+        return str(picture_at(visit, 0).path)
+
+
+def chosen_as_photo_event(visit: Visit, index: int | None) -> str:
+    with readable_errors():
+        return str(picture_at(visit, index).path)
+
+
+def description(recipe: PaintingRecipe) -> str:
+    """A recipe's settings in Markdown."""
+    settings = recipe.settings.to_dict()
+    parts = [f"{name} **{_text(value)}**" for name, value in settings.items() if name not in HIDDEN]
+    return f"{recipe.steps_done} of {settings['steps']} steps were done: " + " · ".join(parts)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, (list, tuple)) else str(value)

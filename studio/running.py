@@ -1,0 +1,109 @@
+"""The page's runs: begun, continued, stopped, finished."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from nst import StyleSettings, describe
+from studio import losses, words
+from studio.compare import pair
+from studio.controls import settings_of
+from studio.gallery import pictures
+from studio.painting import paint, readable_errors, stop
+from studio.stages import scrubber_for
+from studio.styles import MORE, styles_of
+from studio.visit import Run, Visit
+
+MORE_STEPS = 50  # what Continue adds once a run has come as far as it was asked
+
+
+def start_event(
+    request: gr.Request, content, style, visit: Visit, base: StyleSettings, kind: str, transparent: bool, *rest
+) -> Iterator[tuple]:
+    """Paint from the beginning."""
+    with readable_errors():
+        styles, settings = _asked(style, base, rest)
+        run = Run(content, settings, describe(content, styles, settings))
+        yield from _paint_on_page(request, visit, run, styles, (kind, transparent))
+
+
+def continue_event(
+    request: gr.Request, visit: Visit, style, base: StyleSettings, kind: str, transparent: bool, *rest
+) -> Iterator[tuple]:
+    """Go on from where the latest run stopped: its photo, with the paintings and settings as they now are."""
+    with readable_errors():
+        before = visit.finished_run()
+        styles, settings = _asked(style, base, rest)
+        settings = replace(settings, steps=_until(before, settings.steps))
+        run = before.continued(settings, describe(before.photo, styles, settings))
+        yield from _paint_on_page(request, visit, run, styles, (kind, transparent), resume=before.last.state)
+
+
+def _asked(style, base: StyleSettings, rest: Sequence[Any]) -> tuple[list, StyleSettings]:
+    """Paintings and settings; `rest` is further paintings with weights, the drawing, and the controls' values."""
+    others, drawing, values = rest[: 2 * MORE], rest[2 * MORE], rest[2 * MORE + 1 :]
+    return styles_of(style, others, drawing), settings_of(base, values)
+
+
+def _paint_on_page(request: gr.Request, visit: Visit, run: Run, styles, file: tuple, **options) -> Iterator[tuple]:
+    """Yields what is shown while it paints: picture, status, losses, this visit, the file, the Continue button."""
+    skip = gr.skip()
+    yield skip, "Starting…", skip, skip, gr.DownloadButton(interactive=False), gr.Button(interactive=False)
+    drawn = 0.0
+    with closing(paint(request.session_hash, run.photo, styles, run.settings, **options)) as steps:
+        for step in steps:
+            if isinstance(step, str):
+                yield skip, step, skip, skip, skip, skip
+                continue
+            run.add(step)
+            if step.image is not None and step.state is None:
+                due = step.seconds - drawn >= losses.SECONDS
+                drawn = step.seconds if due else drawn
+                yield step.image, words.progress(step), losses.table(run.losses) if due else skip, skip, skip, skip
+    if run.last is None or isinstance(step, str):
+        yield skip, "Stopped before it began.", skip, skip, skip, gr.Button(interactive=visit.run is not None)
+        return
+    path = visit.finish(run)
+    if file != ("PNG", False):
+        path = run.save(*file)
+    download = gr.DownloadButton(value=str(path), interactive=True)
+    yield step.image, words.ending(step), losses.table(run.losses), visit, download, gr.Button(interactive=True)
+
+
+def finished_event(visit: Visit, steps: int) -> tuple:
+    """Before and after, the stages, this visit's pictures, and how far Continue would go."""
+    run = visit.run
+    if run is None:
+        return (gr.skip(),) * 5
+    frames, compared = run.film.frames, pair(run.photo, run.last.image)
+    return compared, scrubber_for(frames), frames[-1], pictures(visit), continue_button(run, steps)
+
+
+def continue_label_event(visit: Visit, steps: int):
+    return continue_button(visit.run, steps) if visit.run else gr.skip()
+
+
+def continue_button(run: Run, steps: int) -> gr.Button:
+    return gr.Button(f"Continue to {_until(run, steps)}")
+
+
+def _until(run: Run, steps: int) -> int:
+    """As far as the setting asks, or `MORE_STEPS` further if the run is there already."""
+    done = run.last.step
+    return int(steps) if steps > done else done + MORE_STEPS
+
+
+def stop_event(request: gr.Request) -> None:
+    """End this visitor's run after its current step and keep the picture."""
+    if not stop(request.session_hash):
+        gr.Info("Nothing is being painted yet.")
+
+
+def failed_event(visit: Visit) -> tuple:
+    """What is shown when a run did not end well; the message itself stands beside it."""
+    there = visit.run is not None
+    status = "The run ended early: see the message, mend it and try again."
+    return status, gr.DownloadButton(interactive=there), gr.Button(interactive=there)
