@@ -1,27 +1,28 @@
-"""The web app: `python app.py` serves it on port 7860, or on GRADIO_SERVER_PORT.
+"""The web app: `python app.py` serves it on port 7860; `python app.py --help` lists what its host can choose.
 
-Layout first, events below, one function per event. Everything about painting is in `nst`.
+Layout first, wiring below; events are in `studio`, and everything about painting is in `nst`.
 """
 
 import os
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+
+from nst import DEFAULT_PRESET, PRESETS, StyleTransferError
+from studio.options import OPTIONS, read_options
+from studio.storage import open_storage
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no calls home; read when gradio is imported
+if __name__ == "__main__":  # and so is where its files go
+    try:
+        OPTIONS.take_over(read_options(sys.argv[1:], os.environ))
+        open_storage()
+    except StyleTransferError as error:
+        sys.exit(f"app.py: {error}")
 
 import gradio as gr
 
-from nst import DEFAULT_PRESET, PRESETS, StyleSettings, StyleTransferError
-from nst.files import remove_older_than
-from studio import words
+from studio.api import add_api
 from studio.compare import compare_slider
 from studio.controls import CONTROLS
 from studio.downloads import file_event, film_event
@@ -30,16 +31,14 @@ from studio.gallery import chosen_as_photo_event, chosen_event, gallery, latest_
 from studio.look import CSS, THEME
 from studio.losses import loss_plot
 from studio.network import look_event, network_tab
-from studio.options import BACKBONES, KEEP_SECONDS, MAX_SIZE, RESULTS
-from studio.painting import paint, readable_errors
 from studio.restoring import arrival_event, link_event, preset_event, restore_event, reuse_event
 from studio.running import continue_event, continue_label_event, failed_event, finished_event, start_event, stop_event
+from studio.server import serve
 from studio.stages import stage_event
 from studio.styles import mask_editor, more_styles, to_paint_on
 from studio.uploads import Picture, check_pictures
 from studio.visit import FILES, Visit
 
-API_NUMBERS = ("size", "steps", "content_weight", "style_weight", "tv_weight")
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = "classic: the literature's recipe at 224 px · quick: a first look · balanced · fine: larger, slower"
 WELCOME = "Add two pictures, or click on two of those below them, then press Stylize."
@@ -47,7 +46,7 @@ PRIVACY = "Your pictures go to the server that runs this page, to nobody else, a
 GALLERY = "Finished pictures are collected here; click one to see its settings."
 PRIVATE = {"api_visibility": "private"}
 AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
-PAINTING = {"concurrency_id": "painting", "concurrency_limit": 1}
+PAINTING = {"concurrency_id": "painting", "concurrency_limit": OPTIONS.concurrency}
 # A run does not survive a reload of the page; the tab remembers that there was one, and says so.
 RUN_BEGAN = "() => { sessionStorage.setItem('painting', 'yes'); }"
 RUN_ENDED = "() => { sessionStorage.removeItem('painting'); }"
@@ -57,62 +56,6 @@ AFTER_RELOAD = """(status) => {
   return 'The page was loaded anew, which ended the run that was under way. Start it again.';
 }"""
 WHOLE_LINK = "(query) => location.origin + location.pathname + '?' + query"
-
-# --- events -----------------------------------------------------------------------------------------------------------
-
-
-def stylize_event(
-    content,
-    style,
-    preset: str = DEFAULT_PRESET,
-    size: int | None = None,
-    steps: int | None = None,
-    content_weight: float | None = None,
-    style_weight: float | None = None,
-    tv_weight: float | None = None,
-    seed: int | None = None,
-    backbone: str = "cifar100",
-    request: gr.Request = None,
-) -> Iterator[tuple[Any, Any, Any]]:
-    """Paint a photo in the style of a picture; yields previews while it works and ends with a lossless PNG.
-
-    Args:
-        content: the photo, whose shapes are kept.
-        style: the painting, whose colours and strokes are taken.
-        preset: classic, quick, balanced or fine; what is left out below comes from it.
-        size: long side of the result in pixels, 32 to 1024.
-        steps: optimiser steps, 1 to 10000; more is closer to the style and takes longer.
-        content_weight: how much the photo's structure counts, 0 or more.
-        style_weight: how much the painting's texture and colour count, 0 or more.
-        tv_weight: how much smoothness counts, 0 or more.
-        seed: of the random start, where the preset has one.
-        backbone: cifar100 (bundled) or imagenet (torchvision's weights, downloaded once).
-
-    Returns:
-        The latest picture (JPEG), a line of status, and at the end the result as a PNG file.
-    """
-    session = request.session_hash if request else None
-    with readable_errors():
-        if content is None or style is None:
-            raise StyleTransferError("Add a photo and a painting first.")
-        given = {"size": size, "steps": steps, "content_weight": content_weight, "style_weight": style_weight}
-        given |= {"tv_weight": tv_weight, "seed": seed, "backbone": backbone}
-        settings = StyleSettings.preset(preset, **{name: value for name, value in given.items() if value is not None})
-        if settings.size > MAX_SIZE:
-            raise StyleTransferError(f"size must be at most {MAX_SIZE} here, not {settings.size}.")
-        with closing(paint(session, content, style, settings)) as steps_done:
-            for step in steps_done:
-                if isinstance(step, str):
-                    yield gr.skip(), step, gr.skip()
-                elif step.image is not None and step.state is None:
-                    yield step.image, words.progress(step), gr.skip()
-        if isinstance(step, str):
-            yield gr.skip(), "Stopped before it began.", gr.skip()
-            return
-        path = Path(tempfile.mkdtemp(dir=RESULTS)) / "stylized.png"
-        step.image.save(path)
-        yield step.image, words.ending(step), str(path)
-
 
 # --- layout -----------------------------------------------------------------------------------------------------------
 
@@ -141,8 +84,8 @@ def build() -> gr.Blocks:
         look.click(look_event, [inputs.content, inputs.style, layer, backbone], seen, **PAINTING, **PRIVATE,
                    show_progress="hidden")  # fmt: skip
         halt.click(stop_event, None, None, **AT_ONCE)
-        _wire_api(inputs)
-    return demo.queue(max_size=20)
+        add_api(**PAINTING)
+    return demo.queue(max_size=OPTIONS.queue_size)
 
 
 def _lay_out_inputs() -> SimpleNamespace:
@@ -278,36 +221,8 @@ def _wire_results(state, inputs, results, kept) -> None:
     kept.as_photo.click(chosen_as_photo_event, [state.visit, state.chosen], inputs.content, **AT_ONCE)
 
 
-def _wire_api(inputs) -> None:
-    """Programs have inputs of their own: a slider always has a value, and would override the preset asked for."""
-    unset = [gr.Number(label=name, visible=False) for name in (*API_NUMBERS, "seed")]
-    backbone = gr.Dropdown(BACKBONES, value="cifar100", visible=False, label="backbone")
-    outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
-    given = [inputs.content, inputs.style, inputs.preset, *unset, backbone]
-    gr.Button(visible=False).click(stylize_event, given, outputs, api_name="stylize", **PAINTING)
-
-
-def clean_up_forever() -> None:
-    """Remove old uploads, previews and results; Gradio's own cleaner stops when a run is streaming."""
-    uploads = os.environ.get("GRADIO_TEMP_DIR") or str(Path(tempfile.gettempdir()) / "gradio")
-    while True:
-        for folder in (uploads, RESULTS):
-            remove_older_than(folder, KEEP_SECONDS)
-        time.sleep(KEEP_SECONDS / 12)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=clean_up_forever, daemon=True).start()
-    port = int(os.environ.get("GRADIO_SERVER_PORT", 7860))
     try:
-        build().launch(
-            server_port=port,
-            theme=THEME,
-            css=CSS,
-            allowed_paths=[RESULTS],
-            max_file_size="40mb",
-            run_history=False,
-            footer_links=["api"],
-        )
-    except OSError as error:
-        sys.exit(f"app.py: port {port} cannot be used ({error}).".splitlines()[0])
+        serve(build, theme=THEME, css=CSS, footer_links=["api"])
+    except StyleTransferError as error:
+        sys.exit(f"app.py: {error}")

@@ -1,8 +1,6 @@
 """Files that are written whole or not at all."""
 
-import contextlib
 import os
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -37,19 +35,3 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> P
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
     return path
-
-
-def remove_older_than(folder: str | os.PathLike, seconds: float) -> int:
-    """Delete files under `folder` last written more than `seconds` ago, and folders left empty; how many files."""
-    removed = 0
-    for root, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            path = os.path.join(root, name)
-            with contextlib.suppress(OSError):  # somebody else may have been quicker
-                if time.time() - os.path.getmtime(path) > seconds:
-                    os.unlink(path)
-                    removed += 1
-        with contextlib.suppress(OSError):  # not empty, or just made
-            if root != str(folder) and time.time() - os.path.getmtime(root) > seconds:
-                os.rmdir(root)
-    return removed

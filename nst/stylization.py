@@ -78,6 +78,15 @@ class RunState:
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StyleTransferError(f"{os.path.basename(path)}: not a saved run.") from error
 
+    @classmethod
+    def at_picture(cls, picture: Image.Image, step: int, stage: int) -> "RunState":
+        """For a run of which only a preview is left, of the final size, after `step` steps.
+
+        It is taken to be in its last stage, number `stage`, and Adam begins anew.
+        """
+        pixels = to_tensor(picture).numpy()
+        return cls({"pixels": pixels}, step, stage, 0, torch.Generator().get_state().numpy())
+
     def _check(self) -> None:
         """Raise one of several errors for what no run can have left behind: a file may be damaged or from elsewhere."""
         if not all(type(n) is int and n >= 0 for n in (self.step, self.stage, self.stage_step)):

@@ -8,7 +8,7 @@ import gradio as gr
 
 from nst import StyleSettings, StyleTransferError
 from nst.settings import INITS
-from studio.options import BACKBONES, MAX_SIZE
+from studio.options import BACKBONES, OPTIONS
 
 LAYERS = [f"conv{block}_{n}" for block, depth in enumerate((2, 2, 4, 4, 4), 1) for n in range(1, depth + 1)]
 
@@ -44,7 +44,7 @@ class Control:
 
 CONTROLS = (
     Control("size", "Size", "Long side of the picture in pixels; twice the size takes four times as long.",
-            (64, MAX_SIZE, 32)),
+            (64, OPTIONS.max_size, 32)),
     Control("steps", "Steps", "More steps bring the picture closer to the painting.", (1, 1000, 1)),
     Control("style_weight", "Style strength", "Higher gives stronger strokes and colours.", (0, 2000, 1)),
     Control("content_weight", "Content weight", "Higher keeps more of the photo's shapes.", (0, 20, 0.1)),

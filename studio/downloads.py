@@ -3,7 +3,8 @@
 import gradio as gr
 
 from studio.painting import readable_errors
-from studio.visit import Visit, new_folder
+from studio.storage import new_result
+from studio.visit import Visit
 
 
 def file_event(visit: Visit, kind: str, transparent: bool):
@@ -18,4 +19,4 @@ def film_event(suffix: str, visit: Visit):
     """The latest run as a film, `.webp` or `.mp4`."""
     with readable_errors():
         film = visit.finished_run().film
-        return gr.File(str(film.save(new_folder() / f"painting{suffix}")), visible=True)
+        return gr.File(str(film.save(new_result(f"painting{suffix}"))), visible=True)

@@ -4,14 +4,13 @@ It is plain picklable data, held by Gradio for one session: nobody else's page c
 """
 
 import copy
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
 from nst import Film, PaintingRecipe, Step, StyleSettings, StyleTransferError, save_result, unrounded
-from studio.options import RESULTS
+from studio.storage import new_result
 
 MAX_KEPT = 12  # pictures in the gallery
 FILES = {"PNG": (".png", 8), "PNG, 16 bits": (".png", 16), "TIFF, 16 bits": (".tif", 16)}  # suffix, bits a channel
@@ -52,7 +51,7 @@ class Run:
         if transparent and opacity is None:
             raise StyleTransferError("The photo has no transparency to put back.")
         picture = unrounded(self.last) if bits == 16 else self.last.image
-        return save_result(picture, new_folder() / f"stylized{suffix}", self.recipe, opacity=opacity)
+        return save_result(picture, new_result(f"stylized{suffix}"), self.recipe, opacity=opacity)
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,3 @@ class Visit:
         if self.run is None:
             raise StyleTransferError("Nothing has been painted yet.")
         return self.run
-
-
-def new_folder() -> Path:
-    """For one result; the cleaner deletes it later."""
-    return Path(tempfile.mkdtemp(dir=RESULTS))

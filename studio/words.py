@@ -1,6 +1,7 @@
 """Sentences about a run: the lines that stand in the status."""
 
 from nst import Step
+from studio.options import OPTIONS
 
 
 def progress(step: Step) -> str:
@@ -9,6 +10,8 @@ def progress(step: Step) -> str:
 
 def ending(step: Step) -> str:
     end = "Done" if step.step == step.steps else f"Stopped at step {step.step} of {step.steps}"
+    if step.step < step.steps and step.seconds >= OPTIONS.time_limit:
+        end += f", by the limit of {duration(OPTIONS.time_limit)} a run"
     return f"{end} · {duration(step.seconds)} · {step.image.width} x {step.image.height} px · {losses(step)}"
 
 

@@ -1,0 +1,152 @@
+"""The running server: limits on what it takes, headers on what it gives, files kept in bounds, and a clean end."""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+
+from nst import StyleTransferError
+from studio import storage
+from studio.options import OPTIONS
+from studio.painting import stop_all
+
+MAX_UPLOAD = 40_000_000  # bytes of a picture
+MAX_BODY = 8_000_000  # bytes of any other request: settings, and small pictures written out in them
+VISITORS = 200  # whose state (gallery, frames) is kept; then that of who was here longest ago goes
+SWEEP_SECONDS = 10  # between two looks at the storage
+SILENCE_SECONDS = 30  # until a connection whose other end answers nothing at all counts as gone
+ENDING_SECONDS = 5  # for runs to end with the picture so far when the server is asked to go
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
+# What Gradio has for developers, and nothing of this page uses.
+CLOSED = ("/monitoring", *(f"/gradio_api/{name}" for name in (
+    "dev/", "monitoring", "process_recording", "profiling", "proxy=", "vibe-", "undo-vibe-", "stream/", "run-history",
+)))  # fmt: skip
+_log = logging.getLogger("app")
+
+
+def serve(build: Callable[[], gr.Blocks], **launch_options: Any) -> None:
+    """Serve what `build` makes, by `OPTIONS`, until SIGTERM or Ctrl-C; then end the runs, the files and the process.
+
+    Raises StyleTransferError if the port or the folder for temporary files cannot be used.
+    """
+    asked_to_end = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked_to_end.set())
+    root = storage.open_storage()
+    try:
+        demo = build()
+        _launch(demo, **launch_options)
+        print(f"Serving on {demo.local_url}", flush=True)
+        lasting = frozenset(path for _, _, path in storage.stored_files(root))  # pictures of the page itself
+        while not asked_to_end.wait(SWEEP_SECONDS):
+            sweep(lasting)
+        stop_all(ENDING_SECONDS)
+        demo.close(verbose=False)
+    finally:
+        storage.close_storage()
+    logging.shutdown()
+    os._exit(0)  # Python would take seconds to take itself apart, and crash under a step that has not ended
+
+
+def sweep(lasting: frozenset[str]) -> None:
+    """Delete old files, and the oldest where they fill too much; a failure is logged and tried again the next time."""
+    try:
+        storage.bound(storage.open_storage(), storage.KEEP_SECONDS, OPTIONS.disk_limit * 1_000_000, lasting)
+    except Exception:
+        _log.exception("the storage could not be swept")
+
+
+def _launch(demo: gr.Blocks, **options: Any) -> None:
+    try:
+        demo.launch(
+            server_name=OPTIONS.host,
+            server_port=OPTIONS.port,
+            prevent_thread_lock=True,
+            max_file_size=MAX_UPLOAD,
+            app_kwargs={"middleware": [Middleware(Gate)], "openapi_url": None},
+            quiet=True,
+            enable_monitoring=False,
+            run_history=False,
+            ssr_mode=False,  # its Node process would outlive this one
+            mcp_server=True,
+            state_session_capacity=VISITORS,
+            **options,
+        )
+    except OSError as error:
+        where = f"{OPTIONS.host}, port {OPTIONS.port}"
+        raise StyleTransferError(
+            f"{where}: cannot be served on ({str(error).partition('.')[0]}); choose with --host, --port."
+        ) from error
+    for listening in demo.server.servers:
+        for one in listening.sockets:
+            _end_when_silent(one)
+
+
+def _end_when_silent(listening: socket.socket) -> None:
+    """Have the system end accepted connections whose other end answers nothing; its own patience is a quarter hour.
+
+    A stream sends something every 15 s at least, so that there is always something to be answered.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections take it over from the socket that accepts them
+        with contextlib.suppress(OSError):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
+
+
+class Gate:
+    """Before Gradio: its endpoints for developers are not there, bodies are bounded; every answer has `HEADERS`."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def answer(message):
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in HEADERS if one[0] not in present)]
+            await send(message)
+
+        if scope["path"].startswith(CLOSED):
+            await PlainTextResponse("Not found.", 404)(scope, receive, answer)
+            return
+        headers = dict(scope["headers"])
+        # Multipart is what files come in; room for the form around the largest of them.
+        multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
+        limit = MAX_UPLOAD + 100_000 if multipart else MAX_BODY
+        length = headers.get(b"content-length", b"0")
+        taken = 0
+
+        async def bounded():
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > limit:
+                raise _TooLargeError
+            return message
+
+        try:
+            if not length.isdigit() or int(length) > limit:
+                raise _TooLargeError
+            await self.app(scope, bounded, answer)
+        except _TooLargeError:
+            if not started:
+                text = f"Too large: at most {limit // 1_000_000} MB are taken."
+                await PlainTextResponse(text, 413, {"connection": "close"})(scope, receive, answer)
+
+
+class _TooLargeError(Exception):
+    """More bytes than the limit, whatever the header said."""
