@@ -7,6 +7,8 @@ embedded colour profile, transparency, 16 bits, CMYK, a palette, grey) is settle
 import contextlib
 import io
 import os
+import stat
+import threading
 import warnings
 from pathlib import Path
 
@@ -19,7 +21,11 @@ from nst.errors import StyleTransferError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MAX_PIXELS = 100_000_000  # a 100-megapixel picture decodes to 300 MB; more is an accident or an attack
+MAX_PIXELS = 100_000_000  # a 100-megapixel picture decodes to 400 MB; more is an accident or an attack
+MAX_BYTES = 1 << 30  # of the file, which is read whole
+LARGE = 16_000_000  # px; above it pictures are decoded one at a time, so that several visitors need no more memory
+UNREAD = ("EPS", "FITS")  # to Pillow, EPS is a program to be run by Ghostscript; a lying FITS costs half a minute
+ROWS = 256  # at once, where numpy needs several times a picture's memory
 MIN_SIDE = 16  # px; conv5_1 sees such a side as a single position
 TURNS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,7 +37,13 @@ TURNS = {  # by EXIF orientation
     8: Image.Transpose.ROTATE_90,
 }
 GREY_MODES = ("1", "L", "LA")
+HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}  # the last two: also of AVIF files
+AVIF_BRANDS = {b"avif", b"avis"}
 PictureLike = str | os.PathLike | Image.Image
+
+_large_pictures = threading.Lock()
+# What Pillow finds odd is mended here or refused. A filter for good, because `catch_warnings` does not bear threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def load_picture(picture: PictureLike, name: str | None = None) -> Image.Image:
@@ -48,37 +60,61 @@ def load_picture(picture: PictureLike, name: str | None = None) -> Image.Image:
 def load_with_opacity(picture: PictureLike, name: str | None = None) -> tuple[Image.Image, Image.Image | None]:
     """As `load_picture`, and how opaque the picture is where: mode L of the same size, or None if it does not say."""
     if isinstance(picture, Image.Image):
-        return _decode(picture, name or "The picture")
+        return _decode(picture, name or "The picture", own=False)
     if not isinstance(picture, (str, os.PathLike)):
         raise StyleTransferError(f"A picture must be a path or a PIL image, not {type(picture).__name__}.")
     with open_picture(picture, name) as image:
-        return _decode(image, name or _name(picture))
+        return _decode(image, name or _name(picture), own=True)
 
 
 def open_picture(picture: str | os.PathLike, name: str | None = None) -> Image.Image:
     """The file's header read, its pixels not yet decoded. Raises StyleTransferError as `load_picture` does."""
     name = name or _name(picture)
     try:
-        data = Path(picture).read_bytes()
+        data = _read(picture, name)
     except FileNotFoundError as error:
         raise StyleTransferError(f"{name}: no such file.") from error
-    except (OSError, ValueError) as error:
-        raise StyleTransferError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    except OSError as error:
+        raise StyleTransferError(f"{name}: cannot be read ({error.strerror or error}).") from error
+    except MemoryError as error:
+        raise _no_memory(name) from error
     if not data:
         raise StyleTransferError(f"{name}: the file is empty.")
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+    if _is_heic(data):
         raise StyleTransferError(f"{name}: HEIC pictures cannot be read; export it as JPEG or PNG first.")
+    Image.init()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own pixel warning: the limit is enforced in _decode
-            return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=[kind for kind in Image.ID if kind not in UNREAD])
     except Image.DecompressionBombError as error:
         raise StyleTransferError(_too_large(name)) from error
     except UnidentifiedImageError as error:
         message = f"{name}: not a picture that can be read; use JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF."
         raise StyleTransferError(message) from error
+    except MemoryError as error:
+        raise _no_memory(name) from error
     except Exception as error:  # Pillow's many plugins raise whatever they like on broken headers
         raise StyleTransferError(f"{name}: the file is damaged or cut short.") from error
+
+
+def _read(path: str | os.PathLike, name: str) -> bytes:
+    try:
+        status = os.stat(path)
+    except ValueError as error:  # a null byte in the name
+        raise StyleTransferError(f"{name}: cannot be read ({error}).") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device may never end
+        raise StyleTransferError(f"{name}: not a file.")
+    if status.st_size > MAX_BYTES:
+        raise StyleTransferError(f"{name}: over the limit of {MAX_BYTES >> 20} MB; scale it down first.")
+    return Path(path).read_bytes()
+
+
+def _is_heic(data: bytes) -> bool:
+    """By the brands that its first box lists."""
+    if data[4:8] != b"ftyp":
+        return False
+    length = min(int.from_bytes(data[:4], "big"), 256)
+    brands = {data[place : place + 4] for place in (8, *range(16, length, 4))}
+    return bool(brands & HEIC_BRANDS) and not brands & AVIF_BRANDS
 
 
 def _name(picture: str | os.PathLike) -> str:
@@ -89,19 +125,31 @@ def _too_large(name: str) -> str:
     return f"{name}: over the limit of {MAX_PIXELS // 1_000_000} megapixels; scale it down first."
 
 
-def _decode(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    if image.width * image.height > MAX_PIXELS:
+def _no_memory(name: str) -> StyleTransferError:
+    return StyleTransferError(f"{name}: there is not enough memory to read it; scale it down first.")
+
+
+def _decode(image: Image.Image, name: str, own: bool) -> tuple[Image.Image, Image.Image | None]:
+    """`own`: nobody else needs `image`, whose memory can be had back as soon as it is converted."""
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
         raise StyleTransferError(_too_large(name))
     try:
-        image.load()
-        profile = image.info.get("icc_profile")
-        image, opacity = _split_opacity(_upright(image))
-        image = _to_srgb(_eight_bit(image), profile)
-        if opacity is not None:
-            image = Image.composite(image, Image.new("RGB", image.size, "white"), opacity)
-        return _without_metadata(image), opacity
-    except StyleTransferError:
-        raise
+        with _large_pictures if pixels > LARGE else contextlib.nullcontext():
+            image.load()
+            upright, opacity = _split_opacity(_upright(image))
+            picture = _to_srgb(_eight_bit(upright), image.info.get("icc_profile"))
+            del upright
+            if own:
+                image.close()
+            if opacity is not None:
+                white = Image.new("RGB", picture.size, "white")
+                white.paste(picture, mask=opacity)
+                picture = white
+            picture.info = {}  # GPS positions and the like, which would be written into every file made from this image
+            return picture, opacity
+    except MemoryError as error:
+        raise _no_memory(name) from error
     except Exception as error:  # see open_picture: a broken body fails in as many ways as a broken header
         raise StyleTransferError(f"{name}: the file is damaged or cut short.") from error
 
@@ -121,7 +169,7 @@ def _split_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
         return image, None if key is None else Image.fromarray(np.uint8(255) * (np.asarray(image) != key))
     if key is None and image.mode not in ("LA", "PA", "RGBA", "RGBa"):
         return image, None
-    opaque = image.convert("RGBA")
+    opaque = image if image.mode == "RGBA" else image.convert("RGBA")
     return image if image.mode in GREY_MODES else opaque, opaque.getchannel("A")
 
 
@@ -129,17 +177,22 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit and floating-point grey to 8 bits; `convert` alone would clip everything above 255 to white."""
     if not image.mode.startswith(("I", "F")):
         return image
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    top = values.max(initial=0)
+    values = np.asarray(image)
+    blocks = [slice(row, row + ROWS) for row in range(0, image.height, ROWS)]
+    numbers = lambda rows: np.nan_to_num(values[rows].astype(np.float64))  # noqa: E731
+    top = max(numbers(rows).max(initial=0) for rows in blocks)
     if image.mode == "F":
         white = 1 if top <= 1 else max(top, 255)
     else:  # mode I, 32 bits, is also how 8-bit and 16-bit values come
         white = 255 if image.mode == "I" and top <= 255 else max(top, 65535)
-    return Image.fromarray((values * (255 / white)).round().clip(0, 255).astype(np.uint8))
+    result = np.empty(values.shape, np.uint8)
+    for rows in blocks:
+        result[rows] = (numbers(rows) * (255 / white)).round().clip(0, 255)
+    return Image.fromarray(result)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Mode RGB, the colours by the embedded ICC profile; a broken or unfitting one is ignored, as browsers do."""
+    """A new image in mode RGB, by the embedded ICC profile; a broken or unfitting one is ignored, as browsers do."""
     if not profile:
         return image.convert("RGB")
     kind = "L" if image.mode in GREY_MODES else "CMYK" if image.mode == "CMYK" else "RGB"
@@ -148,16 +201,9 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         wanted = {"GRAY": "L"}.get(space := source.profile.xcolor_space.strip(), space)
         if (kind, wanted) in (("L", "L"), ("L", "RGB"), ("RGB", "RGB"), ("CMYK", "CMYK")):
             srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image.convert(wanted), source, srgb, outputMode="RGB")
+            fitting = image if image.mode == wanted else image.convert(wanted)
+            return ImageCms.profileToProfile(fitting, source, srgb, outputMode="RGB")
     return image.convert("RGB")
-
-
-def _without_metadata(image: Image.Image) -> Image.Image:
-    # GPS positions and the like ride along in `info` and would be written into every file made from this image.
-    image = image.copy()
-    image.info = {}
-    image.getexif().clear()
-    return image
 
 
 def fitted_size(size: tuple[int, int], long_side: int, keep_aspect: bool = True) -> tuple[int, int]:
