@@ -5,7 +5,7 @@ is looked at in tiles, twice: once to sum what the losses compare, once to carry
 of the whole picture, so tiling changes nothing but time and memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from nst.backbones import Backbone
 from nst.hardware import Hardware
 from nst.losses import GramStyle, square_sum, total_variation
 from nst.settings import StyleSettings
+from nst.targets import TARGETS, digest
 from nst.tiles import Tile, cut
 from nst.vgg import Vgg19
 
@@ -95,14 +96,17 @@ class Objective:
         content: Tensor,
         styles: Sequence[tuple[Tensor, float, Tensor | None]],
         tile_side: int | None = None,
+        known_as: str | None = None,
     ):
         """
         content: (1, 3, H, W) in [0, 1], at the size to be painted.
         styles: (picture, weight, mask) each; the picture (1, 3, h, w), the mask (1, 1, H, W) or None. A style's share
         is its weight over the sum of the weights.
         tile_side: px; by default only pictures too large to be held whole are tiled.
+        known_as: names the extractor's weights, precision and pooling. With it, targets are taken from `TARGETS` where
+        an earlier objective has made them.
         """
-        self.extractor, self.settings = extractor, settings
+        self.extractor, self.settings, self.known_as = extractor, settings, known_as
         if tile_side is None:
             itemsize = extractor.convolutions["conv1_1"].weight.dtype.itemsize
             large = content.shape[-1] * content.shape[-2] * itemsize > UNTILED_BYTES
@@ -112,13 +116,14 @@ class Objective:
         self.content_targets: dict[str, Tensor] = {}
         total = sum(weight for _, weight, _ in styles)
         with torch.no_grad():
-            self.content_targets = self._content_targets(content)
+            self.content_targets = self._kept("content", content, settings.content_layers, self._content_targets)
             self.content_scales = {
                 layer: _at_least_tiny(target.float().var()) if settings.relative_losses else 1.0
                 for layer, target in self.content_targets.items()
             }
             for picture, weight, mask in styles:
-                statistics = self._statistics_of(picture)
+                seen = (settings.style_layers, settings.style_levels)
+                statistics = self._kept("style", picture, seen, self._statistics_of)
                 scales = {key: _at_least_tiny(statistic.square().mean()) for key, statistic in statistics.items()}
                 self.style_targets.append(StyleTarget(statistics, scales, weight / total, mask))
 
@@ -234,6 +239,13 @@ class Objective:
             found = torch.autograd.grad(self.settings.style_weight * loss, inputs, allow_unused=True)
         found = iter(found)
         return loss.detach(), {key: tuple(next(found) for _ in part) for key, part in sums.items()}
+
+    def _kept(self, kind: str, picture: Tensor, seen: tuple, build: Callable[[Tensor], dict]) -> dict:
+        """`build(picture)`, or what it gave before for the same picture seen in the same way."""
+        if self.known_as is None:
+            return build(picture)
+        key = (kind, self.known_as, self.statistic, digest(picture), seen, self.tile_side)
+        return TARGETS.get(key, lambda: build(picture))
 
     def _content_targets(self, content: Tensor) -> dict[str, Tensor]:
         """The content layers' features, put together from tiles."""

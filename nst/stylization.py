@@ -1,6 +1,8 @@
 """The stylisation loop: a generator that paints one step at a time."""
 
+import copy
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +49,8 @@ class RunState:
     """Where a run stands: enough to continue it bit for bit on the same machine.
 
     arrays: the canvas's pixels and Adam's moments, float32. step: steps done in all; stage: number of the current one,
-    from 0; stage_step: steps done in it. random_state: of the torch generator that drew the start.
+    from 0; stage_step: steps done in it. random_state: of the torch generator that drew the start. step_scale: what the
+    learning rate is multiplied by, under 1 once a step had to be taken back.
     """
 
     arrays: dict[str, np.ndarray]
@@ -55,10 +58,12 @@ class RunState:
     stage: int
     stage_step: int
     random_state: np.ndarray
+    step_scale: float = 1.0
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a safetensors file."""
-        counts = json.dumps({"step": self.step, "stage": self.stage, "stage_step": self.stage_step})
+        counts = {"step": self.step, "stage": self.stage, "stage_step": self.stage_step}
+        counts = json.dumps(counts | {"step_scale": self.step_scale})
         tensors = {f"canvas.{name}": np.atleast_1d(array) for name, array in self.arrays.items()}
         tensors["random_state"] = self.random_state
         write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"run_state": counts}))
@@ -91,6 +96,8 @@ class RunState:
         """Raise one of several errors for what no run can have left behind: a file may be damaged or from elsewhere."""
         if not all(type(n) is int and n >= 0 for n in (self.step, self.stage, self.stage_step)):
             raise ValueError("counts")
+        if type(self.step_scale) is not float or not 0 < self.step_scale <= 1:
+            raise ValueError("step_scale")
         pixels = self.arrays["pixels"]
         if set(self.arrays) not in ({"pixels"}, {"pixels", "step", *MOMENTS}) or pixels.shape[:2] != (1, 3):
             raise ValueError("arrays")
@@ -106,7 +113,7 @@ class Step:
 
     step: from 1 to `steps`. stage: from 0. The losses are those of the picture this step started from. seconds: since
     the run began; seconds_left: until it ends, at the pace so far. image: where the caller asked for one, and always in
-    the last step. state: in the last step.
+    the last step. state: in the last step. note: one sentence where something was put right, otherwise empty.
     """
 
     step: int
@@ -118,6 +125,7 @@ class Step:
     total_loss: float
     seconds: float
     seconds_left: float
+    note: str = ""
     image: Image.Image | None = field(default=None, repr=False)
     state: RunState | None = field(default=None, repr=False)
 
@@ -153,7 +161,9 @@ def stylize(
     photo = load_picture(content, None if isinstance(content, (str, os.PathLike)) else "The content picture")
     styles = _load_styles(style)
     hardware = choose_hardware(settings.device, settings.precision)
-    extractor = build_extractor(load_backbone(settings.backbone), settings, hardware)
+    backbone = load_backbone(settings.backbone)
+    extractor = build_extractor(backbone, settings, hardware)
+    known_as = f"{backbone.sha256} {hardware} {settings.pooling}"
     stages = _remaining(photo, settings, resume)
     generator = torch.Generator().manual_seed(settings.seed)
     if resume:
@@ -166,31 +176,30 @@ def stylize(
     done = resume.step if resume else 0
     work_left = sum(_work(photo, settings, stage) * steps for _, stage, steps in stages)
     last_image = -float("inf")
+    guard = _Guard(resume.step_scale if resume else 1.0)
 
     for number, stage, steps in stages:
         size = _size(photo, settings, stage)
         pixels = to_tensor(resize_picture(photo, size)).to(hardware.device)
         targets = [_style_inputs(one, settings, stage, size, hardware.device) for one in styles]
-        objective = Objective(extractor, settings, pixels, targets)
+        objective = Objective(extractor, settings, pixels, targets, known_as=known_as)
         if canvas is None:
             canvas = PixelCanvas(_start(pixels, settings, generator))
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
         stage_step = resume.stage_step if resume and number == resume.stage else 0
+        guard.begin_stage()
         pace_started = time.perf_counter()
         for index in range(1, steps + 1):
-            losses, gradient = objective.evaluate(canvas.pixels())
-            values = torch.stack(losses).tolist()
-            if not all(np.isfinite(values)):
-                raise StyleTransferError(f"The loss is no longer finite at step {done + 1}: lower the weights.")
-            canvas.update(gradient, stage.learning_rate)
+            canvas, values, gradient, note = guard.evaluate(objective, canvas, done)
+            canvas.update(gradient, stage.learning_rate * guard.step_scale)
             done += 1
             work_left -= _work(photo, settings, stage)
             now = time.perf_counter()
             finished = done >= settings.steps or bool(should_stop and should_stop())
             by_steps = isinstance(preview_every, int) and done % preview_every == 0
             by_seconds = isinstance(preview_every, float) and now - last_image >= preview_every
-            step = Step(done, settings.steps, number, *values, seconds=now - started, seconds_left=0.0)
+            step = Step(done, settings.steps, number, *values, seconds=now - started, seconds_left=0.0, note=note)
             if not finished:
                 step.seconds_left = work_left * (now - pace_started) / (index * _work(photo, settings, stage))
             if finished or by_steps or by_seconds:
@@ -198,11 +207,48 @@ def stylize(
                 step.image = image if image.size == final_size else image.resize(final_size, Image.Resampling.BICUBIC)
                 last_image = now
             if finished:
-                step.state = RunState(canvas.state(), done, number, stage_step + index, generator.get_state().numpy())
+                drawn = generator.get_state().numpy()
+                step.state = RunState(canvas.state(), done, number, stage_step + index, drawn, guard.step_scale)
             step.seconds = time.perf_counter() - started
             yield step
             if finished:
                 return
+
+
+class _Guard:
+    """Takes a step back that made the losses infinite or many times larger, and halves the steps from there on."""
+
+    TOO_FAR = 4  # times the smallest of the stage, total and style loss both: early steps may well raise one of them
+    HALVINGS = 8  # in one run; what still fails then, no step size mends
+
+    def __init__(self, step_scale: float):
+        self.step_scale = step_scale
+        self.begin_stage()
+
+    def begin_stage(self) -> None:
+        self._last, self._smallest = None, (math.inf, math.inf)  # losses at different sizes are not compared
+
+    def evaluate(self, objective: Objective, canvas: PixelCanvas, done: int):
+        """(canvas, values of the losses, gradient, note), the canvas being the last good one where `canvas` is not."""
+        note = ""
+        while True:
+            losses, gradient = objective.evaluate(canvas.pixels())
+            *values, check = torch.stack([*losses, gradient.sum()]).tolist()  # one read, in which any NaN shows
+            finite = all(map(math.isfinite, [*values, check]))
+            judged = values[3], values[1]
+            grown = all(new > self.TOO_FAR * old for new, old in zip(judged, self._smallest, strict=True))
+            if finite and not grown:
+                break
+            if self._last is None:
+                raise StyleTransferError(f"The loss is no longer finite at step {done + 1}: lower the weights.")
+            if self.step_scale <= 0.5**self.HALVINGS:
+                raise StyleTransferError(f"The loss only grows at step {done}: lower the weights or the learning rate.")
+            canvas = self._last
+            self.step_scale /= 2
+            note = f"Step {done} went too far and was taken back; steps are {self.step_scale:g} as long from here on."
+        self._smallest = tuple(map(min, self._smallest, judged))
+        self._last = copy.deepcopy(canvas)
+        return canvas, values, gradient, note
 
 
 def _load_styles(style: PictureLike | Sequence[Style]) -> list[tuple[Image.Image, float, Image.Image | None]]:

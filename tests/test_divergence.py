@@ -1,0 +1,87 @@
+"""A step that goes too far is taken back, the steps halved, and the run says so."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nst import RunState, StyleSettings, StyleTransferError, stylize
+from nst.canvas import PixelCanvas
+from nst.settings import PRESETS
+
+
+@pytest.fixture
+def pair():
+    y, x = np.mgrid[0:64, 0:80] / 80
+    photo = np.stack([x, y, 1 - x], -1)
+    painting = np.stack([np.sin(40 * x), np.sin(30 * y), np.sin(25 * (x + y))], -1) / 2 + 0.5
+    return [Image.fromarray(np.uint8(255 * one)) for one in (photo, painting)]
+
+
+def settings(**changes):
+    return StyleSettings(**{"size": 64, "steps": 8, "scales": 1, **changes})
+
+
+def spoil(monkeypatch, when, how):
+    """The update that makes step number `when` (of calls) gets its picture spoilt by `how`; all updates' rates."""
+    update, rates = PixelCanvas.update, []
+
+    def spoilt(canvas, gradient, learning_rate):
+        update(canvas, gradient, learning_rate)
+        rates.append(learning_rate)
+        if len(rates) in when:
+            how(canvas.parameter.data)
+
+    monkeypatch.setattr(PixelCanvas, "update", spoilt)
+    return rates
+
+
+def test_a_nan_is_caught_the_steps_halved_and_the_run_ends_well(pair, monkeypatch):
+    rates = spoil(monkeypatch, {3}, lambda pixels: pixels[0, 0, 5, 5].fill_(float("nan")))
+    steps = list(stylize(*pair, settings(learning_rate=0.04), preview_every=None))
+    assert [bool(step.note) for step in steps] == [False] * 3 + [True] + [False] * 4
+    assert "Step 3" in steps[3].note and "0.5 as long" in steps[3].note
+    assert rates == pytest.approx([0.04] * 3 + [0.02] * 5)
+    assert all(np.isfinite(step.total_loss) for step in steps)
+    assert steps[3].total_loss == steps[2].total_loss  # seen again from where step 3 had begun
+
+
+def test_twice_in_a_row_halves_twice(pair, monkeypatch):
+    rates = spoil(monkeypatch, {3, 4}, lambda pixels: pixels.fill_(float("inf")))
+    list(stylize(*pair, settings(learning_rate=0.04), preview_every=None))
+    assert rates[3:] == pytest.approx([0.02, 0.01, 0.01, 0.01, 0.01])
+
+
+def test_a_picture_blown_to_noise_is_taken_back(pair, monkeypatch):
+    """Everything stays finite here: what tells is that the losses have grown many times over."""
+    noise = lambda pixels: pixels.copy_((torch.rand(pixels.shape) > 0.5).float())  # noqa: E731
+    spoil(monkeypatch, {6}, noise)
+    steps = list(stylize(*pair, settings(), preview_every=None))
+    assert steps[6].note and max(step.total_loss for step in steps) <= 2 * steps[0].total_loss
+
+
+def test_what_no_step_size_mends_is_an_error(pair, monkeypatch):
+    spoil(monkeypatch, set(range(1, 99)), lambda pixels: pixels.fill_(float("nan")))
+    with pytest.raises(StyleTransferError, match="lower the weights or the learning rate"):
+        list(stylize(*pair, settings(steps=30), preview_every=None))
+
+
+@pytest.mark.parametrize("changes", [{}, {"style_weight": 1e-4}, {"content_weight": 0.0}, {"style_weight": 0.0},
+                                     {"init": "noise"}, {"learning_rate": 0.2}])  # fmt: skip
+def test_ordinary_runs_are_left_alone(pair, changes):
+    assert not any(step.note for step in stylize(*pair, settings(**changes), preview_every=None))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_left_alone(pair, preset):
+    changed = StyleSettings.preset(preset, size=64, steps=12)
+    assert not any(step.note for step in stylize(*pair, changed, preview_every=None))
+
+
+def test_a_continued_run_keeps_the_shorter_steps(pair, monkeypatch, tmp_path):
+    rates = spoil(monkeypatch, {2}, lambda pixels: pixels.fill_(float("nan")))
+    (*_, last) = stylize(*pair, settings(steps=4), preview_every=None)
+    last.state.save(tmp_path / "run.safetensors")
+    assert RunState.load(tmp_path / "run.safetensors").step_scale == 0.5
+    list(stylize(*pair, settings(steps=6), resume=RunState.load(tmp_path / "run.safetensors")))
+    assert rates[-1] == rates[2] == rates[0] / 2
