@@ -23,7 +23,7 @@ from nst.vgg import Vgg19
 
 SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid holds too few positions to count
 TILE_SIDE = 1024  # px: small enough for any machine, large enough that the margins cost little
-UNTILED_BYTES = 16_000_000  # pixels times bytes a feature: what is held whole in about two gigabytes
+UNTILED_BYTES = 6_500_000  # pixels times bytes a feature: what is held whole in less than six gigabytes
 
 
 class Losses(NamedTuple):
@@ -131,41 +131,47 @@ class Objective:
         """Losses and the gradient of the total at `pixels`, (1, 3, H, W) in [0, 1]."""
         settings = self.settings
         levels = self._pyramid(pixels.detach())
-        tiles = [self._tiles(image) for image in levels]
-        held = [self._look(image, cuts[0], level, True) if len(cuts) == 1 else None
-                for level, (image, cuts) in enumerate(zip(levels, tiles, strict=True))]  # fmt: skip
-        sums: dict[tuple[int | None, int, str], Sums] = {}
-        squares = dict.fromkeys(settings.content_layers, 0.0)
-        for level, image in enumerate(levels):
-            for tile in tiles[level]:
-                look = held[level] or self._look(image, tile, level, False)
-                for (style, layer), part in look.sums.items():
-                    part = tuple(x.detach() for x in part)
-                    sums[style, level, layer] = _added(sums.get((style, level, layer)), part)
-                squares |= {layer: squares[layer] + x.detach() for layer, x in look.squares.items()}
-
-        style, from_style = self._style(sums)
-        divisors = {layer: target.numel() * self.content_scales[layer] * len(squares)
-                    for layer, target in self.content_targets.items()}  # fmt: skip
-        content = torch.stack([squares[layer] / divisor for layer, divisor in divisors.items()]).sum()
-        from_content = {layer: settings.content_weight / divisor for layer, divisor in divisors.items()}
+        content, style = torch.zeros((), device=pixels.device), torch.zeros((), device=pixels.device)
+        gradients = []
+        for level in range(len(levels)):  # one after the other: only one level's features are held at a time
+            content_here, style_here, gradient = self._level(levels[level], level, len(levels))
+            content, style = content + content_here, style + style_here
+            gradients.append(gradient)
         tv, gradient = _value_and_gradient(total_variation, pixels.detach())
         gradient = settings.tv_weight * gradient
-
-        coarser = None
-        for level in reversed(range(len(levels))):
-            at_level = torch.zeros_like(levels[level])
-            for tile in tiles[level]:
-                look = held[level] or self._look(levels[level], tile, level, True)
-                rows, columns = tile.outer
-                at_level[..., rows, columns] += self._back(look, level, from_style, from_content)
-                held[level] = None  # its features are no longer needed
-            if coarser is not None:
-                at_level += _unpooled(coarser, at_level.shape[-2:])
-            coarser = at_level
+        coarser = gradients.pop()
+        while gradients:
+            coarser = gradients.pop() + _unpooled(coarser, levels[len(gradients)].shape[-2:])
         gradient += coarser
         total = settings.content_weight * content + settings.style_weight * style + settings.tv_weight * tv
         return Losses(content, style, tv, total), gradient
+
+    def _level(self, image: Tensor, level: int, levels: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Content and style loss of one of the pyramid's levels, and the gradient of their part of the total at it."""
+        tiles = self._tiles(image)
+        held = self._look(image, tiles[0], level, True) if len(tiles) == 1 else None
+        sums: dict[tuple[int | None, str], Sums] = {}
+        squares = dict.fromkeys(self.content_targets if level == 0 else (), 0.0)
+        for tile in tiles:
+            look = held or self._look(image, tile, level, False)
+            for key, part in look.sums.items():
+                sums[key] = _added(sums.get(key), tuple(x.detach() for x in part))
+            squares |= {layer: squares[layer] + x.detach() for layer, x in look.squares.items()}
+
+        style, from_style = self._style(sums, level, levels)
+        content, from_content = torch.zeros((), device=image.device), {}
+        for layer, square in squares.items():
+            target = self.content_targets[layer]
+            divisor = target.numel() * self.content_scales[layer] * len(squares)
+            content = content + square / divisor
+            from_content[layer] = self.settings.content_weight / divisor
+
+        gradient = torch.zeros_like(image)
+        for tile in tiles:
+            look = held or self._look(image, tile, level, True)
+            rows, columns = tile.outer
+            gradient[..., rows, columns] += self._back(look, from_style, from_content)
+        return content, style, gradient
 
     def _pyramid(self, pixels: Tensor) -> list[Tensor]:
         """The picture, its half size, and so on (Snelgrove 2017)."""
@@ -203,11 +209,11 @@ class Objective:
                     squares[layer] = square_sum(leaves[layer] - target)
         return Look(pixels, features, leaves, sums, squares)
 
-    def _back(self, look: Look, level: int, from_style: dict, from_content: dict) -> Tensor:
+    def _back(self, look: Look, from_style: dict, from_content: dict) -> Tensor:
         """The gradient at a tile's pixels, given the losses' gradients at the sums over all tiles."""
         outputs, gradients = [], []
         for (style, layer), sums in look.sums.items():
-            for output, gradient in zip(sums, from_style[style, level, layer], strict=True):
+            for output, gradient in zip(sums, from_style[style, layer], strict=True):
                 if output.requires_grad and gradient is not None:
                     outputs.append(output)
                     gradients.append(gradient)
@@ -221,20 +227,22 @@ class Objective:
         features, at_features = zip(*pairs, strict=True)
         return torch.autograd.grad(features, look.pixels, at_features)[0]
 
-    def _style(self, sums: dict[tuple[int | None, int, str], Sums]) -> tuple[Tensor, dict]:
-        """The style loss of the sums over the picture, and the gradient of its share of the total at each of them."""
+    def _style(self, sums: dict[tuple[int | None, str], Sums], level: int, levels: int) -> tuple[Tensor, dict]:
+        """The style loss of a level's sums over positions, and the gradient of its share of the total at each."""
         sums = {key: tuple(x.requires_grad_() for x in part) for key, part in sums.items()}
         with torch.enable_grad():
             statistics = {key: self.statistic.finish(*part) for key, part in sums.items()}
             loss = torch.zeros((), device=next(iter(statistics.values())).device)
             for number, target in enumerate(self.style_targets):
                 style = None if target.mask is None else number
-                shared = [key for key in target.statistics if (style, *key) in statistics]
-                for level, layer in shared:  # a small style has fewer levels
-                    part = self.statistic.compare(statistics[style, level, layer], target.statistics[level, layer])
+                shared = [key for key in target.statistics if key[0] < levels]  # a small style has fewer levels
+                for key in [key for key in shared if key[0] == level]:
+                    part = self.statistic.compare(statistics[style, key[1]], target.statistics[key])
                     if self.settings.relative_losses:
-                        part = part / target.scales[level, layer]
+                        part = part / target.scales[key]
                     loss = loss + part * (target.weight / len(shared))
+            if not loss.requires_grad:
+                return loss, {key: (None,) * len(part) for key, part in sums.items()}
             inputs = [x for part in sums.values() for x in part]
             found = torch.autograd.grad(self.settings.style_weight * loss, inputs, allow_unused=True)
         found = iter(found)
