@@ -28,6 +28,7 @@ _HOMES = {
     "style_loss": "nst.losses",
     "total_variation": "nst.losses",
     "estimate": "nst.estimation",
+    "check_memory": "nst.estimation",
     "stylize": "nst.stylization",
     "Style": "nst.stylization",
     "Step": "nst.stylization",

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 import torch
 
 from nst.backbones import Backbone
-from nst.hardware import choose_hardware
+from nst.errors import StyleTransferError
+from nst.hardware import choose_hardware, free_memory
 from nst.images import fitted_size
-from nst.objective import Objective, build_extractor
+from nst.objective import TILE_SIDE, UNTILED_BYTES, Objective, build_extractor
 from nst.settings import StyleSettings
+from nst.tiles import reach
 from nst.vgg import CHANNELS, LAYERS
+from nst.winograd import NARROWEST
 
-BASE_BYTES = 700_000_000  # the process itself: interpreter, torch, the weights in two precisions
-COPIES = 4  # float32 copies of the style layers, and of the largest feature map, alive at once (measured)
+BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
+BACKWARD_MAPS = 3  # copies of the largest feature map alive while gradients flow (measured)
+PICTURES = 16  # float32 pictures at full size: pixels, moments, gradients, their copies and coarser levels
 PROBE_SIDE = 192  # px: large enough that the cost of a pixel is that of a large picture, small enough not to be felt
 
 
@@ -36,13 +40,45 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     sizes = [fitted_size(content_size, stage.long_side, settings.keep_aspect) for stage in stages]
     areas = [(width * height, stage.steps) for (width, height), stage in zip(sizes, stages, strict=True)]
     seconds = sum(area * steps for area, steps in areas) * _seconds_per_pixel(settings, backbone)
-    deepest = LAYERS.index(max((*settings.content_layers, *settings.style_layers), key=LAYERS.index))
-    widths, style_widths = list(_widths(LAYERS[: deepest + 1])), list(_widths(settings.style_layers))
-    if settings.style_levels > 1:
-        style_widths.append(sum(style_widths) / 3)  # all coarser levels together: 1/4 + 1/16 + ...
-    size = 2 if choose_hardware(settings.device, settings.precision).dtype is torch.bfloat16 else 4
-    peak = areas[-1][0] * (sum(widths) * size + COPIES * 4 * (max(widths) + sum(style_widths)))
-    return Estimate(seconds, int(BASE_BYTES + peak))
+    return Estimate(seconds, _peak_bytes(areas[-1][0], settings))
+
+
+def check_memory(content_size: tuple[int, int], settings: StyleSettings) -> None:
+    """Refuse what this machine cannot hold, with the largest size that it can.
+
+    Only for processors; where the system does not say how much is free, nothing is refused.
+
+    Raises StyleTransferError.
+    """
+    free = free_memory()
+    if free is None or choose_hardware(settings.device, settings.precision).device.type != "cpu":
+        return
+    fits = lambda side: _peak_bytes(_area(content_size, settings, side), settings) <= free  # noqa: E731
+    if fits(settings.size):
+        return
+    smaller = next((side for side in range(settings.size // 32 * 32, 31, -32) if fits(side)), None)
+    needed, have = _peak_bytes(_area(content_size, settings, settings.size), settings) / 1e9, free / 1e9
+    advice = f"set size to {smaller} or less" if smaller else "close other programs"
+    message = f"size {settings.size} needs about {needed:.1f} GB of memory and {have:.1f} GB are free: {advice}."
+    raise StyleTransferError(message)
+
+
+def _area(content_size: tuple[int, int], settings: StyleSettings, side: int) -> int:
+    width, height = fitted_size(content_size, side, settings.keep_aspect)
+    return width * height
+
+
+def _peak_bytes(pixels: int, settings: StyleSettings) -> int:
+    """Feature maps of what is held at once, the gradients at compared layers, and what grows with the whole picture."""
+    hardware = choose_hardware(settings.device, settings.precision)
+    itemsize = hardware.dtype.itemsize
+    compared = (*settings.content_layers, *settings.style_layers)
+    layers = LAYERS[: 1 + max(map(LAYERS.index, compared))]
+    per_pixel = sum(_widths((*layers, *compared))) + BACKWARD_MAPS * max(_widths(layers))
+    held = pixels if pixels * itemsize <= UNTILED_BYTES else min(pixels, (TILE_SIDE + 2 * reach(layers[-1])) ** 2)
+    always = pixels * (PICTURES * 3 * 4 + itemsize * sum(_widths(settings.content_layers)))
+    kernels = sum(_transformed_bytes(layer) for layer in layers) if hardware.dtype is torch.float32 else 0
+    return int(BASE_BYTES + kernels + held * itemsize * per_pixel + always)
 
 
 _measured: dict[tuple, float] = {}
@@ -70,6 +106,14 @@ def _seconds_per_pixel(settings: StyleSettings, backbone: Backbone) -> float:
 @torch.enable_grad()
 def _evaluate(objective: Objective, pixels: torch.Tensor) -> None:
     objective.evaluate(pixels.clone().requires_grad_(True))[0].total.item()
+
+
+def _transformed_bytes(layer: str) -> int:
+    """Of the kernels that a wide layer keeps transformed for both directions."""
+    outputs = CHANNELS[layer]
+    before = LAYERS.index(layer) - 1
+    inputs = CHANNELS[LAYERS[before]] if before >= 0 else 3
+    return 2 * 36 * 4 * inputs * outputs if min(inputs, outputs) >= NARROWEST else 0
 
 
 def _widths(layers: Iterable[str]) -> Iterable[float]:

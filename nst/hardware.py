@@ -1,8 +1,10 @@
 """What the processor has, and what follows for device, precision and memory layout."""
 
+import contextlib
 import os
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -54,6 +56,29 @@ def computes_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.
     return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def free_memory() -> int | None:
+    """Bytes that this process could still take, with what it holds already; None where the system does not say.
+
+    The least of the system's and the container's: hosts give a container less than the machine has.
+    """
+    try:
+        with open("/proc/meminfo") as file:
+            table = dict(line.split(":", 1) for line in file)
+        with open("/proc/self/statm") as file:
+            held = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        free = [int(table["MemAvailable"].split()[0]) * 1024]
+    except (OSError, KeyError, ValueError):
+        return None
+    groups = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
+    for folder, names in groups.items():  # the second as older systems have it
+        with contextlib.suppress(OSError, ValueError, KeyError):  # no such group, or `max`: no limit
+            group = Path("/sys/fs/cgroup", folder)
+            limit, used = (int((group / name).read_text()) for name in names)
+            cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
+            free.append(limit - used + int(cached))  # what files fill is given back when it is needed
+    return max(0, min(free)) + held
 
 
 def machine(hardware: Hardware) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 from nst.backbones import load_backbone
 from nst.canvas import MOMENTS, PixelCanvas
 from nst.errors import StyleTransferError
+from nst.estimation import check_memory
 from nst.files import write_atomically
 from nst.hardware import choose_hardware
 from nst.images import (
@@ -148,7 +149,8 @@ def stylize(
     resume: the state of an earlier run of the same photo and size; `settings.steps` counts its steps too.
     should_stop: asked after every step; True makes that step the last.
 
-    Raises StyleTransferError, at the first step, for pictures, settings or weights that cannot be used.
+    Raises StyleTransferError, at the first step, for pictures, settings or weights that cannot be used, and for a size
+    that this machine's memory cannot hold.
     """
     started = time.perf_counter()
     settings = StyleSettings() if settings is None else settings
@@ -172,6 +174,7 @@ def stylize(
     check_sides(final_size, "The content picture")
     for picture, _, _ in styles:
         check_sides(_size(picture, settings, stages[-1][1]), "The style picture")
+    check_memory(photo.size, settings)
     canvas = PixelCanvas.restore(resume.arrays, hardware.device) if resume else None
     done = resume.step if resume else 0
     work_left = sum(_work(photo, settings, stage) * steps for _, stage, steps in stages)

@@ -1,10 +1,18 @@
 """Estimates against their definition; their figures against real runs are the reader's to compare, not a test's."""
 
-import pytest
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
 
-from nst import estimation
+import numpy as np
+import pytest
+from PIL import Image
+
+from nst import StyleSettings, StyleTransferError, estimation, stylize
 from nst.backbones import load_backbone
-from nst.settings import StyleSettings
+from nst.hardware import free_memory
 
 
 @pytest.fixture
@@ -27,11 +35,62 @@ def test_time_is_that_of_all_pixels_of_all_steps(estimate):
 
 
 def test_memory_grows_with_the_area_and_the_layers(estimate):
-    base = estimation.BASE_BYTES
-    assert estimate(size=1024).peak_bytes - base == pytest.approx(4 * (estimate().peak_bytes - base), rel=1e-3)
+    growth = estimate(size=1024).peak_bytes - estimate().peak_bytes
+    further = estimate(size=1448).peak_bytes - estimate(size=1024).peak_bytes  # from one to two times the area
+    assert further == pytest.approx(growth * 4 / 3, rel=0.01)
     assert estimate(style_layers=["conv1_1"], content_layers=["conv1_2"]).peak_bytes < estimate().peak_bytes
     assert estimate(precision="bf16").peak_bytes < estimate().peak_bytes
-    assert estimate(style_levels=3).peak_bytes > estimate().peak_bytes
+
+
+def test_tiles_bound_what_grows(estimate):
+    """Ten times the pixels of a picture that is held whole, and less than three times its memory."""
+    assert estimate(size=4096).peak_bytes < 3 * estimate(size=1400).peak_bytes
+
+
+def test_the_figure_is_near_a_real_peak(random_checkpoint):
+    """A fresh process paints, and the system says how large it became."""
+    program = (
+        "import resource, sys; from PIL import Image; from nst import StyleSettings, stylize, estimate, load_backbone;"
+        "s = StyleSettings(size=512, steps=1, scales=1, precision='float32', backbone=sys.argv[1]);"
+        "list(stylize(Image.new('RGB', (512, 384), 'teal'), Image.new('RGB', (512, 384), 'red'), s));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,"
+        "      estimate((512, 384), s, load_backbone(sys.argv[1])).peak_bytes)"
+    )
+    out = subprocess.run([sys.executable, "-c", program, random_checkpoint], capture_output=True, text=True, check=True)
+    real, estimated = map(int, out.stdout.split())
+    assert 0.6 * real < estimated < 1.5 * real
+
+
+def test_what_cannot_fit_is_refused_with_a_size_that_does(monkeypatch):
+    settings = StyleSettings(size=2048, device="cpu", precision="float32")
+    monkeypatch.setattr(estimation, "free_memory", lambda: 2_000_000_000)
+    with pytest.raises(StyleTransferError, match=r"size 2048 needs about .* GB .* 2\.0 GB are free") as error:
+        estimation.check_memory((4000, 3000), settings)
+    advised = int(re.search(r"set size to (\d+)", str(error.value))[1])
+    estimation.check_memory((4000, 3000), replace(settings, size=advised))
+    with pytest.raises(StyleTransferError):
+        estimation.check_memory((4000, 3000), replace(settings, size=advised + 32))
+    monkeypatch.setattr(estimation, "free_memory", lambda: 1000)
+    with pytest.raises(StyleTransferError, match="close other programs"):
+        estimation.check_memory((4000, 3000), settings)
+    monkeypatch.setattr(estimation, "free_memory", lambda: None)  # a system that does not say
+    estimation.check_memory((4000, 3000), settings)
+
+
+def test_a_run_that_cannot_fit_ends_before_it_begins(monkeypatch):
+    monkeypatch.setattr(estimation, "free_memory", lambda: 1000)
+    picture = Image.new("RGB", (80, 60))
+    with pytest.raises(StyleTransferError, match="GB of memory"):
+        next(stylize(picture, picture, StyleSettings(size=64, device="cpu")))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="told by Linux alone")
+def test_free_memory_follows_what_is_taken():
+    before = free_memory()
+    assert 0 < before <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 1.05
+    held = np.ones(40_000_000)  # 320 MB of this process's own: counted as its to use
+    assert abs(free_memory() - before) < 3_000_000_000
+    del held
 
 
 def test_a_pixel_is_timed_once_for_each_kind_of_run(random_checkpoint, monkeypatch):
