@@ -12,6 +12,7 @@ from nst.errors import StyleTransferError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of computing, and of every how many
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     bf16 runs about twice as fast as float32 on processors with AVX512-BF16 or AMX; elsewhere it is emulated and slower
     than float32. channels_last suits both, with the wide convolutions of `nst.winograd`.
 
+    As many threads as cores, unless OMP_NUM_THREADS says otherwise.
+
     Raises StyleTransferError for a device that is not there.
     """
     if device not in DEVICES:
@@ -46,6 +49,8 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     if precision == "auto":
         precision = "bf16" if computes_bf16(device) else "float32"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > usable_cores():
+        torch.set_num_threads(usable_cores())  # more threads than cores wait for each other
     layout = torch.contiguous_format if device == "mps" else torch.channels_last
     return Hardware(torch.device(device), dtype, layout)
 
@@ -56,6 +61,15 @@ def computes_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.
     return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: those of the machine, or what its container is allowed of their time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no such group, or `max`: no limit
+        quota, period = CPU_LIMIT.read_text().split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
 
 
 def free_memory() -> int | None:
@@ -86,8 +100,7 @@ def machine(hardware: Hardware) -> str:
     if hardware.device.type == "cuda":
         name = torch.cuda.get_device_name(hardware.device)
     else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        name = f"{cores} cores of {_processor()}"
+        name = f"{usable_cores()} cores of {_processor()}"
     return f"{name}, {str(hardware).rpartition(' ')[2]}, torch {torch.__version__}, Python {platform.python_version()}"
 
 

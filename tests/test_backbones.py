@@ -28,7 +28,7 @@ from nst import backbones, bundled, hub
 from nst.backbones import load_backbone, save_checkpoint
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
-from nst.hardware import choose_hardware
+from nst.hardware import choose_hardware, usable_cores
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.vgg import VGG19, fold_batch_norm
 
@@ -653,6 +653,33 @@ def test_processor_with_float32_is_channels_last():
     hardware = choose_hardware("cpu", "float32")
     assert (hardware.device.type, hardware.dtype) == ("cpu", torch.float32)
     assert hardware.memory_format == torch.channels_last
+
+
+def test_threads_follow_what_a_container_may_use(tmp_path, monkeypatch):
+    limit = tmp_path / "cpu.max"
+    monkeypatch.setattr("nst.hardware.CPU_LIMIT", limit)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    for text, cores in (("max 100000", 16), ("200000 100000", 2), ("50000 100000", 1), ("9900000 100000", 16)):
+        limit.write_text(text)
+        assert usable_cores() == cores
+    limit.unlink()
+    assert usable_cores() == 16
+
+
+def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
+    (tmp_path / "cpu.max").write_text("100000 100000")
+    monkeypatch.setattr("nst.hardware.CPU_LIMIT", tmp_path / "cpu.max")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        choose_hardware("cpu")
+        assert torch.get_num_threads() == 2
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        choose_hardware("cpu")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_bf16_is_channels_last():
