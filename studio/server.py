@@ -142,10 +142,20 @@ class Gate:
             if not length.isdigit() or int(length) > limit:
                 raise _TooLargeError
             await self.app(scope, bounded, answer)
-        except _TooLargeError:
-            if not started:
-                text = f"Too large: at most {limit // 1_000_000} MB are taken."
-                await PlainTextResponse(text, 413, {"connection": "close"})(scope, receive, answer)
+        except Exception as error:
+            if started:
+                raise
+            status, text = _in_words(error, limit)
+            await PlainTextResponse(text, status, {"connection": "close"})(scope, receive, answer)
+
+
+def _in_words(error: Exception, limit: int) -> tuple[int, str]:
+    if isinstance(error, _TooLargeError):
+        return 413, f"Too large: at most {limit // 1_000_000} MB are taken."
+    _log.error("a request failed", exc_info=error)
+    if isinstance(error, OSError):
+        return 507, "The server cannot keep files now. Try again later."
+    return 500, "The server could not do that."
 
 
 class _TooLargeError(Exception):

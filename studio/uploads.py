@@ -3,8 +3,24 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio.data_classes import ImageData
+from gradio_client.utils import is_file_obj_with_meta
+from pydantic import ValidationInfo, model_validator
 
 from nst import StyleTransferError, load_with_opacity
+
+
+class Upload(ImageData):
+    """A picture from outside. Gradio checks only what is marked as a file: anything else could be any file here."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def marked(cls, value, info: ValidationInfo):
+        from_outside = info.context and info.context.get("validate_meta")
+        if from_outside and not is_file_obj_with_meta(value):
+            message = 'A picture must be an uploaded file, {"path": ..., "meta": {"_type": "gradio.FileData"}}.'
+            raise gr.Error(message, print_exception=False)
+        return value
 
 
 class Picture(gr.Image):
@@ -13,6 +29,7 @@ class Picture(gr.Image):
     A transparent picture arrives on white; how opaque it was is in its `info["opacity"]`.
     """
 
+    data_model = Upload
     is_template = True  # Gradio's page then shows it as a gr.Image
 
     def preprocess(self, payload):

@@ -21,7 +21,7 @@ if PRESENT:
 
 # Not measured on ZeroGPU: from the arithmetic of the deepest preset, several times over. A time asked for too long only
 # costs a place in the queue; one too short ends the run with the picture so far.
-SECONDS_TO_START = 10
+SECONDS_TO_START = 20
 SECONDS_PER_STEP = 0.02
 SECONDS_PER_PIXEL = 2e-7
 LONGEST = 120  # seconds; what every visitor may ask for
