@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from studio.painting import stop_all
 
 MAX_UPLOAD = 40_000_000  # bytes of a picture
 MAX_BODY = 8_000_000  # bytes of any other request: settings, and small pictures written out in them
-VISITORS = 200  # whose state (gallery, frames) is kept; then that of who was here longest ago goes
+VISITORS = 50  # whose state (gallery, frames) is kept; then that of who was here longest ago goes
 SWEEP_SECONDS = 10  # between two looks at the storage
 SILENCE_SECONDS = 30  # until a connection whose other end answers nothing at all counts as gone
 ENDING_SECONDS = 5  # for runs to end with the picture so far when the server is asked to go
@@ -29,6 +30,7 @@ HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-
 CLOSED = ("/monitoring", *(f"/gradio_api/{name}" for name in (
     "dev/", "monitoring", "process_recording", "profiling", "proxy=", "vibe-", "undo-vibe-", "stream/", "run-history",
 )))  # fmt: skip
+STREAMS = ("/gradio_api/queue/data", "/gradio_api/call/")
 _log = logging.getLogger("app")
 
 
@@ -49,6 +51,10 @@ def serve(build: Callable[[], gr.Blocks], **launch_options: Any) -> None:
         while not asked_to_end.wait(SWEEP_SECONDS):
             sweep(lasting)
         stop_all(ENDING_SECONDS)
+        for _ in range(20 * ENDING_SECONDS):  # the last pictures on their way
+            if not Gate.streams:
+                break
+            time.sleep(0.05)
         demo.close(verbose=False)
     finally:
         storage.close_storage()
@@ -103,6 +109,8 @@ def _end_when_silent(listening: socket.socket) -> None:
 class Gate:
     """Before Gradio: its endpoints for developers are not there, bodies are bounded; every answer has `HEADERS`."""
 
+    streams = 0  # visitors who are being told about their runs
+
     def __init__(self, app):
         self.app = app
 
@@ -111,6 +119,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         started = False
+        is_stream = scope["path"].startswith(STREAMS) and scope["method"] == "GET"
 
         async def answer(message):
             nonlocal started
@@ -128,25 +137,32 @@ class Gate:
         multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
         limit = MAX_UPLOAD + 100_000 if multipart else MAX_BODY
         length = headers.get(b"content-length", b"0")
-        taken = 0
+        taken, more = 0, True
 
-        async def bounded():
-            nonlocal taken
+        async def hear(most: int):
+            nonlocal taken, more
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > limit:
+            more = bool(message.get("more_body"))
+            if taken > most:
                 raise _TooLargeError
             return message
 
+        Gate.streams += is_stream
         try:
             if not length.isdigit() or int(length) > limit:
                 raise _TooLargeError
-            await self.app(scope, bounded, answer)
+            await self.app(scope, lambda: hear(limit), answer)
         except Exception as error:
             if started:
                 raise
             status, text = _in_words(error, limit)
+            with contextlib.suppress(_TooLargeError):  # heard out: whoever still sends would see no answer
+                while more:
+                    await hear(5 * limit)
             await PlainTextResponse(text, status, {"connection": "close"})(scope, receive, answer)
+        finally:
+            Gate.streams -= is_stream
 
 
 def _in_words(error: Exception, limit: int) -> tuple[int, str]:

@@ -20,9 +20,16 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 240  # importing torch and gradio takes a minute on a busy machine
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Server:
-    def __init__(self, process: subprocess.Popen, url: str, folder: Path):
-        self.process, self.url, self.folder = process, url, folder
+    def __init__(self, process: subprocess.Popen, port: int, folder: Path):
+        self.process, self.port, self.folder = process, port, folder
+        self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "log"
         self._seen = psutil.Process(process.pid)
 
@@ -105,15 +112,13 @@ class Server:
 @contextmanager
 def serving(folder: Path, *flags: object, **environment: str) -> Iterator[Server]:
     """Start app.py on a free port, its temporary files and log in `folder`; end it, if it still runs, at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "temporary").mkdir(parents=True, exist_ok=True)
     settings = os.environ | {"GRADIO_TEMP_DIR": str(folder / "temporary"), "OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, "app.py", "--port", str(port), *map(str, flags)]
     with open(folder / "log", "a") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log)
-    server = Server(process, f"http://127.0.0.1:{port}", folder)
+    server = Server(process, port, folder)
     try:
         deadline = time.monotonic() + START_SECONDS
         while "Serving on" not in server.log.read_text():
