@@ -23,6 +23,8 @@ SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's va
     "content-weight": (float, "X", "how much the photo's structure counts"),
     "style-weight": (float, "X", "how much the painting's texture and colour count"),
     "tv-weight": (float, "X", "how much smoothness counts (total variation)"),
+    "style-scale": (float, "X", "broader strokes above 1, finer below: the painting's size in that of the result"),
+    "preserve-colours": (bool, None, "paint the photo's luminance alone, and leave its colours as they are"),
     "seed": (int, "N", "of the start, where it is noise"),
     "init": (str, "START", "start from the photo or from noise: content, noise"),
     "backbone": (str, "B", "cifar100 (bundled), imagenet, a .safetensors file, or a Hub id owner/name[@revision]"),
@@ -76,7 +78,10 @@ def build_batch_parser() -> argparse.ArgumentParser:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", help=f"{', '.join(PRESETS)} (default {DEFAULT_PRESET})")
     for flag, (kind, metavar, text) in SETTING_FLAGS.items():
-        parser.add_argument(f"--{flag}", type=kind, metavar=metavar, help=text)
+        if kind is bool:
+            parser.add_argument(f"--{flag}", action=argparse.BooleanOptionalAction, help=text)
+        else:
+            parser.add_argument(f"--{flag}", type=kind, metavar=metavar, help=text)
 
 
 def _settings(args: argparse.Namespace, base: StyleSettings) -> StyleSettings:

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst.backbones import Backbone
+from nst.colour import grey, grey_gradient, with_luminance_of
 from nst.hardware import Hardware
-from nst.losses import GramStyle, square_sum, total_variation
+from nst.losses import STATISTICS, at_least_tiny, compare, square_sum, total_variation
 from nst.settings import StyleSettings
 from nst.targets import TARGETS, digest
 from nst.tiles import Tile, cut
@@ -58,7 +59,7 @@ class StyleTarget:
     """
 
     statistics: Statistics
-    scales: Statistics
+    scales: dict[tuple[int, str], Tensor | float]
     weight: float
     mask: Tensor | None = None
     weights: dict[tuple[int, str], Tensor] = field(default_factory=dict)  # the mask at the sizes of the feature maps
@@ -87,8 +88,6 @@ class Look:
 class Objective:
     """Content, style and total variation of a picture, against targets that are computed once."""
 
-    statistic = GramStyle
-
     def __init__(
         self,
         extractor: Vgg19,
@@ -107,29 +106,36 @@ class Objective:
         an earlier objective has made them.
         """
         self.extractor, self.settings, self.known_as = extractor, settings, known_as
+        self.statistic = STATISTICS[settings.style_statistic]
         if tile_side is None:
             itemsize = extractor.convolutions["conv1_1"].weight.dtype.itemsize
             large = content.shape[-1] * content.shape[-2] * itemsize > UNTILED_BYTES
             tile_side = TILE_SIDE if large else max(content.shape[-2:])
         self.tile_side = tile_side
+        if settings.preserve_colours:
+            styles = [(with_luminance_of(picture, content), weight, mask) for picture, weight, mask in styles]
+            content = grey(content)
         self.style_targets: list[StyleTarget] = []
         self.content_targets: dict[str, Tensor] = {}
         total = sum(weight for _, weight, _ in styles)
         with torch.no_grad():
             self.content_targets = self._kept("content", content, settings.content_layers, self._content_targets)
             self.content_scales = {
-                layer: _at_least_tiny(target.float().var()) if settings.relative_losses else 1.0
+                layer: at_least_tiny(target.float().var()) if settings.relative_losses else 1.0
                 for layer, target in self.content_targets.items()
             }
             for picture, weight, mask in styles:
                 seen = (settings.style_layers, settings.style_levels)
                 statistics = self._kept("style", picture, seen, self._statistics_of)
-                scales = {key: _at_least_tiny(statistic.square().mean()) for key, statistic in statistics.items()}
+                relative = settings.relative_losses
+                scales = {key: self.statistic.scale(x) if relative else 1.0 for key, x in statistics.items()}
                 self.style_targets.append(StyleTarget(statistics, scales, weight / total, mask))
 
     def evaluate(self, pixels: Tensor) -> tuple[Losses, Tensor]:
         """Losses and the gradient of the total at `pixels`, (1, 3, H, W) in [0, 1]."""
         settings = self.settings
+        if settings.preserve_colours:
+            pixels = grey(pixels.detach())
         levels = self._pyramid(pixels.detach())
         content, style = torch.zeros((), device=pixels.device), torch.zeros((), device=pixels.device)
         gradients = []
@@ -143,6 +149,8 @@ class Objective:
         while gradients:
             coarser = gradients.pop() + _unpooled(coarser, levels[len(gradients)].shape[-2:])
         gradient += coarser
+        if settings.preserve_colours:
+            gradient = grey_gradient(gradient)
         total = settings.content_weight * content + settings.style_weight * style + settings.tv_weight * tv
         return Losses(content, style, tv, total), gradient
 
@@ -237,9 +245,7 @@ class Objective:
                 style = None if target.mask is None else number
                 shared = [key for key in target.statistics if key[0] < levels]  # a small style has fewer levels
                 for key in [key for key in shared if key[0] == level]:
-                    part = self.statistic.compare(statistics[style, key[1]], target.statistics[key])
-                    if self.settings.relative_losses:
-                        part = part / target.scales[key]
+                    part = compare(statistics[style, key[1]], target.statistics[key], target.scales[key])
                     loss = loss + part * (target.weight / len(shared))
             if not loss.requires_grad:
                 return loss, {key: (None,) * len(part) for key, part in sums.items()}
@@ -301,7 +307,3 @@ def _unpooled(gradient: Tensor, size: Sequence[int]) -> Tensor:
 
 def _added(sums: Sums | None, part: Sums) -> Sums:
     return part if sums is None else tuple(a + b for a, b in zip(sums, part, strict=True))
-
-
-def _at_least_tiny(scale: Tensor) -> Tensor:
-    return scale.clamp_min(1e-8)  # a flat target divides by almost nothing, not by zero

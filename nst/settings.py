@@ -1,23 +1,24 @@
 """What a run can be told: one frozen dataclass, its presets, and the stages it expands to."""
 
+import math
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from nst.errors import StyleTransferError
 
-VERSION = 1  # of the dictionary form; raised when an old one could no longer be read as it was meant
+VERSION = 2  # of the dictionary form; raised when an old one could no longer be read as it was meant
+SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "schedule": "constant"}  # as all runs did before it
 INITS = ("content", "noise")
 SHORTEST_STAGE = 64  # px on the short side: a coarser stage shows the deeper layers almost nothing
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the run at one size, coarse stages first. long_side in px; learning_rate in units of pixel value."""
+    """A part of the run at one size, coarse stages first. long_side in px."""
 
     long_side: int
     steps: int
-    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,18 @@ class StyleSettings:
     scales: stages, each half the size of the next; 1 is the plain recipe.
     content_weight, style_weight, tv_weight: the three factors of the total loss (0 to 1e9).
     content_layers, style_layers: layer names, `conv1_1` to `conv5_4`.
+    style_statistic: what style is, the `gram` matrix of each layer or the channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, each half the size (1 to 6): with more,
     shallow layers see strokes as broad as the deepest would, and more exactly.
+    style_scale: the style pictures' long side, in that of the result (0.25 to 2): broader strokes above 1, finer below.
+    preserve_colours: paint the photo's luminance alone, and leave its colours as they are.
     relative_losses: divide each layer's loss by its target's own size, so that every layer counts alike, whatever the
     backbone; off in the plain recipe.
+    canvas: what is optimised, `pixels` or the coefficients of a Laplacian `pyramid`, which paints in strokes where
+    pixels give grain.
     learning_rate: Adam's, in units of pixel value (0 to 1).
+    schedule: of the learning rate: `constant`, or `cosine`, falling to 0 along half a wave (Loshchilov & Hutter 2017),
+    so that the last steps settle what the first ones threw about.
     init: what the picture starts from, `content` or `noise`; only `noise` uses the seed.
     pooling: `max`, `average`, or `backbone` for what the backbone was trained with.
     backbone: `cifar100`, `imagenet`, a checkpoint file, or a Hub id.
@@ -48,14 +56,19 @@ class StyleSettings:
     keep_aspect: bool = True
     steps: int = 150
     scales: int = 3
-    content_weight: float = 1.0
+    content_weight: float = 2.0
     style_weight: float = 30.0
     tv_weight: float = 20.0
     content_layers: tuple[str, ...] = ("conv2_2",)
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
+    style_statistic: str = "covariance"
     style_levels: int = 5
+    style_scale: float = 1.0
+    preserve_colours: bool = False
     relative_losses: bool = True
+    canvas: str = "pyramid"
     learning_rate: float = 0.04
+    schedule: str = "cosine"
     init: str = "content"
     pooling: str = "backbone"
     seed: int = 0
@@ -66,8 +79,12 @@ class StyleSettings:
     def __post_init__(self):
         whole = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
         whole |= {"scales": (1, 6), "style_levels": (1, 6)}
-        real = {"content_weight": (0, 1e9), "style_weight": (0, 1e9), "tv_weight": (0, 1e9), "learning_rate": (0, 1)}
+        real = {"content_weight": (0, 1e9), "style_weight": (0, 1e9), "tv_weight": (0, 1e9)}
+        real |= {"style_scale": (0.25, 2), "learning_rate": (0, 1)}
         choices = {
+            "style_statistic": ("gram", "covariance"),
+            "canvas": ("pixels", "pyramid"),
+            "schedule": ("constant", "cosine"),
             "init": INITS,
             "pooling": ("backbone", "max", "average"),
             "device": ("auto", "cpu", "cuda", "mps"),
@@ -83,7 +100,7 @@ class StyleSettings:
             if not isinstance(layers, (list, tuple)) or not layers or not all(map(_is_layer, layers)):
                 raise StyleTransferError(f"{name} must be layer names, conv1_1 to conv5_4, not {_shown(layers)}.")
             object.__setattr__(self, name, tuple(layers))
-        for name in ("keep_aspect", "relative_losses"):
+        for name in ("keep_aspect", "preserve_colours", "relative_losses"):
             if not isinstance(value := getattr(self, name), bool):
                 raise StyleTransferError(f"{name} must be true or false, not {_shown(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:
@@ -115,8 +132,11 @@ class StyleSettings:
             raise StyleTransferError(f"Settings must be a table of names and values, not {_shown(values)}.")
         values = dict(values)
         version = values.pop("version", VERSION)
-        if version != VERSION:
-            raise StyleTransferError(f"These settings have version {_shown(version)}; this program reads {VERSION}.")
+        if type(version) is not int or not 1 <= version <= VERSION:
+            known = f"this program reads 1 to {VERSION}"
+            raise StyleTransferError(f"These settings have version {_shown(version)}; {known}.")
+        if version == 1:
+            values = SINCE_VERSION_2 | values
         _known(values)
         return cls(**values)
 
@@ -132,7 +152,13 @@ class StyleSettings:
         while len(sides) < min(self.scales, self.steps) and round(sides[0] / 2) * aspect >= SHORTEST_STAGE:
             sides.insert(0, round(sides[0] / 2))
         share, extra = divmod(self.steps, len(sides))
-        return tuple(Stage(side, share + (i < extra), self.learning_rate) for i, side in enumerate(sides))
+        return tuple(Stage(side, share + (i < extra)) for i, side in enumerate(sides))
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of the step that follows `step` done ones, of `steps`."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
 
 
 def _known(values: dict[str, Any]) -> None:
@@ -170,9 +196,12 @@ CLASSIC = StyleSettings(
     tv_weight=0.0,
     content_layers=("conv4_2",),
     style_layers=("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+    style_statistic="gram",
     style_levels=1,
     relative_losses=False,
+    canvas="pixels",
     learning_rate=0.02,
+    schedule="constant",
 )
 PRESETS = {
     "classic": CLASSIC,

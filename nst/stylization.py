@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from nst.backbones import load_backbone
-from nst.canvas import MOMENTS, PixelCanvas
+from nst.canvas import Canvas
+from nst.colour import with_colours_of
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
 from nst.files import write_atomically
@@ -100,11 +101,9 @@ class RunState:
         if type(self.step_scale) is not float or not 0 < self.step_scale <= 1:
             raise ValueError("step_scale")
         pixels = self.arrays["pixels"]
-        if set(self.arrays) not in ({"pixels"}, {"pixels", "step", *MOMENTS}) or pixels.shape[:2] != (1, 3):
+        if pixels.ndim != 4 or pixels.shape[:2] != (1, 3) or any(a.dtype != np.float32 for a in self.arrays.values()):
             raise ValueError("arrays")
-        for name, array in self.arrays.items():
-            if array.dtype != np.float32 or array.shape != (() if name == "step" else pixels.shape):
-                raise ValueError(name)
+        Canvas.restore(self.arrays, "exp_avg.1" in self.arrays, torch.device("cpu"))
         torch.Generator().set_state(torch.from_numpy(self.random_state))
 
 
@@ -175,7 +174,7 @@ def stylize(
     for picture, _, _ in styles:
         check_sides(_size(picture, settings, stages[-1][1]), "The style picture")
     check_memory(photo.size, settings)
-    canvas = PixelCanvas.restore(resume.arrays, hardware.device) if resume else None
+    canvas = _restored(resume, settings, hardware.device) if resume else None
     done = resume.step if resume else 0
     work_left = sum(_work(photo, settings, stage) * steps for _, stage, steps in stages)
     last_image = -float("inf")
@@ -187,7 +186,7 @@ def stylize(
         targets = [_style_inputs(one, settings, stage, size, hardware.device) for one in styles]
         objective = Objective(extractor, settings, pixels, targets, known_as=known_as)
         if canvas is None:
-            canvas = PixelCanvas(_start(pixels, settings, generator))
+            canvas = Canvas(_start(pixels, settings, generator), settings.canvas == "pyramid")
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
         stage_step = resume.stage_step if resume and number == resume.stage else 0
@@ -195,7 +194,7 @@ def stylize(
         pace_started = time.perf_counter()
         for index in range(1, steps + 1):
             canvas, values, gradient, note = guard.evaluate(objective, canvas, done)
-            canvas.update(gradient, stage.learning_rate * guard.step_scale)
+            canvas.update(gradient, settings.learning_rate_at(done) * guard.step_scale)
             done += 1
             work_left -= _work(photo, settings, stage)
             now = time.perf_counter()
@@ -231,7 +230,7 @@ class _Guard:
     def begin_stage(self) -> None:
         self._last, self._smallest = None, (math.inf, math.inf)  # losses at different sizes are not compared
 
-    def evaluate(self, objective: Objective, canvas: PixelCanvas, done: int):
+    def evaluate(self, objective: Objective, canvas: Canvas, done: int):
         """(canvas, values of the losses, gradient, note), the canvas being the last good one where `canvas` is not."""
         note = ""
         while True:
@@ -301,6 +300,13 @@ def _remaining(
     return remaining
 
 
+def _restored(resume: RunState, settings: StyleSettings, device: torch.device) -> Canvas:
+    try:
+        return Canvas.restore(resume.arrays, settings.canvas == "pyramid", device)
+    except (KeyError, ValueError) as error:
+        raise StyleTransferError("The saved run does not fit these settings: its canvas is another one.") from error
+
+
 def _size(photo: Image.Image, settings: StyleSettings, stage: Stage) -> tuple[int, int]:
     return fitted_size(photo.size, stage.long_side, settings.keep_aspect)
 
@@ -311,9 +317,9 @@ def _work(photo: Image.Image, settings: StyleSettings, stage: Stage) -> float:
 
 
 def _style_inputs(style, settings: StyleSettings, stage: Stage, size: tuple[int, int], device: torch.device):
-    """(picture, weight, mask) as tensors for one stage; the style's long side follows the stage's."""
+    """(picture, weight, mask) as tensors for one stage; the style's long side follows the stage's and the scale."""
     picture, weight, mask = style
-    width, height = _size(picture, settings, stage)
+    width, height = (side * settings.style_scale for side in _size(picture, settings, stage))
     enlarge = max(1.0, MIN_SIDE / min(width, height))  # a long thin style would otherwise vanish in a coarse stage
     pixels = to_tensor(resize_picture(picture, (round(width * enlarge), round(height * enlarge)))).to(device)
     if mask is not None:
@@ -324,4 +330,5 @@ def _style_inputs(style, settings: StyleSettings, stage: Stage, size: tuple[int,
 def _start(content: Tensor, settings: StyleSettings, generator: torch.Generator) -> Tensor:
     if settings.init == "content":
         return content
-    return torch.rand(content.shape, generator=generator).to(content.device)
+    noise = torch.rand(content.shape, generator=generator).to(content.device)
+    return with_colours_of(noise, content) if settings.preserve_colours else noise

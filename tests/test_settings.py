@@ -5,7 +5,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
@@ -34,6 +34,11 @@ valid_fields = st.fixed_dictionaries(
         "content_layers": layer_lists,
         "style_layers": layer_lists,
         "learning_rate": st.floats(0, 1, exclude_min=True),
+        "style_statistic": st.sampled_from(["gram", "covariance"]),
+        "style_scale": st.floats(0.25, 2),
+        "preserve_colours": st.booleans(),
+        "canvas": st.sampled_from(["pixels", "pyramid"]),
+        "schedule": st.sampled_from(["constant", "cosine"]),
         "init": st.sampled_from(["content", "noise"]),
         "pooling": st.sampled_from(["backbone", "max", "average"]),
         "seed": st.integers(0, 2**31 - 1),
@@ -75,13 +80,27 @@ def test_values_are_kept_as_given(values):
 
 def test_dictionary_holds_every_field_and_the_version():
     values = StyleSettings().to_dict()
-    assert values.pop("version") == 1
+    assert values.pop("version") == 2
     assert list(values) == [f.name for f in fields(StyleSettings)]
 
 
 def test_fields_left_out_take_their_defaults():
     assert StyleSettings.from_dict({}) == StyleSettings()
-    assert StyleSettings.from_dict({"steps": 3, "version": 1}) == StyleSettings(steps=3)
+    assert StyleSettings.from_dict({"steps": 3, "version": 2}) == StyleSettings(steps=3)
+
+
+def test_what_version_1_could_not_say_means_what_it_did_then():
+    old = StyleSettings.from_dict({"steps": 3, "version": 1})
+    assert old == StyleSettings(steps=3, style_statistic="gram", canvas="pixels", schedule="constant")
+    assert StyleSettings.from_dict({"canvas": "pyramid", "version": 1}).canvas == "pyramid"
+
+
+def test_learning_rate_stays_or_falls_along_half_a_cosine():
+    falling = StyleSettings(learning_rate=0.04, steps=90, schedule="cosine")
+    rates = [falling.learning_rate_at(step) for step in range(90)]
+    assert rates[0] == 0.04 and rates[30] == pytest.approx(0.03) and rates[45] == pytest.approx(0.02)
+    assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < 1e-4
+    assert {replace(falling, schedule="constant").learning_rate_at(step) for step in range(90)} == {0.04}
 
 
 def test_from_dict_leaves_its_argument_alone():
@@ -195,7 +214,7 @@ def test_unknown_field_is_refused(unknown):
     assert str(unknown)[:20] in message
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, NAN, [1]])
+@pytest.mark.parametrize("version", [0, 3, "1", None, NAN, [1], True])
 def test_other_version_is_refused(version):
     assert "version" in refused(StyleSettings.from_dict, {"version": version})
 
@@ -269,7 +288,6 @@ def test_stages_share_all_steps_and_end_at_the_final_size(values, content_size):
     assert len(stages) <= settings.scales
     for coarse, fine in itertools.pairwise(sides):
         assert abs(coarse - fine / 2) <= 0.5
-    assert {stage.learning_rate for stage in stages} == {settings.learning_rate}
 
 
 @without_deadline

@@ -1,0 +1,36 @@
+"""Painting in luminance alone, so that the photo keeps its colours (Gatys et al., "Preserving Color in Neural Artistic
+Style Transfer", 2016, section 3.2).
+
+Photo and style are looked at in grey. Where grey is what the losses see, their gradient moves red, green and blue of a
+pixel alike, and the optimiser, which is blind to the gradient's size, takes equal steps in all three: the picture's
+colour differences stay the photo's.
+"""
+
+import torch
+from torch import Tensor
+
+WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in luminance (ITU-R BT.601)
+
+
+def grey(pixels: Tensor) -> Tensor:
+    """(N, 3, H, W) with the luminance in all three channels."""
+    weights = torch.tensor(WEIGHTS, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels * weights).sum(1, keepdim=True).expand_as(pixels).contiguous()
+
+
+def grey_gradient(gradient: Tensor) -> Tensor:
+    """The gradient at pixels, given that at their `grey`: (N, 3, H, W) both."""
+    weights = torch.tensor(WEIGHTS, dtype=gradient.dtype, device=gradient.device).view(1, 3, 1, 1)
+    return gradient.sum(1, keepdim=True) * weights
+
+
+def with_colours_of(pixels: Tensor, photo: Tensor) -> Tensor:
+    """The luminance of `pixels` in the colours of `photo`, (N, 3, H, W) in [0, 1]."""
+    return (photo + grey(pixels) - grey(photo)).clamp(0, 1)
+
+
+def with_luminance_of(style: Tensor, photo: Tensor) -> Tensor:
+    """`style` in grey, as bright and as contrasty as `photo`: L' = (L - mean L) std L_photo / std L + mean L_photo."""
+    style, photo = grey(style), grey(photo)
+    scale = photo.std(correction=0) / style.std(correction=0).clamp_min(1e-3)
+    return ((style - style.mean()) * scale + photo.mean()).clamp(0, 1)

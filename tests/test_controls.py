@@ -1,0 +1,85 @@
+"""Settings that promise something one can see: judged by scikit-image's CIELAB and by patches, not by the losses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_picture
+from PIL import Image
+from skimage.color import rgb2lab
+
+from nst.colour import grey, grey_gradient, with_colours_of, with_luminance_of
+from nst.settings import StyleSettings
+from nst.stylization import stylize
+
+
+def paint(content: Image.Image, style: Image.Image, settings: StyleSettings) -> np.ndarray:
+    *_, last = stylize(content, style, settings, preview_every=None)
+    return np.asarray(last.image)
+
+
+@pytest.mark.parametrize("init", ["content", "noise"])
+def test_preserved_colours_are_the_photos(random_checkpoint, init):
+    """The mean distance in CIELAB's a and b is under a third of that without; the luminance is painted all the same."""
+    photo, style = make_picture(64, 64, seed=1), make_picture(80, 60, seed=2)
+    settings = StyleSettings(size=64, steps=12, scales=1, init=init, backbone=str(random_checkpoint), device="cpu")
+    before = rgb2lab(np.asarray(photo))
+    plain, kept = (
+        np.abs(rgb2lab(paint(photo, style, replace(settings, preserve_colours=keep))) - before).mean((0, 1))
+        for keep in (False, True)
+    )
+    assert kept[1:].sum() < plain[1:].sum() / 3
+    assert kept[0] > 5
+
+
+def test_grey_is_pillows_and_its_gradient_autograds():
+    pixels = torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    array = (pixels[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    by_pillow = np.asarray(Image.fromarray(array).convert("L")) / 255
+    for channel in grey(pixels)[0]:
+        np.testing.assert_allclose(channel.numpy(), by_pillow, atol=1.5 / 255)
+    gradient = torch.randn(1, 3, 5, 7)
+    pixels.requires_grad_()
+    (expected,) = torch.autograd.grad(grey(pixels), pixels, gradient)
+    torch.testing.assert_close(grey_gradient(gradient), expected)
+
+
+def test_luminance_and_colours_come_from_where_they_should():
+    one, other = (torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(seed)) * 0.2 + 0.4 for seed in (1, 2))
+    mixed = with_colours_of(one, other)
+    torch.testing.assert_close(grey(mixed), grey(one))
+    torch.testing.assert_close(mixed - grey(mixed), other - grey(other))
+    matched = with_luminance_of(one * 0.3, other)
+    assert (matched == matched[:, :1]).all()
+    assert matched.mean().item() == pytest.approx(grey(other).mean().item(), abs=1e-5)
+    assert matched.std().item() == pytest.approx(grey(other).std().item(), rel=1e-2)
+    assert with_luminance_of(torch.full((1, 3, 4, 4), 0.5), other).isfinite().all()
+
+
+def patches(picture: np.ndarray, count: int = 3000) -> np.ndarray:
+    """Random 7x7 patches of the luminance, without their means: (count, 49)."""
+    windows = np.lib.stride_tricks.sliding_window_view(picture.mean(2) / 255, (7, 7)).reshape(-1, 49)
+    chosen = windows[np.random.default_rng(0).integers(0, len(windows), count)]
+    return chosen - chosen.mean(1, keepdims=True)
+
+
+def patch_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Sliced Wasserstein distance of the pictures' patches."""
+    directions = np.random.default_rng(1).normal(size=(49, 64))
+    return float(np.abs(np.sort(patches(a) @ directions, 0) - np.sort(patches(b) @ directions, 0)).mean())
+
+
+def test_the_painting_scaled_gives_brush_strokes_of_that_scale():
+    """Of three results, the one painted at a scale has the patches nearest to the painting's at that scale."""
+    rows, columns = np.mgrid[0:192, 0:192]
+    waves = 0.5 + 0.45 * np.sin((rows + 12 * np.sin(columns / 20)) / 2.2)
+    style = Image.fromarray((np.stack([waves, 0.6 * waves + 0.2, 1 - waves], 2) * 255).astype(np.uint8))
+    photo = make_picture(96, 96, seed=1)
+    settings = StyleSettings(size=96, steps=60, scales=2, content_weight=0.1, device="cpu")
+    scales = (0.5, 1, 2)
+    painted = [paint(photo, style, replace(settings, style_scale=scale)) for scale in scales]
+    for wanted, scale in enumerate(scales):
+        scaled = np.asarray(style.resize((round(96 * scale),) * 2, Image.Resampling.LANCZOS))
+        distances = [patch_distance(one, scaled) for one in painted]
+        assert int(np.argmin(distances)) == wanted, distances
