@@ -33,7 +33,7 @@ from torch import Tensor
 from nst import bench_memory
 from nst.backbones import load_backbone
 from nst.baseline import PlainLoop
-from nst.canvas import PixelCanvas
+from nst.canvas import Canvas
 from nst.examples import painting_path, photo_path
 from nst.hardware import Hardware, choose_hardware, machine
 from nst.images import load_picture, resize_picture, to_tensor
@@ -182,12 +182,12 @@ class Bench:
             yield Target(f"first preview at {side} px, seconds", firsts[-1], goal, "<=")
         settings = StyleSettings.preset("balanced", scales=1, steps=8)
         objective, pixels = self.objective(512, settings, self.auto)
-        canvas = PixelCanvas(pixels)
+        canvas = Canvas(pixels, settings.canvas == "pyramid")
 
         def bare() -> None:
-            for _ in range(settings.steps):
+            for step in range(settings.steps):
                 losses, gradient = objective.evaluate(canvas.pixels())
-                canvas.update(gradient, settings.learning_rate)
+                canvas.update(gradient, settings.learning_rate_at(step))
                 losses.total.item()
 
         def whole() -> None:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from nst import RunState, StyleSettings, StyleTransferError, stylize
-from nst.canvas import PixelCanvas
+from nst.canvas import Canvas
 from nst.settings import PRESETS
 
 
@@ -19,20 +19,20 @@ def pair():
 
 
 def settings(**changes):
-    return StyleSettings(**{"size": 64, "steps": 8, "scales": 1, **changes})
+    return StyleSettings(**{"size": 64, "steps": 8, "scales": 1, "schedule": "constant", **changes})
 
 
 def spoil(monkeypatch, when, how):
     """The update that makes step number `when` (of calls) gets its picture spoilt by `how`; all updates' rates."""
-    update, rates = PixelCanvas.update, []
+    update, rates = Canvas.update, []
 
     def spoilt(canvas, gradient, learning_rate):
         update(canvas, gradient, learning_rate)
         rates.append(learning_rate)
         if len(rates) in when:
-            how(canvas.parameter.data)
+            how(canvas.pixels())
 
-    monkeypatch.setattr(PixelCanvas, "update", spoilt)
+    monkeypatch.setattr(Canvas, "update", spoilt)
     return rates
 
 
