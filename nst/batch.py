@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from nst.errors import StyleTransferError
+from nst.film import Film, check_format
 from nst.hardware import choose_hardware
 from nst.images import load_picture
 from nst.provenance import PaintingRecipe, describe, pixel_hash, read_recipe
@@ -71,10 +72,13 @@ def paint_all(
     styles: Sequence[Style],
     settings: StyleSettings,
     *,
+    film: str | None = None,
     on_step: Callable[[Job, Step], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome]:
     """Paint every job that is not done; yields what became of each, in order.
+
+    film: `.webp` or `.mp4` also saves how each was painted, beside it.
 
     Done is what has a result with the very recipe that it would be painted by; its photo, styles, settings and backbone
     all count. A picture that fails is told and left out. `should_stop` is asked after every step; what is being painted
@@ -87,18 +91,26 @@ def paint_all(
         for one in styles
     ]
     choose_hardware(settings.device, settings.precision)
+    if film:
+        check_format(f"film{film}")
     common = describe(Image.new("RGB", (1, 1)), styles, settings)  # in all but the photo
 
     def paint(job: Job) -> bool | None:
         photo = load_picture(job.source)
         recipe = replace(common, content=pixel_hash(photo))
-        if _is_done(job.target, recipe):
+        beside = job.target.with_suffix(film) if film else None
+        if _is_done(job.target, recipe) and (beside is None or beside.exists()):
             return False
-        for step in stylize(photo, styles, settings, preview_every=None, should_stop=should_stop):
+        frames, every = (Film(), Film.interval(settings.steps)) if beside else (None, None)
+        for step in stylize(photo, styles, settings, preview_every=every, should_stop=should_stop):
+            if frames:
+                frames.add(step)
             if on_step:
                 on_step(job, step)
         if step.step < step.steps:
             return None
+        if frames:
+            frames.save(beside)
         save_result(step.image, job.target, recipe)
         return True
 

@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_settings(parser)
     add("--bits", type=int, choices=(8, 16), default=8, help="of each colour in the result (default 8; 16: PNG, TIFF)")
     add("--keep-alpha", action="store_true", help="give the result the photo's transparency (PNG, TIFF)")
-    add("--film", metavar="FILE", type=Path, help="also save how it was painted, as .webp or .mp4")
+    add("--film", "--video", metavar="FILE", type=Path, help="also save how it was painted, as .webp or .mp4")
     add("--save-every", type=int, metavar="N", help="also save OUT-0000N.png every N steps")
     add("--json", action="store_true", help="print one line of JSON about the result")
     return parser
@@ -72,6 +72,7 @@ def build_batch_parser() -> argparse.ArgumentParser:
     add("--style", metavar="STYLE[:WEIGHT]", action="append", required=True, help="the painting; repeat it for several")
     add("--out", metavar="DIR", required=True, type=Path, help="where the results go, as PNG files")
     _add_settings(parser)
+    add("--film", "--video", choices=("webp", "mp4"), help="also save how each was painted, beside it")
     return parser
 
 
@@ -200,7 +201,8 @@ def run_batch(args: argparse.Namespace) -> int:
         bar.set_postfix_str(f"{job.source.name}, step {step.step} of {step.steps}")
 
     with _ctrl_c_noted() as interrupted:
-        outcomes = paint_all(share, styles, settings, on_step=show, should_stop=lambda: bool(interrupted))
+        film = args.film and f".{args.film}"
+        outcomes = paint_all(share, styles, settings, film=film, on_step=show, should_stop=lambda: bool(interrupted))
         with tqdm(total=len(share), unit="picture", file=sys.stderr) as bar:
             for outcome in outcomes:
                 finished += 1

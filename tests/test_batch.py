@@ -254,6 +254,18 @@ def test_the_command_paints_the_folder_and_says_what_failed(photos, style, tmp_p
     assert lines == ["nst: e.png: the file is empty.", "nst: 1 of 4 pictures could not be painted"]
 
 
+def test_the_command_films_each_picture_and_films_again_what_lacks_a_film(photos, style, tmp_path, flags):
+    out = tmp_path / "out"
+    assert run(photos, "--style", style, "--out", out, *flags) == 0
+    assert run(photos, "--style", style, "--out", out, *flags, "--video", "webp") == 0
+    assert sorted(path.name for path in out.iterdir() if path.suffix == ".webp") == ["C.webp", "a.webp", "b.webp"]
+    with Image.open(out / "a.webp") as film:
+        assert film.n_frames == 2  # of two steps
+    before = states(out)
+    assert run(photos, "--style", style, "--out", out, *flags, "--video", "webp") == 0
+    assert states(out) == before
+
+
 def test_the_command_takes_several_styles_with_weights(photos, style, tmp_path, flags):
     odd = tmp_path / "odd:2"
     shutil.copy(style, odd)
