@@ -19,7 +19,6 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 from conftest import make_picture  # noqa: E402
 from served import ROOT, Server, free_port, serving  # noqa: E402
 
-
 SECONDS = 240  # for anything on a page; generous, the machine may be busy
 
 
