@@ -49,6 +49,8 @@ CONTROLS = (
     Control("style_weight", "Style strength", "Higher gives stronger strokes and colours.", (0, 2000, 1)),
     Control("content_weight", "Content weight", "Higher keeps more of the photo's shapes.", (0, 20, 0.1)),
     Control("tv_weight", "Smoothness", "Higher removes fine grain (total variation).", (0, 200, 1)),
+    Control("style_scale", "Brush size", "Under 1 paints in finer strokes, above 1 in broader ones.", (0.25, 2, 0.05)),
+    Control("preserve_colours", "Keep the photo's colours", "Paints in light and dark alone."),
     Control("init", "Start", "The photo stays recognisable; noise lets the painting take over.", choices=INITS),
     Control("seed", "Seed", "Another number, another picture, where the start is noise; the same number repeats it."),
     Control("content_layers", "Content layers", "Deeper layers keep what is there, shallow ones each edge.",
