@@ -185,9 +185,9 @@ class Bench:
         canvas = Canvas(pixels, settings.canvas == "pyramid")
 
         def bare() -> None:
-            for step in range(settings.steps):
+            for _ in range(settings.steps):
                 losses, gradient = objective.evaluate(canvas.pixels())
-                canvas.update(gradient, settings.learning_rate_at(step))
+                canvas.update(gradient, settings.learning_rate)
                 losses.total.item()
 
         def whole() -> None:

@@ -1,6 +1,5 @@
 """What a run can be told: one frozen dataclass, its presets, and the stages it expands to."""
 
-import math
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from nst.errors import StyleTransferError
 
 VERSION = 2  # of the dictionary form; raised when an old one could no longer be read as it was meant
-SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "schedule": "constant"}  # as all runs did before it
+SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels"}  # as all runs did before it
 INITS = ("content", "noise")
 SHORTEST_STAGE = 64  # px on the short side: a coarser stage shows the deeper layers almost nothing
 
@@ -42,8 +41,6 @@ class StyleSettings:
     canvas: what is optimised, `pixels` or the coefficients of a Laplacian `pyramid`, which paints in strokes where
     pixels give grain.
     learning_rate: Adam's, in units of pixel value (0 to 1).
-    schedule: of the learning rate: `constant`, or `cosine`, falling to 0 along half a wave (Loshchilov & Hutter 2017),
-    so that the last steps settle what the first ones threw about.
     init: what the picture starts from, `content` or `noise`; only `noise` uses the seed.
     pooling: `max`, `average`, or `backbone` for what the backbone was trained with.
     backbone: `cifar100`, `imagenet`, a checkpoint file, or a Hub id.
@@ -68,7 +65,6 @@ class StyleSettings:
     relative_losses: bool = True
     canvas: str = "pyramid"
     learning_rate: float = 0.04
-    schedule: str = "cosine"
     init: str = "content"
     pooling: str = "backbone"
     seed: int = 0
@@ -84,7 +80,6 @@ class StyleSettings:
         choices = {
             "style_statistic": ("gram", "covariance"),
             "canvas": ("pixels", "pyramid"),
-            "schedule": ("constant", "cosine"),
             "init": INITS,
             "pooling": ("backbone", "max", "average"),
             "device": ("auto", "cpu", "cuda", "mps"),
@@ -154,12 +149,6 @@ class StyleSettings:
         share, extra = divmod(self.steps, len(sides))
         return tuple(Stage(side, share + (i < extra)) for i, side in enumerate(sides))
 
-    def learning_rate_at(self, step: int) -> float:
-        """The learning rate of the step that follows `step` done ones, of `steps`."""
-        if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
-
 
 def _known(values: dict[str, Any]) -> None:
     names = [f.name for f in fields(StyleSettings)]
@@ -201,7 +190,6 @@ CLASSIC = StyleSettings(
     relative_losses=False,
     canvas="pixels",
     learning_rate=0.02,
-    schedule="constant",
 )
 PRESETS = {
     "classic": CLASSIC,

@@ -194,7 +194,7 @@ def stylize(
         pace_started = time.perf_counter()
         for index in range(1, steps + 1):
             canvas, values, gradient, note = guard.evaluate(objective, canvas, done)
-            canvas.update(gradient, settings.learning_rate_at(done) * guard.step_scale)
+            canvas.update(gradient, settings.learning_rate * guard.step_scale)
             done += 1
             work_left -= _work(photo, settings, stage)
             now = time.perf_counter()

@@ -19,7 +19,7 @@ def pair():
 
 
 def settings(**changes):
-    return StyleSettings(**{"size": 64, "steps": 8, "scales": 1, "schedule": "constant", **changes})
+    return StyleSettings(**{"size": 64, "steps": 8, "scales": 1, **changes})
 
 
 def spoil(monkeypatch, when, how):

@@ -5,7 +5,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
@@ -38,7 +38,6 @@ valid_fields = st.fixed_dictionaries(
         "style_scale": st.floats(0.25, 2),
         "preserve_colours": st.booleans(),
         "canvas": st.sampled_from(["pixels", "pyramid"]),
-        "schedule": st.sampled_from(["constant", "cosine"]),
         "init": st.sampled_from(["content", "noise"]),
         "pooling": st.sampled_from(["backbone", "max", "average"]),
         "seed": st.integers(0, 2**31 - 1),
@@ -91,16 +90,8 @@ def test_fields_left_out_take_their_defaults():
 
 def test_what_version_1_could_not_say_means_what_it_did_then():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
-    assert old == StyleSettings(steps=3, style_statistic="gram", canvas="pixels", schedule="constant")
+    assert old == StyleSettings(steps=3, style_statistic="gram", canvas="pixels")
     assert StyleSettings.from_dict({"canvas": "pyramid", "version": 1}).canvas == "pyramid"
-
-
-def test_learning_rate_stays_or_falls_along_half_a_cosine():
-    falling = StyleSettings(learning_rate=0.04, steps=90, schedule="cosine")
-    rates = [falling.learning_rate_at(step) for step in range(90)]
-    assert rates[0] == 0.04 and rates[30] == pytest.approx(0.03) and rates[45] == pytest.approx(0.02)
-    assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < 1e-4
-    assert {replace(falling, schedule="constant").learning_rate_at(step) for step in range(90)} == {0.04}
 
 
 def test_from_dict_leaves_its_argument_alone():

@@ -330,7 +330,7 @@ def test_a_style_alone_is_the_same_in_every_form(fast):
 def test_a_mask_confines_the_style_to_its_white_part(fast, white):
     # One level: on the coarser ones of so small a picture, every position sees across the mask's edge.
     plain = {"style_levels": 1, "relative_losses": False, "style_weight": 1000.0, "learning_rate": 0.02}
-    plain |= {"canvas": "pixels", "schedule": "constant"}  # nor does one coefficient span the edge
+    plain |= {"canvas": "pixels"}  # nor does one coefficient span the edge
     settings = replace(fast, steps=6, tv_weight=0.0, **plain)
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64) if white == "left" else (32, 0, 64, 64))
@@ -376,7 +376,6 @@ def test_a_run_stopped_twice_in_one_stage_is_the_same_in_the_default_precision_t
 
 
 def test_a_finished_run_can_be_given_more_steps(fast):
-    fast = replace(fast, schedule="constant")  # a falling learning rate falls with the steps that a run is to have
     half = paint(replace(fast, steps=2))
     steps = list(stylize(CONTENT, STYLE, replace(fast, steps=5), resume=half.state))
     assert [(s.step, s.steps) for s in steps] == [(3, 5), (4, 5), (5, 5)]
