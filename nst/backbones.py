@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.bundled import bundled_checkpoint
-from nst.errors import StyleTransferError
+from nst.errors import StyleTransferError, shown
 from nst.files import write_atomically
 from nst.hub import check_reachable, download
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
@@ -102,7 +102,10 @@ def load_backbone(name: str | os.PathLike = "cifar100") -> Backbone:
             key = (name,)
         else:
             path = _checkpoint_path(name)
-            stat = path.stat()
+            try:
+                stat = path.stat()
+            except OSError as error:  # gone since
+                raise StyleTransferError(f"{path.name}: no such checkpoint file.") from error
             key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)  # a file that was written anew is read anew
         if key not in _cache:
             _cache[key] = _load_imagenet() if name == "imagenet" else _load_file(name, path)
@@ -119,7 +122,7 @@ def _checkpoint_path(name: str) -> Path:
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and ".." not in name:
         return download(*name.partition("@")[::2])
     raise StyleTransferError(
-        f"Unknown backbone {name!r}: use {' or '.join(NAMES)}, a .safetensors file, or a Hub id like owner/name."
+        f"Unknown backbone {shown(name)}: use {' or '.join(NAMES)}, a .safetensors file, or a Hub id like owner/name."
     )
 
 
@@ -154,7 +157,7 @@ def _json(text: str):
 def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file: str) -> Backbone:
     pooling = metadata.get("pooling", "max")
     if pooling not in POOLINGS:
-        raise StyleTransferError(f"{file}: its metadata names the pooling {pooling!r}, which is not known.")
+        raise StyleTransferError(f"{file}: its metadata names the pooling {shown(pooling)}, which is not known.")
     mean, std = metadata.get("mean", IMAGENET_MEAN), metadata.get("std", IMAGENET_STD)
     for values, low in ((mean, -1e6), (std, 0)):  # the bounds keep out NaN, infinity, and a division by zero
         numbers = isinstance(values, (list, tuple)) and all(type(v) in (int, float) for v in values)

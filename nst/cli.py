@@ -36,7 +36,7 @@ SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's va
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         # One line instead of argparse's usage block: the message says what is wrong.
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {StyleTransferError(message)}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -246,7 +246,7 @@ def _check_output(output: Path, lossless: bool) -> None:
 
 def _check_place(path: Path) -> None:
     folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+    if "\0" in path.name or path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise StyleTransferError(f"{path}: cannot be written there.")
 
 
@@ -269,6 +269,19 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("nst: stopped" if batch else "nst: stopped before the first step; nothing was saved", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        return _nobody_reads()
     if args.json:
-        print(json.dumps(result))
+        try:
+            print(json.dumps(result), flush=True)
+        except BrokenPipeError:
+            return _nobody_reads()
     return 0
+
+
+def _nobody_reads() -> int:
+    """As a program that SIGPIPE ended (`nst ... | head`), without Python's complaint when it flushes once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    return 128 + 13

@@ -1,4 +1,4 @@
-"""The one family of errors that a caller can mend."""
+"""The one family of errors that a caller can mend, and how wrong values are shown in it."""
 
 
 class StyleTransferError(ValueError):
@@ -10,3 +10,12 @@ class StyleTransferError(ValueError):
 
     def __init__(self, message: str):
         super().__init__("".join(c if c.isprintable() else "?" for c in " ".join(message.split())))
+
+
+def shown(value: object) -> str:
+    """A wrong value as messages show it: at most 60 characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an integer of too many digits, a list inside itself a thousand times
+        return f"this {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,5 +1,6 @@
 """Checkpoints on the Hugging Face Hub: fetched, pinned to a revision where one is named, and published."""
 
+import hashlib
 import http.client
 import re
 import urllib.error
@@ -25,18 +26,18 @@ def download(repository: str, revision: str = "") -> Path:
     try:
         if re.fullmatch(r"[0-9a-f]{40}", revision):  # a full commit never changes: the cached file is the right one
             try:
-                return Path(hf_hub_download(**ask, local_files_only=True))
+                return _verified(Path(hf_hub_download(**ask, local_files_only=True)), repository, revision)
             except LocalEntryNotFoundError:
                 pass
         try:
             check_reachable(constants.ENDPOINT, f"The Hub repository {repository}")
         except StyleTransferError:
             try:
-                return Path(hf_hub_download(**ask, local_files_only=True))
+                return _verified(Path(hf_hub_download(**ask, local_files_only=True)), repository, revision)
             except LocalEntryNotFoundError:
                 pass
             raise
-        return Path(hf_hub_download(**ask))
+        return _verified(Path(hf_hub_download(**ask)), repository, revision)
     except StyleTransferError:
         raise
     except Exception as error:  # a bad name, no such file, or whatever the HTTP library under the Hub's own raises
@@ -44,6 +45,17 @@ def download(repository: str, revision: str = "") -> Path:
         raise StyleTransferError(
             f"{name}: {FILE} could not be fetched from the Hub ({type(error).__name__}); check name and revision."
         ) from error
+
+
+def _verified(path: Path, repository: str, revision: str) -> Path:
+    """`path` if it is of the commit that was asked for and has the checksum that the Hub promised: its blob's name."""
+    if re.fullmatch(r"[0-9a-f]{40}", revision) and path.parent.name != revision:
+        raise StyleTransferError(f"{repository}: the Hub sent another commit than {revision}; it was not used.")
+    blob = path.resolve()
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name) and hashlib.sha256(blob.read_bytes()).hexdigest() != blob.name:
+        blob.unlink()
+        raise StyleTransferError(f"{repository}: what the Hub sent had a wrong checksum and was removed; try again.")
+    return path
 
 
 def publish(repository: str, files: dict[str, Path | bytes]) -> str:

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 
 from nst import __version__
 from nst.backbones import NAMES, load_backbone
-from nst.errors import StyleTransferError
+from nst.errors import StyleTransferError, shown
 from nst.images import PictureLike, load_picture, open_picture
 from nst.settings import StyleSettings
 from nst.stylization import Style
@@ -43,7 +43,7 @@ class UsedStyle:
         if self.mask is not None:
             _check_hash("mask", self.mask)
         if type(self.weight) not in (int, float) or not 0 < self.weight < float("inf"):
-            raise StyleTransferError(f"weight must be a number above 0, not {_shown(self.weight)}.")
+            raise StyleTransferError(f"weight must be a number above 0, not {shown(self.weight)}.")
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,15 @@ class PaintingRecipe:
 
     def __post_init__(self):
         if (backbone := self.settings.backbone) != public_name(backbone):
-            raise StyleTransferError(f"backbone must be a known name or a Hub id, not {_shown(backbone)}.")
+            raise StyleTransferError(f"backbone must be a known name or a Hub id, not {shown(backbone)}.")
         _check_hash("backbone_sha256", self.backbone_sha256)
         _check_hash("content", self.content)
         if not self.styles:
             raise StyleTransferError("At least one style picture is needed.")
         if type(self.steps_done) is not int or not 1 <= self.steps_done <= self.settings.steps:
-            raise StyleTransferError(f"steps_done must be from 1 to steps, not {_shown(self.steps_done)}.")
+            raise StyleTransferError(f"steps_done must be from 1 to steps, not {shown(self.steps_done)}.")
         if not isinstance(self.versions, dict) or not all(type(text) is str for text in self.versions.values()):
-            raise StyleTransferError(f"versions must be a table of texts, not {_shown(self.versions)}.")
+            raise StyleTransferError(f"versions must be a table of texts, not {shown(self.versions)}.")
 
     def to_json(self) -> str:
         """One line of ASCII."""
@@ -94,10 +94,10 @@ class PaintingRecipe:
             raise StyleTransferError("the recipe is damaged.") from error
         values = _table("The recipe", values, [KEY, *(one.name for one in fields(cls))])
         if (version := values.pop(KEY)) != VERSION:
-            raise StyleTransferError(f"the recipe has version {_shown(version)}; this program reads {VERSION}.")
+            raise StyleTransferError(f"the recipe has version {shown(version)}; this program reads {VERSION}.")
         styles = values.pop("styles")
         if not isinstance(styles, list):
-            raise StyleTransferError(f"styles must be a list, not {_shown(styles)}.")
+            raise StyleTransferError(f"styles must be a list, not {shown(styles)}.")
         names = [one.name for one in fields(UsedStyle)]
         used = tuple(UsedStyle(**_table("A style", style, names)) for style in styles)
         return cls(settings=StyleSettings.from_dict(values.pop("settings")), styles=used, **values)
@@ -179,9 +179,4 @@ def _table(what: str, values: Any, names: list[str]) -> dict[str, Any]:
 
 def _check_hash(name: str, value: Any) -> None:
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
-        raise StyleTransferError(f"{name} must be a SHA-256 in hexadecimal, not {_shown(value)}.")
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise StyleTransferError(f"{name} must be a SHA-256 in hexadecimal, not {shown(value)}.")

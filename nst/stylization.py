@@ -1,6 +1,7 @@
 """The stylisation loop: a generator that paints one step at a time."""
 
 import copy
+import functools
 import json
 import math
 import os
@@ -130,6 +131,26 @@ class Step:
     state: RunState | None = field(default=None, repr=False)
 
 
+def _memory_said(run: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
+    """What the machine says when it has no memory left, as the one line that helps."""
+
+    @functools.wraps(run)
+    def told(*arguments: Any, **options: Any) -> Iterator[Step]:
+        try:
+            yield from run(*arguments, **options)
+            return
+        except (MemoryError, torch.OutOfMemoryError):
+            pass
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):  # torch's words on a processor
+                raise
+        # Out here, where the failed run and all that it held are gone.
+        raise StyleTransferError("There is not enough memory for this size: choose a smaller one.")
+
+    return told
+
+
+@_memory_said
 @torch.enable_grad()  # as a decorator it is entered anew at each next(), on whatever thread; a `with` would leak
 def stylize(
     content: PictureLike,

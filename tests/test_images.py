@@ -125,7 +125,7 @@ def test_grey_and_bilevel(tmp_path):
 
 
 def indexed() -> Image.Image:
-    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    picture = Image.frombytes("P", (3, 1), bytes([0, 1, 2]))
     picture.putpalette([200, 10, 20, 30, 200, 40, 50, 60, 200])
     return picture
 

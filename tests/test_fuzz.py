@@ -1,0 +1,300 @@
+"""Settings, recipes, saved runs, checkpoints and flags as nobody would write them: used, or refused in one line.
+
+The examples are the same in every run; `python tests/reliability.py fuzz` tries new and many more. What once failed is
+kept as an `@example`.
+"""
+
+import contextlib
+import json
+import os
+import struct
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_picture
+from hypothesis import HealthCheck, assume, example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from nst import backbones
+from nst.backbones import save_checkpoint
+from nst.cli import SETTING_FLAGS, main
+from nst.errors import StyleTransferError
+from nst.provenance import KEY, PaintingRecipe, UsedStyle, read_recipe
+from nst.settings import PRESETS, StyleSettings
+from nst.stylization import RunState, stylize
+from nst.vgg import VGG19
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 60))
+fuzz = hypothesis_settings(
+    max_examples=EXAMPLES, deadline=None, derandomize="FUZZ_EXAMPLES" not in os.environ, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)  # fmt: skip
+NAMES = [field.name for field in fields(StyleSettings)]
+plain = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from([10**400, -(2**63)]),
+    st.sampled_from(["1e999", "NaN", "../x", "cuda", "conv1_1", "file", "", "\x00", "\ud800", "a" * 300]),
+)  # fmt: skip
+anything = st.recursive(
+    plain, lambda one: st.lists(one, max_size=4) | st.dictionaries(st.text(max_size=8), one, max_size=4), max_leaves=8
+)
+tables = st.dictionaries(st.sampled_from([*NAMES, "version"]) | st.text(max_size=12), anything, max_size=6)
+
+
+class Odd:
+    """Equal to everything, and cannot be shown."""
+
+    def __eq__(self, other):
+        return True
+
+    __hash__ = None
+
+    def __repr__(self):
+        raise RuntimeError("no words for it")
+
+
+def one_line(call, *arguments, **options):
+    """What `call` returns, or None if it refuses in one line."""
+    try:
+        return call(*arguments, **options)
+    except StyleTransferError as error:
+        said = str(error)
+        assert said and said.isprintable() and len(said) < 700, said
+        return None
+
+
+# Settings
+
+
+@fuzz
+@given(tables)
+@example({"size": 10**5000})  # Python shows no integer of so many digits
+@example({"version": 10**5000})
+@example({"init": np.array([1, 2])})  # neither true nor false when compared
+@example({"content_layers": ["conv1_1"] * 100_000})
+@example({"style_layers": np.array(["conv1_1"])})
+@example({"steps": float("nan"), "version": True})
+def test_settings_are_used_or_refused(values):
+    found = one_line(StyleSettings.from_dict, values)
+    if found is not None:
+        assert StyleSettings.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+        assert 32 <= found.size <= 4096 and 1 <= found.steps <= 10_000 and 0 < found.learning_rate <= 1
+        assert found.stages((100, 100))[-1].long_side == found.size
+
+
+@fuzz
+@given(anything)
+@example({1: 2})
+def test_what_is_no_table_is_no_settings(values):
+    if not isinstance(values, dict):
+        assert one_line(StyleSettings.from_dict, values) is None
+        assert one_line(StyleSettings.preset, values) is None or values in PRESETS
+
+
+@pytest.mark.parametrize("name", [*NAMES, "version"])
+def test_what_cannot_be_shown_is_refused_too(name):
+    assert one_line(StyleSettings.from_dict, {name: Odd()}) is None
+
+
+@fuzz
+@given(st.sampled_from(NAMES), anything)
+def test_presets_are_changed_or_refuse(name, value):
+    for preset in PRESETS:
+        found = one_line(StyleSettings.preset, preset, **{name: value})
+        assert found is None or isinstance(found, StyleSettings)
+
+
+# Flags
+
+
+@fuzz
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*SETTING_FLAGS, "preset", "bits", "save-every", "recipe", "film", "nonsense"]),
+                  st.text(max_size=12) | st.sampled_from(["1e999", "nan", "-1", "0", "64", "classic", "conv\n1"])),
+        max_size=4,
+    )
+)  # fmt: skip
+@example([("nonsense", "two\nlines")])
+@example([("seed", "9" * 5000)])
+@example([("preset", "\x1b[31m")])
+@example([("film", "\x00.mp4")])
+@example([("recipe", "\x00.png")])
+def test_flags_are_obeyed_or_refused(given_flags):
+    """There is no photo, so that nothing is ever painted: what is wrong with it comes after all flags."""
+    import io
+
+    arguments = [part for flag, value in given_flags for part in (f"--{flag}", value)]
+    assume(not any(value.startswith("-") and value not in ("-1",) for _, value in given_flags))
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            status = main(["nowhere.png", "nowhere.png", "-o", "never-made.png", *arguments])
+        except SystemExit as end:
+            status = end.code
+    line = said.getvalue()
+    assert status == 2 and line.startswith("nst") and line.count("\n") == 1 and line[:-1].isprintable(), line
+    assert not Path("never-made.png").exists()
+
+
+# Recipes
+
+
+RECIPE = PaintingRecipe(StyleSettings(), "0" * 64, "1" * 64, (UsedStyle("2" * 64),), 150, {"nst": "1"})
+GOOD = json.loads(RECIPE.to_json())
+PLACES = [(key,) for key in GOOD] + [("settings", key) for key in GOOD["settings"]] + [
+    ("styles", 0), ("styles", 0, "weight"), ("styles", 0, "picture"), ("versions", "nst")]  # fmt: skip
+
+
+def with_text(path: Path, text: str, zipped: bool = False) -> Path:
+    info = PngInfo()
+    info.add_itxt(KEY, text, zip=zipped)
+    Image.new("RGB", (2, 2)).save(path, pnginfo=info)
+    return path
+
+
+@fuzz
+@given(st.sampled_from(PLACES), anything, st.booleans())
+@example(("settings", "size"), 10**400, False)
+@example(("styles",), [{}] * 1000, False)
+@example(("steps_done",), True, True)
+@example(("versions",), {"nst": "\ud800"}, False)
+@example(("settings", "backbone"), "../../etc/passwd", False)
+def test_recipes_are_read_or_refused(tmp_path, place, value, zipped):
+    recipe = json.loads(json.dumps(GOOD))
+    *way, last = place
+    target = recipe
+    for step in way:
+        target = target[step]
+    target[last] = value
+    found = one_line(read_recipe, with_text(tmp_path / "a.png", json.dumps(recipe), zipped))
+    if found is not None:
+        assert PaintingRecipe.from_json(found.to_json()) == found
+        assert "/etc" not in found.settings.backbone
+
+
+@fuzz
+@given(st.text(alphabet='{}[]",:0123456789eE+-. ntrueflas\\u', max_size=200) | st.text(max_size=50))
+@example("[" * 60_000)
+@example('{"a":' * 10_000)
+@example("1" * 5000)
+@example(json.dumps(GOOD)[:-1] + ', "settings": {}}')
+@example(" " * 100_000 + "{}")
+def test_text_is_a_recipe_or_refused(tmp_path, text):
+    one_line(read_recipe, with_text(tmp_path / "a.png", text))
+
+
+# Files of tensors
+
+
+def damaged(data: bytes, draw) -> bytes:
+    """Bits flipped, cut, grown, or the header's length a lie; most damage goes where the header is."""
+    changed = bytearray(data)
+    header = 8 + struct.unpack("<Q", data[:8])[0]
+    for _ in range(draw(st.integers(0, 6))):
+        end = header if draw(st.booleans()) else len(data)
+        changed[draw(st.integers(0, end - 1))] = draw(st.integers(0, 255))
+    kind = draw(st.sampled_from(["as it is", "cut", "grown", "length"]))
+    if kind == "cut":
+        return bytes(changed[: draw(st.integers(0, len(changed)))])
+    if kind == "grown":
+        return bytes(changed) + draw(st.binary(max_size=50))
+    if kind == "length":
+        lie = draw(st.sampled_from([0, 1, header, header - 9, 2**31, 2**63, 2**64 - 1, 100_000_001]))
+        return struct.pack("<Q", lie) + bytes(changed[8:])
+    return bytes(changed)
+
+
+def with_header(data: bytes, change) -> bytes:
+    """The header's JSON after `change`."""
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+@pytest.fixture
+def checkpoint(tmp_path, narrow) -> Path:
+    """A small one: an eighth of the channels."""
+    torch.manual_seed(0)
+    network = VGG19(3)
+    for block in network.convolutions().values():
+        assert block.weight.shape[0] <= 64
+    return save_checkpoint(network, tmp_path / "good.safetensors", {"mean": [0.5] * 3, "std": [0.2] * 3})
+
+
+def load_checkpoint(path: Path):
+    return backbones._load_file(str(path), path)
+
+
+@fuzz
+@given(data=st.data())
+def test_checkpoints_are_loaded_or_refused(checkpoint, data):
+    path = checkpoint.with_name("damaged.safetensors")
+    path.write_bytes(damaged(checkpoint.read_bytes(), data.draw))
+    found = one_line(load_checkpoint, path)
+    if found is not None:
+        assert all(value.isfinite().all() for value in found.network.state_dict().values())
+        assert found.network.pooling in ("max", "average")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header["features.0.weight"].update(shape=[2**40, 3, 3, 3]),
+        lambda header: header["features.0.weight"].update(shape=[-1, 3, 3, 3]),
+        lambda header: header["features.0.weight"].update(data_offsets=[0, 2**62]),
+        lambda header: header["features.0.weight"].update(data_offsets=[100, 50]),
+        lambda header: header["features.0.weight"].update(dtype="F64"),
+        lambda header: header["features.0.weight"].update(dtype="I8"),
+        lambda header: header["features.0.bias"].update(data_offsets=header["features.0.weight"]["data_offsets"]),
+        lambda header: header.pop("features.0.weight"),
+        lambda header: header.update({"features.0.weight": None}),
+        lambda header: header.update({"../../escape": header.pop("features.0.weight")}),
+        lambda header: header["__metadata__"].update(pooling='"exec"'),
+        lambda header: header["__metadata__"].update(mean="[NaN, 1, 1]"),
+        lambda header: header["__metadata__"].update(std="[1e999, 1, 1]"),
+        lambda header: header["__metadata__"].update(pooling="[" * 50_000),
+        lambda header: header["__metadata__"].update(mean=f"[{'9' * 5000}, 1, 1]"),
+    ],
+)
+def test_lying_headers_are_refused_by_the_files_name(checkpoint, change):
+    path = checkpoint.with_name("liar.safetensors")
+    path.write_bytes(with_header(checkpoint.read_bytes(), change))
+    with pytest.raises(StyleTransferError, match=r"^liar\.safetensors: ") as caught:
+        load_checkpoint(path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 700
+
+
+@pytest.fixture(scope="module")
+def saved_run(random_checkpoint, tmp_path_factory) -> tuple[Path, StyleSettings]:
+    settings = StyleSettings(size=32, steps=2, scales=1, style_levels=1, backbone=str(random_checkpoint))
+    *_, step = stylize(make_picture(32, 32), make_picture(32, 32, 1), settings)
+    path = tmp_path_factory.mktemp("state") / "run.safetensors"
+    step.state.save(path)
+    return path, settings
+
+
+@fuzz
+@given(data=st.data())
+def test_saved_runs_are_loaded_or_refused(saved_run, tmp_path, data):
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(damaged(saved_run[0].read_bytes(), data.draw))
+    found = one_line(RunState.load, path)
+    if found is not None:
+        assert found.arrays["pixels"].dtype == np.float32 and found.arrays["pixels"].shape[:2] == (1, 3)
+
+
+@pytest.mark.parametrize("spoil", [np.nan, np.inf, 1e30, -1e30])
+def test_a_saved_run_with_impossible_pixels_ends_in_a_picture_or_one_line(saved_run, spoil):
+    path, settings = saved_run
+    state = RunState.load(path)
+    state.arrays["pixels"] = np.full_like(state.arrays["pixels"], spoil)
+    more = StyleSettings(**settings.__dict__ | {"steps": 4})
+    one_line(lambda: list(stylize(make_picture(32, 32), make_picture(32, 32, 1), more, resume=state)))
