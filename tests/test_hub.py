@@ -225,3 +225,77 @@ def test_an_unknown_revision_or_repository_is_one_line(stand_in, checkpoint, nam
 def test_a_repository_without_a_checkpoint_is_one_line(stand_in):
     publish("owner/name", {"README.md": b"# Nothing yet\n"})
     assert "model.safetensors could not be fetched" in refusal(load_backbone, "owner/name")
+
+
+# A Hub, or a way to it, that cannot be trusted
+
+
+def fetched(stand_in, checkpoint) -> tuple[str, str]:
+    """A repository with one commit, by name and commit."""
+    commit = hashlib.sha1(b"one").hexdigest()
+    stand_in.repositories["owner/name"] = {commit: {"model.safetensors": checkpoint(1).read_bytes()}}
+    return "owner/name", commit
+
+
+def test_a_network_gone_in_mid_download_leaves_no_half_file(stand_in, checkpoint, tmp_path, monkeypatch):
+    name, commit = fetched(stand_in, checkpoint)
+    whole = stand_in.repositories[name][commit]["model.safetensors"]
+    answer = Hub.answer
+
+    def cut(self, status, content=b"", **headers):
+        if self.command == "HEAD" or len(content) < 1000:
+            return answer(self, status, content, **headers)
+        self.send_response(200)
+        for key, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(key.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2])
+        self.close_connection = True
+
+    monkeypatch.setattr(Hub, "answer", cut)
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between its own new attempts
+    assert "owner/name" in refusal(load_backbone, f"{name}@{commit}")
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    monkeypatch.setattr(Hub, "answer", answer)
+    assert load_backbone(f"{name}@{commit}").sha256 == hashlib.sha256(whole).hexdigest()
+
+
+def test_what_differs_from_its_checksum_is_not_used(stand_in, checkpoint, tmp_path, monkeypatch):
+    name, commit = fetched(stand_in, checkpoint)
+    answer = Hub.answer
+
+    def changed(self, status, content=b"", **headers):
+        if len(content) > 1000:
+            content = content[:-2] + b"\0\0" if content[-2:] != b"\0\0" else content[:-2] + b"\1\1"
+        answer(self, status, content, **headers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hub, "answer", changed)
+        assert "checksum" in refusal(load_backbone, f"{name}@{commit}")
+    assert load_backbone(f"{name}@{commit}").metadata["dataset"] == "dots"
+
+
+def test_another_commit_than_the_pinned_one_is_not_used(stand_in, checkpoint, monkeypatch):
+    name, commit = fetched(stand_in, checkpoint)
+    answer = Hub.answer
+
+    def another(self, status, content=b"", **headers):
+        answer(self, status, content, **headers | ({"X_Repo_Commit": "b" * 40} if "X_Repo_Commit" in headers else {}))
+
+    monkeypatch.setattr(Hub, "answer", another)
+    assert "another commit" in refusal(load_backbone, f"{name}@{commit}")
+
+
+def test_names_from_the_hub_lead_nowhere_else(stand_in, checkpoint, tmp_path, monkeypatch):
+    """A commit called `../..`: no file of this machine outside the cache is written."""
+    name, commit = fetched(stand_in, checkpoint)
+    answer = Hub.answer
+
+    def climbing(self, status, content=b"", **headers):
+        lie = {"X_Repo_Commit": "../../../.."} if "X_Repo_Commit" in headers else {}
+        answer(self, status, content, **headers | lie)
+
+    monkeypatch.setattr(Hub, "answer", climbing)
+    before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    assert "owner/name" in refusal(load_backbone, f"{name}@{commit}")
+    assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
