@@ -13,8 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import make_picture
-from served import Server, serving
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+
+from conftest import make_picture  # noqa: E402
+from served import Server, serving  # noqa: E402
 
 MINUTES = 4
 STEPS = [512, 10_000]  # size, steps: for an hour, if nothing ends it
@@ -122,5 +125,4 @@ def _read_to_the_end(stream) -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent.parent)]
     silent_connection()
