@@ -28,7 +28,7 @@ from studio.controls import CONTROLS
 from studio.downloads import file_event, film_event
 from studio.examples import PAINTING_PATHS, PHOTO_PATHS, example_row, serve_in_place
 from studio.gallery import chosen_as_photo_event, chosen_event, gallery, latest_event
-from studio.look import CSS, THEME
+from studio.look import CSS, SCRIPT, THEME
 from studio.losses import loss_plot
 from studio.network import look_event, network_tab
 from studio.restoring import arrival_event, link_event, preset_event, restore_event, reuse_event
@@ -45,7 +45,8 @@ WELCOME = "Add two pictures, or click on two of those below them, then press Sty
 PRIVACY = "Your pictures go to the server that runs this page, to nobody else, and are deleted there after an hour."
 GALLERY = "Finished pictures are collected here; click one to see its settings."
 PRIVATE = {"api_visibility": "private"}
-AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
+AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}  # errors and warnings would not be shown
+SOON = {"concurrency_limit": None, "show_progress": "hidden", **PRIVATE}
 PAINTING = {"concurrency_id": "painting", "concurrency_limit": OPTIONS.concurrency}
 # A run does not survive a reload of the page; the tab remembers that there was one, and says so.
 RUN_BEGAN = "() => { sessionStorage.setItem('painting', 'yes'); }"
@@ -83,7 +84,7 @@ def build() -> gr.Blocks:
         backbone = inputs.controls[[one.field for one in CONTROLS].index("backbone")]
         look.click(look_event, [inputs.content, inputs.style, layer, backbone], seen, **PAINTING, **PRIVATE,
                    show_progress="hidden")  # fmt: skip
-        halt.click(stop_event, None, None, **AT_ONCE)
+        halt.click(stop_event, None, seen[0], **AT_ONCE)
         add_api(**PAINTING)
     return demo.queue(max_size=OPTIONS.queue_size)
 
@@ -118,7 +119,7 @@ def _lay_out_inputs() -> SimpleNamespace:
         with gr.Accordion("Keep and restore settings", open=False, elem_id="restoring"):
             page.restored = gr.File(label="Settings from a result (PNG or TIFF)", file_types=[".png", ".tif", ".tiff"],
                                     height=120, elem_id="restore")  # fmt: skip
-            with gr.Row(equal_height=True):
+            with gr.Row():
                 page.linked = gr.Button("Link to these settings", elem_id="make_link", scale=1, min_width=140)
                 page.link = gr.Textbox(label="Link", interactive=False, buttons=["copy"], elem_id="link", scale=2,
                                        info="Opens the page with these settings; pictures are not in it.")  # fmt: skip
@@ -190,7 +191,7 @@ def _wire_runs(demo, state, inputs, results, kept) -> None:
         run.success(None, js=RUN_ENDED)
         run.failure(failed_event, state.visit, [results.status, results.download, inputs.more], **AT_ONCE)
         run.failure(None, js=RUN_ENDED)
-    inputs.halt.click(stop_event, None, None, **AT_ONCE)
+    inputs.halt.click(stop_event, None, results.status, **AT_ONCE)
     steps.change(continue_label_event, [state.visit, steps], inputs.more, **AT_ONCE)
     demo.load(None, results.status, results.status, js=AFTER_RELOAD)
 
@@ -198,10 +199,10 @@ def _wire_runs(demo, state, inputs, results, kept) -> None:
 def _wire_settings(demo, state, inputs, kept) -> None:
     settings = [inputs.preset, state.base, *inputs.controls]
     inputs.preset.input(preset_event, inputs.preset, settings, **AT_ONCE)
-    inputs.restored.upload(restore_event, inputs.restored, settings, **AT_ONCE)
-    kept.reuse.click(reuse_event, [state.visit, state.chosen], settings, **AT_ONCE)
-    demo.load(arrival_event, None, settings, **AT_ONCE)
-    inputs.linked.click(link_event, [state.base, inputs.preset, *inputs.controls], inputs.link, **AT_ONCE).success(
+    inputs.restored.upload(restore_event, inputs.restored, settings, **SOON)
+    kept.reuse.click(reuse_event, [state.visit, state.chosen], settings, **SOON)
+    demo.load(arrival_event, None, settings, **SOON)
+    inputs.linked.click(link_event, [state.base, inputs.preset, *inputs.controls], inputs.link, **SOON).success(
         None, inputs.link, inputs.link, js=WHOLE_LINK
     )
 
@@ -210,19 +211,19 @@ def _wire_results(state, inputs, results, kept) -> None:
     pictures = [inputs.content, inputs.style]
     inputs.swap.click(lambda content, style: (style, content), pictures, pictures, **AT_ONCE)
     inputs.take.click(to_paint_on, inputs.content, inputs.drawing, **AT_ONCE)
-    results.as_photo.click(latest_event, state.visit, inputs.content, **AT_ONCE)
+    results.as_photo.click(latest_event, state.visit, inputs.content, **SOON)
     results.scrubber.change(stage_event, [state.visit, results.scrubber], results.stage,
                             trigger_mode="always_last", **AT_ONCE)  # fmt: skip
     for button, suffix in ((results.webp, ".webp"), (results.mp4, ".mp4")):
         button.click(partial(film_event, suffix), state.visit, results.film, **PRIVATE)
     gr.on([results.kind.input, results.transparent.input], file_event,
-          [state.visit, results.kind, results.transparent], results.download, **AT_ONCE)  # fmt: skip
-    kept.gallery.select(chosen_event, state.visit, [state.chosen, kept.about, kept.download], **AT_ONCE)
-    kept.as_photo.click(chosen_as_photo_event, [state.visit, state.chosen], inputs.content, **AT_ONCE)
+          [state.visit, results.kind, results.transparent], results.download, **SOON)  # fmt: skip
+    kept.gallery.select(chosen_event, state.visit, [state.chosen, kept.about, kept.download], **SOON)
+    kept.as_photo.click(chosen_as_photo_event, [state.visit, state.chosen], inputs.content, **SOON)
 
 
 if __name__ == "__main__":
     try:
-        serve(build, theme=THEME, css=CSS, footer_links=["api"])
+        serve(build, theme=THEME, css=CSS, js=SCRIPT, footer_links=["api"])
     except StyleTransferError as error:
         sys.exit(f"app.py: {error}")

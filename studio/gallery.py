@@ -13,8 +13,8 @@ HIDDEN = ("version", "device", "precision")  # nothing that a visitor chose
 
 def gallery() -> gr.Gallery:
     return gr.Gallery(
-        label="Pictures of this visit", columns=[3, 4, 6], height=210, object_fit="cover", allow_preview=False,
-        interactive=False, buttons=[], elem_id="gallery", show_label=False,
+        label="Pictures of this visit", columns=6, height=230, object_fit="cover", allow_preview=False,
+        interactive=False, buttons=[], elem_id="gallery", show_label=False, fit_columns=False,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import gradio as gr
 
 # Darker than Soft's own where that falls short of a contrast of 4.5 to 1.
 THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]).set(
+    background_fill_primary="*neutral_50",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
     block_label_text_color="*primary_800",
@@ -22,6 +23,8 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-
     checkbox_label_background_fill_selected="*primary_600",
     checkbox_label_background_fill_selected_dark="*primary_600",
     checkbox_background_color_selected="*primary_700",
+    checkbox_border_color="*neutral_500",
+    checkbox_border_width="1px",
 )
 CSS = """
 .gradio-container { max-width: 1280px !important; margin: auto; }
@@ -31,12 +34,19 @@ CSS = """
 #stage img { width: 100%; height: 100%; }
 #stylize, #stop, #continue { min-height: 3rem; font-size: 1.05rem; }
 #compare { min-height: 500px; }
-.row_title { margin-bottom: -0.6rem; overflow: visible; }
+.row_title { margin-bottom: -0.6rem; flex-shrink: 0; }
+.row_title, .row_title .prose { overflow: visible !important; }
 .examples { gap: 0.4rem; flex-wrap: wrap; }
 .examples button { flex: 0 0 4.9rem; flex-direction: column; width: 4.9rem; padding: 0.25rem; gap: 0.15rem;
   font-size: 0.72rem; font-weight: 400; overflow: hidden; white-space: nowrap; }
 .examples button img { width: 100%; height: 3.4rem; max-width: none; object-fit: cover; border-radius: 0.3rem;
   margin: 0; }
+#continue { font-size: 1rem; white-space: nowrap; }
+#controls .form > .block { flex: 1 1 220px; min-width: 220px !important; }
+#photo_seen img, #painting_seen img { width: 100%; height: 100%; object-fit: contain; }
+#photo_maps .grid-container, #painting_maps .grid-container { padding-top: 2rem; }
+button[role="tab"].selected { color: var(--primary-700) !important; }
+.dark button[role="tab"].selected { color: var(--primary-300) !important; }
 @media (max-width: 768px) { /* the picture before the many controls */
   #work { flex-direction: column; flex-wrap: nowrap; }
   #inputs { display: contents; }
@@ -44,3 +54,10 @@ CSS = """
   #results { order: 1; }
 }
 """
+# Gradio gives its empty picture frames a label without a role, which screen readers may leave out.
+SCRIPT = """() => {
+  const mend = () => document.querySelectorAll('div[aria-label="Empty value"]:not([role])').forEach(
+    (frame) => frame.setAttribute("role", "img"));
+  new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
+  mend();
+}"""

@@ -10,7 +10,7 @@ COLOURS = {"content": "#0d9488", "style": "#c2410c"}
 
 def loss_plot() -> gr.LinePlot:
     return gr.LinePlot(
-        table([]), x="step", y="loss", color="part", color_map=COLOURS, color_title=" ", height=190, buttons=[],
+        None, x="step", y="loss", color="part", color_map=COLOURS, color_title=" ", height=190, buttons=[],
         x_title="step", y_title="weighted loss", label="Losses (teal: content, orange: style)", elem_id="losses",
     )  # fmt: skip
 
@@ -20,4 +20,5 @@ def table(rows: list[tuple[int, float, float]]) -> pd.DataFrame:
     every = -(-len(rows) // MAX_POINTS) or 1
     thinned = rows[::-1][::every][::-1]  # the latest is always among them
     points = [(step, part, value) for step, *parts in thinned for part, value in zip(COLOURS, parts, strict=True)]
-    return pd.DataFrame(points, columns=["step", "part", "loss"])
+    # The types are told: those of an empty table would make names of the numbers.
+    return pd.DataFrame(points, columns=["step", "part", "loss"]).astype({"step": int, "part": str, "loss": float})

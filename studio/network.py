@@ -15,7 +15,7 @@ from studio.controls import LAYERS
 from studio.painting import PREVIEW_SECONDS, in_turn, readable_errors
 
 MAPS = 8  # of the strongest, for each picture
-STEPS = 60  # of the two pictures from noise
+STEPS = 100  # of the two pictures from noise
 INTRODUCTION = (
     "A style transfer is made of what a network for naming things sees. Choose one of its layers: the maps show where "
     "its strongest channels answer, white is most. Then, from noise, one picture is painted that looks like the photo "
@@ -26,7 +26,7 @@ INTRODUCTION = (
 def network_tab() -> list[gr.components.Component]:
     """Lay out the tab; layer, look, stop, status, and what `look_event` fills after the status."""
     gr.Markdown(INTRODUCTION)
-    with gr.Row(equal_height=True):
+    with gr.Row(elem_id="looking"):
         layer = gr.Dropdown(LAYERS, value="conv3_1", label="Layer", elem_id="layer", scale=2,
                             info="conv1_1 is next to the pixels, conv5_4 is furthest from them.")  # fmt: skip
         look = gr.Button("Look", variant="primary", elem_id="look", scale=1, min_width=120)
@@ -37,7 +37,7 @@ def network_tab() -> list[gr.components.Component]:
     with gr.Row():
         for name, title, source in (("photo", "Photo", "The photo"), ("painting", "Painting", "The painting")):
             with gr.Column(min_width=300):
-                shown.append(gr.Gallery(label=f"{title}: strongest maps", columns=4, height=250, object_fit="contain",
+                shown.append(gr.Gallery(label=f"{title}: strongest maps", columns=4, height=300, object_fit="contain",
                                         allow_preview=True, interactive=False, buttons=[],
                                         elem_id=f"{name}_maps"))  # fmt: skip
                 what = "what the layer keeps of it" if name == "photo" else "its style, as these layers know it"

@@ -96,10 +96,9 @@ def _until(run: Run, steps: int) -> int:
     return int(steps) if steps > done else done + MORE_STEPS
 
 
-def stop_event(request: gr.Request) -> None:
-    """End this visitor's run after its current step and keep the picture."""
-    if not stop(request.session_hash):
-        gr.Info("Nothing is being painted yet.")
+def stop_event(request: gr.Request) -> Any:
+    """End this visitor's run after its current step and keep the picture; what the status says if there is none."""
+    return gr.skip() if stop(request.session_hash) else "Nothing is being painted yet."
 
 
 def failed_event(visit: Visit) -> tuple:

@@ -22,7 +22,7 @@ def more_styles() -> list[gr.components.Component]:
     with gr.Row():
         for number in range(2, MORE + 2):
             with gr.Column(min_width=200):
-                upload = {"sources": ["upload", "clipboard"], "height": 180, "buttons": []}
+                upload = {"sources": ["upload", "clipboard"], "height": 220, "buttons": []}
                 parts.append(Picture(label=f"Painting {number}", elem_id=f"style_{number}",
                                      alt_text=f"Painting {number} to learn from", **upload))  # fmt: skip
                 parts.append(gr.Slider(0.1, 5, 1, step=0.1, label=f"Weight of painting {number}",

@@ -42,9 +42,7 @@ def stylize(
     The state of such a step is that preview: to resume from it is to begin anew at that picture and step count.
     """
     if not PRESENT:
-        yield from plain(
-            content, style, settings, preview_every=preview_every, should_stop=should_stop, resume=resume
-        )
+        yield from plain(content, style, settings, preview_every=preview_every, should_stop=should_stop, resume=resume)
         return
     latest = None
     with closing(_on_gpu(content, style, settings, preview_every, resume)) as steps:
@@ -73,9 +71,7 @@ def _run(
 ) -> Iterator[Step]:
     late = False
     limit = seconds_needed(content, style, settings, preview_every, resume) - MARGIN
-    steps = plain(
-        content, style, settings, preview_every=preview_every, should_stop=lambda: late, resume=resume
-    )
+    steps = plain(content, style, settings, preview_every=preview_every, should_stop=lambda: late, resume=resume)
     for step in steps:
         late = step.seconds >= limit
         yield step

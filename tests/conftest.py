@@ -209,3 +209,62 @@ def refused(result) -> str:
     assert (result.code, result.stdout) == (1, ""), result.stderr
     assert re.fullmatch(r"train\.py: [^\n]+\n", result.stderr), result.stderr
     return result.stderr
+
+
+# The app
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of `python app.py`, started for this module."""
+    from served import serving
+
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running.url
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        assert os.environ.get("CI") != "true", "no Chromium: install it, for example with apt-get install chromium"
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=60_000)  # a shared machine can be ten times slower than an idle one
+    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def visit(browser, server):
+    """Open the page as a new visitor; the test fails if it asked any other host for anything, or a script failed."""
+    contexts, wrong = [], []
+
+    def open_page(query: str = "", width: int = 1280, **options):
+        context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("request", lambda request: wrong.append(request.url) if _foreign(request.url, server) else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(f"{server}/{query}")
+        page.locator("#stylize").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.fixture
+def page(visit):
+    return visit()
+
+
+def _foreign(url: str, server: str) -> bool:
+    return url.startswith("http") and not url.startswith(server)

@@ -1,42 +1,12 @@
 """The app as its users meet it: over its API, and in a real browser."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 
 import pytest
-from conftest import ROOT, make_picture
+from browsing import give
+from conftest import make_picture
 from PIL import Image
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of `python app.py`, started for this module."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "uploads")}
-    with open(folder / "log", "a") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-        url = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(240):
-                try:
-                    urllib.request.urlopen(url, timeout=5).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, (folder / "log").read_text()
-                    time.sleep(0.5)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -140,53 +110,10 @@ def test_two_visitors_each_get_their_own_picture(server, pictures):
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        assert os.environ.get("CI") != "true", "no Chromium: install it, for example with apt-get install chromium"
-        pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import expect, sync_playwright
-
-    expect.set_options(timeout=60_000)  # a shared machine can be ten times slower than an idle one
-    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser, server):
-    """The page, ready; fails the test if it asked any other host for anything."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    strangers = []
-    page.on("request", lambda request: strangers.append(request.url) if foreign(request.url, server) else None)
-    page.goto(server)
-    page.locator("#stylize").wait_for()
-    yield page
-    context.close()
-    assert not strangers
-
-
-def foreign(url: str, server: str) -> bool:
-    return url.startswith("http") and not url.startswith(server)
-
-
-def upload(page, pictures):
-    from playwright.sync_api import expect
-
-    for target, path in zip(("#content", "#style"), pictures, strict=True):
-        page.locator(f"{target} input[type=file]").first.set_input_files(path)
-        expect(page.locator(f"{target} img").first).to_be_visible()
-
-
 def test_visitor_watches_stops_and_downloads(page, pictures, tmp_path):
     from playwright.sync_api import expect
 
-    upload(page, pictures)
+    give(page, *pictures)
     page.locator("#stylize").click()
     shown = page.locator("#output img")
     shown.wait_for()

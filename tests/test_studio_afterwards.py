@@ -1,0 +1,188 @@
+"""What the page offers once a picture is painted: comparing, stages, films, files, this visit's pictures, restoring."""
+
+import re
+
+import av
+import numpy as np
+import pytest
+import tifffile
+from browsing import SMALL, download, give, number, paint, shown_picture, status, tab, unfold
+from conftest import make_picture
+from PIL import Image, ImageChops
+
+from nst import StyleSettings, describe, read_recipe, save_result
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A photo that is transparent on its left, a painting."""
+    folder = tmp_path_factory.mktemp("files")
+    photo = make_picture(96, 72, seed=1).convert("RGBA")
+    photo.putalpha(Image.fromarray(np.tile(np.uint8([0] * 48 + [255] * 48), (72, 1))))
+    photo.save(folder / "photo.png")
+    make_picture(80, 80, seed=2).save(folder / "painting.png")
+    return folder / "photo.png", folder / "painting.png"
+
+
+@pytest.fixture(scope="module")
+def painted(visit, files):
+    """A page with one finished picture; the tests below use it one after the other."""
+    page = visit(SMALL)
+    give(page, *files)
+    assert paint(page).startswith("Done")
+    return page
+
+
+def test_before_and_after_under_an_edge_that_keys_move(painted):
+    tab(painted, "Before and after")
+    edge = painted.locator("#compare input[type=range]")
+    edge.focus()
+    edge.press("Home")
+    at = painted.locator("#compare .compare")
+    assert at.evaluate("(e) => e.style.getPropertyValue('--at')") == "0%"
+    before, after = (shown_picture(painted, f"#compare img.{name}") for name in ("before", "after"))
+    assert before.size == after.size == (64, 48)
+    painting_only = at.screenshot()
+    edge.press("End")
+    assert at.evaluate("(e) => e.style.getPropertyValue('--at')") == "100%"
+    assert at.screenshot() != painting_only
+
+
+def test_the_scrubber_shows_the_stages(painted, files):
+    from playwright.sync_api import expect
+
+    tab(painted, "Stages")
+    image = painted.locator("#stage img").first
+    expect(image).to_be_visible()
+    final = image.get_attribute("src")
+    number(painted, "scrubber", 1)
+    expect(image).not_to_have_attribute("src", final)
+    first = shown_picture(painted, "#stage img")
+    number(painted, "scrubber", 40)  # beyond the last: the last
+    expect(image).to_have_attribute("src", final)
+    photo = Image.open(files[0]).convert("RGBA")
+    photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB").resize(first.size)
+    distance = [
+        np.asarray(ImageChops.difference(one, photo)).mean() for one in (first, shown_picture(painted, "#stage img"))
+    ]
+    assert distance[0] < distance[1]
+
+
+@pytest.mark.parametrize("suffix", ["webp", "mp4"])
+def test_the_process_as_a_film(painted, tmp_path, suffix):
+    tab(painted, "Stages")
+    painted.locator(f"#make_{suffix}").click()
+    link = painted.locator(f"#film a[href$='.{suffix}']")
+    link.first.wait_for()
+    with painted.expect_download() as caught:
+        link.first.click()
+    path = tmp_path / caught.value.suggested_filename
+    caught.value.save_as(path)
+    if suffix == "webp":
+        assert 2 <= Image.open(path).n_frames <= 40
+    else:
+        with av.open(path) as film:
+            assert sum(1 for _ in film.decode(video=0)) >= 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "transparent", "mode"),
+    [("PNG", True, "rgba"), ("PNG, 16 bits", False, "rgb48be"), ("TIFF, 16 bits", True, "TIFF")],
+)
+def test_files_as_asked_for_each_with_the_recipe(painted, files, tmp_path, kind, transparent, mode):
+    painted.get_by_role("radio", name=kind, exact=True).check()
+    painted.get_by_label("Keep transparency").set_checked(transparent)
+
+    def form(path) -> tuple[str, np.ndarray]:
+        if path.suffix == ".tif":
+            return "TIFF", tifffile.imread(path)
+        with av.open(path) as file:
+            frame = next(file.decode(video=0))
+            return frame.format.name, frame.to_ndarray()
+
+    for _ in range(30):  # until the file has been written
+        path = download(painted, "#download", tmp_path)
+        if form(path)[0] == mode:
+            break
+        painted.wait_for_timeout(1000)
+    name, pixels = form(path)
+    assert (name, pixels.shape) == (mode, (48, 64, 4 if transparent else 3))
+    assert pixels.dtype == (np.uint8 if kind == "PNG" else np.uint16)
+    if transparent:
+        assert pixels[:, :30, 3].max() == 0 and pixels[:, 34:, 3].min() == np.iinfo(pixels.dtype).max
+    assert read_recipe(path) == describe(*files, StyleSettings.preset("quick", size=64, steps=12, scales=1))
+
+
+def test_this_visits_pictures_and_what_can_be_done_with_them(painted):
+    from playwright.sync_api import expect
+
+    unfold(painted, "Advanced", "Pictures of this visit")
+    number(painted, "steps", 5)
+    number(painted, "size", 80)
+    paint(painted)
+    pictures = painted.locator("#gallery button.thumbnail-item")
+    expect(pictures).to_have_count(2)
+    pictures.nth(1).click()
+    expect(painted.locator("#about")).to_contain_text("12 of 12 steps were done: size 64")
+    painted.locator("#reuse").click()
+    expect(painted.locator("#size input[type=number]")).to_have_value("64")
+    expect(painted.locator("#steps input[type=number]")).to_have_value("12")
+    painted.locator("#chosen_as_photo").click()
+    painted.wait_for_function("document.querySelector('#content img').naturalWidth == 64")
+    painted.locator("#as_photo").click()
+    painted.wait_for_function("document.querySelector('#content img').naturalWidth == 80")
+    photo, painting = (shown_picture(painted, f"{one} img").size for one in ("#content", "#style"))
+    painted.locator("#swap").click()
+    painted.wait_for_function("document.querySelector('#style img').naturalWidth == 80")
+    assert shown_picture(painted, "#content img").size == painting != photo
+
+
+def result_with(settings: StyleSettings, files, path):
+    recipe = describe(*files, StyleSettings.preset("quick", size=64, steps=2))
+    import dataclasses
+
+    return save_result(make_picture(64, 48), path, dataclasses.replace(recipe, settings=settings, steps_done=1))
+
+
+def test_settings_restored_from_a_results_file(visit, files, tmp_path):
+    from playwright.sync_api import expect
+
+    settings = StyleSettings.preset("classic", size=96, steps=7, seed=11, init="noise", style_layers=("conv2_1",))
+    page = visit()
+    unfold(page, "Advanced", "Keep and restore")
+    page.locator("#restore input[type=file]").set_input_files(result_with(settings, files, tmp_path / "a.png"))
+    for field, value in {"size": "96", "steps": "7", "seed": "11", "tv_weight": "0"}.items():
+        expect(page.locator(f"#{field} input[type=number]")).to_have_value(value)
+    expect(page.locator("#init input")).to_have_value("noise")
+    page.locator("#make_link").click()
+    link = page.locator("#link textarea, #link input").first
+    expect(link).to_have_value(re.compile(r"\?preset=classic&size=96&steps=7&style_layers=conv2_1&init=noise&seed=11$"))
+    other = visit(link.input_value().rpartition("/")[2])
+    unfold(other, "Advanced")
+    expect(other.locator("#seed input[type=number]")).to_have_value("11")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"size": 4096}, "size"),
+        ({"backbone": "someone/else"}, "backbone"),
+        ({"steps": 9000}, "steps"),
+        (None, "recipe"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused_by_its_name(visit, files, tmp_path, changes, said):
+    path = tmp_path / "result.png"
+    if changes is None:
+        make_picture(64, 48).save(path)
+    else:
+        result_with(StyleSettings.preset("quick", **changes), files, path)
+    page = visit()
+    unfold(page, "Advanced", "Keep and restore")
+    page.locator("#restore input[type=file]").set_input_files(path)
+    toast = page.locator(".toast-body").first
+    toast.wait_for()
+    text = toast.inner_text()
+    assert said in text and "/" not in text.replace("someone/else", "") and "Traceback" not in text
+    assert page.locator("#size input[type=number]").first.input_value() == "512"
+    assert status(page).input_value().startswith("Add two pictures")

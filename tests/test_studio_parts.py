@@ -1,0 +1,89 @@
+"""The studio's parts without a browser: links, controls, masks, the curve's points, what a visit keeps."""
+
+import pickle
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from conftest import make_picture, refusal
+from PIL import Image
+
+from nst import PRESETS, StyleSettings, describe, stylize
+from studio import losses
+from studio.controls import CONTROLS, check_offered, settings_of, values_of
+from studio.links import query_of, settings_in
+from studio.styles import mask_of, styles_of, to_paint_on
+from studio.visit import MAX_KEPT, Run, Visit
+
+
+def as_query(text: str) -> dict[str, str]:
+    from urllib.parse import parse_qsl
+
+    return dict(parse_qsl(text))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_link_gives_back_the_settings(preset):
+    settings = StyleSettings.preset(
+        preset, size=96, seed=7, content_weight=0.1, keep_aspect=False, style_layers=("conv1_2", "conv5_4")
+    )
+    for named in (preset, None):
+        assert settings_in(as_query(query_of(settings, named))) == settings
+    assert query_of(PRESETS[preset], None) == f"preset={preset}"
+    assert settings_in({"theme": "dark", "__theme": "dark"}) is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["size=x", "keep_aspect=maybe", "preset=none", "size=1e9", "seed=-1", "style_layers=conv9_1", "backbone=/x.pt"],
+)
+def test_a_link_that_cannot_be_is_refused_by_its_name(query):
+    said = refusal(settings_in, as_query(query))
+    assert query.partition("=")[0] in said
+
+
+def test_the_controls_show_and_give_back_any_offered_settings():
+    assert {one.field for one in CONTROLS} <= {one.name for one in fields(StyleSettings)}
+    for settings in PRESETS.values():
+        assert settings_of(StyleSettings(), values_of(settings)).content_layers == settings.content_layers
+        assert settings_of(settings, values_of(settings)) == settings == check_offered(settings)
+    assert check_offered(StyleSettings(device="cuda")).device == "auto"
+
+
+def test_a_mask_is_white_where_something_was_drawn():
+    layer = Image.new("RGBA", (40, 20))
+    layer.paste((99, 102, 241, 150), (0, 0, 10, 20))
+    drawing = {"background": make_picture(40, 20), "layers": [layer], "composite": layer}
+    mask = np.asarray(mask_of(drawing))
+    assert mask.shape == (20, 40) and (mask[:, :10] == 255).all() and (mask[:, 10:] == 0).all()
+    for nothing in (None, {"layers": []}, to_paint_on(make_picture(900, 300)), {"layers": [Image.new("RGBA", (8, 8))]}):
+        assert mask_of(nothing) is None
+    assert to_paint_on(make_picture(900, 300))["background"].size == (512, 171)
+    first, second = styles_of(make_picture(9, 9), [make_picture(8, 8), 2.0, None, 1.0], drawing)
+    assert (first.weight, second.weight) == (1, 2)
+    assert (np.asarray(first.mask) + np.asarray(second.mask) == 255).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 59, 60, 61, 1000])
+def test_the_curve_has_few_points_and_the_latest_among_them(count):
+    table = losses.table([(step, 1.0, 2.0) for step in range(1, count + 1)])
+    assert len(table) <= 2 * losses.MAX_POINTS
+    assert list(table["step"])[-2:] == [count, count][: 2 * min(count, 1)]
+    assert {str(table[name].dtype) for name in ("step", "loss")} == {"int64", "float64"}
+
+
+def test_a_visit_is_plain_data_and_keeps_few_pictures(random_checkpoint):
+    settings = StyleSettings(size=64, steps=2, scales=1, backbone=str(random_checkpoint), style_levels=1)
+    photo, painting = make_picture(64, 64), make_picture(64, 64, seed=2)
+    *_, step = stylize(photo, painting, settings)
+    visit = Visit()
+    for _ in range(MAX_KEPT + 2):
+        run = Run(photo, settings, describe(photo, painting, settings))
+        run.add(step)
+        visit.finish(run)
+    assert len(visit.still_there()) == MAX_KEPT
+    visit.kept[0].path.unlink()  # as the cleaner does
+    assert len(pickle.loads(pickle.dumps(visit)).still_there()) == MAX_KEPT - 1
+    longer = run.continued(settings, run.recipe)
+    longer.add(step)
+    assert len(run.film.frames) == 1 and len(longer.film.frames) == 2

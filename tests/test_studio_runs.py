@@ -1,0 +1,126 @@
+"""Runs on the page: watched, stopped, continued, with several paintings and a mask, by two visitors at once."""
+
+import re
+
+import pytest
+from browsing import SMALL, download, give, number, paint, put, status, unfold
+from conftest import make_picture
+from PIL import Image, ImageChops
+
+from nst import Style, StyleSettings, read_recipe, stylize
+
+SETTINGS = StyleSettings.preset("quick", size=64, steps=12, scales=1)
+
+
+def last(steps):
+    *_, step = steps
+    return step
+
+
+def same(first: Image.Image, second: Image.Image) -> bool:
+    return first.size == second.size and ImageChops.difference(first.convert("RGB"), second).getbbox() is None
+
+
+def test_continue_goes_on_from_where_it_stopped_with_another_weight(visit, pictures, tmp_path):
+    page = visit(SMALL)
+    give(page, *pictures)
+    assert paint(page).startswith("Done")
+    assert page.locator("#continue").inner_text() == "Continue to 62"
+    unfold(page, "Advanced")
+    number(page, "steps", 20)
+    number(page, "style_weight", 90)
+    assert paint(page, "#continue").startswith("Done")
+    path = download(page, "#download", tmp_path)
+
+    first = last(stylize(*pictures, SETTINGS)).state
+    longer = StyleSettings.preset("quick", size=64, steps=20, scales=1, style_weight=90)
+    assert same(Image.open(path), last(stylize(*pictures, longer, resume=first)).image)
+    assert read_recipe(path).steps_done == 20
+
+
+def test_while_it_runs_the_picture_grows_and_the_figures_are_told(visit, pictures):
+    from playwright.sync_api import expect
+
+    page = visit("?preset=quick&size=256&steps=1000&scales=1")
+    give(page, *pictures)
+    page.locator("#stylize").click()
+    page.locator("#output img").wait_for()
+    expect(status(page)).to_have_value(
+        re.compile(r"^Step \d+ of 1000 · \d+ (s|min) left · content \S+ · style \S+ · total \S+")
+    )
+    page.locator("#losses canvas, #losses svg.marks").first.wait_for()
+    drawings = page.evaluate(
+        """async () => {  // how often the plot is drawn anew within three seconds
+          let count = 0;
+          const observer = new MutationObserver(() => { count += 1; });
+          observer.observe(document.querySelector("#losses"), {childList: true, subtree: true, attributes: true});
+          await new Promise((done) => setTimeout(done, 3000));
+          return count;
+        }"""
+    )
+    assert drawings < 3000
+    page.locator("#stop").click()
+    expect(status(page)).to_have_value(re.compile(r"^Stopped at step \d+ of 1000"))
+    expect(page.locator("#continue")).to_have_text("Continue to 1000")
+
+
+def test_after_a_reload_the_page_says_that_the_run_has_ended(visit, pictures):
+    from playwright.sync_api import expect
+
+    page = visit("?preset=quick&size=256&steps=1000&scales=1")
+    give(page, *pictures)
+    page.locator("#stylize").click()
+    page.locator("#output img").wait_for()
+    page.reload()
+    expect(status(page)).to_have_value(re.compile("loaded anew, which ended the run"))
+    page.reload()
+    expect(status(page)).to_have_value(re.compile("^Add two pictures"))
+
+
+def test_several_paintings_count_by_their_weights(visit, pictures, tmp_path):
+    third = tmp_path / "third.png"
+    make_picture(70, 90, seed=3).save(third)
+    page = visit(SMALL)
+    give(page, *pictures)
+    unfold(page, "Advanced", "Several paintings")
+    put(page, "#style_2", third)
+    number(page, "weight_2", 2.5)
+    paint(page)
+    path = download(page, "#download", tmp_path)
+    expected = last(stylize(pictures[0], [Style(pictures[1]), Style(third, 2.5)], SETTINGS)).image
+    assert same(Image.open(path), expected)
+    assert [style.weight for style in read_recipe(path).styles] == [1, 2.5]
+
+
+def test_two_visitors_at_once_see_only_their_own_pictures(visit, pictures, tmp_path):
+    from playwright.sync_api import expect
+
+    other = tmp_path / "other.png"
+    make_picture(60, 96, seed=9).save(other)
+    pages = [visit(SMALL), visit(SMALL)]
+    for page, photo in zip(pages, (pictures[0], other), strict=True):
+        give(page, photo, pictures[1])
+    for page in pages:
+        page.locator("#stylize").click()
+    for page, photo in zip(pages, (pictures[0], other), strict=True):
+        expect(status(page)).to_have_value(re.compile("^Done"))
+        path = download(page, "#download", tmp_path)
+        assert same(Image.open(path), last(stylize(photo, pictures[1], SETTINGS)).image)
+        unfold(page, "Pictures of this visit")
+        expect(page.locator("#gallery button.thumbnail-item")).to_have_count(1)
+
+
+@pytest.mark.parametrize("query", ["?size=5000", "?preset=no", "?style_layers=conv9_9", "?backbone=/etc/passwd"])
+def test_a_link_that_asks_for_too_much_is_left_out_in_words(visit, query):
+    page = visit(query)
+    toast = page.locator(".toast-body").first
+    toast.wait_for()
+    assert "left out" in toast.inner_text() and "Traceback" not in toast.inner_text()
+
+
+def test_nothing_to_stop_or_continue_is_said(page):
+    from playwright.sync_api import expect
+
+    expect(page.locator("#continue")).to_be_disabled()
+    page.locator("#stop").click()
+    expect(status(page)).to_have_value("Nothing is being painted yet.")
