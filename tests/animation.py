@@ -1,6 +1,6 @@
 """Paint the README's animation: an example pair, from the photo to the painting, as the app's films are made.
 
-    python tests/animation.py docs/painting.webp [--size 352]
+    python tests/animation.py docs/painting.webp [--size 320]
 """
 
 import argparse
@@ -18,7 +18,7 @@ PHOTO, PAINTING = "chelsea", "oil"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output")
-    parser.add_argument("--size", type=int, default=352, help="long side in px; the file must stay under 1 MB")
+    parser.add_argument("--size", type=int, default=320, help="long side in px; the file must stay under 1 MB")
     args = parser.parse_args()
     settings = StyleSettings(size=args.size)
     film = Film()
