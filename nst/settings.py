@@ -39,8 +39,8 @@ class StyleSettings:
     preserve_colours: paint the photo's luminance alone, and leave its colours as they are.
     relative_losses: divide each layer's loss by its target's own size, so that every layer counts alike, whatever the
     backbone; off in the plain recipe.
-    canvas: what is optimised, `pixels` or the coefficients of a Laplacian `pyramid`, which paints in strokes where
-    pixels give grain.
+    canvas: what is optimised, `pixels` or the coefficients of a Laplacian `pyramid`, which moves broad areas sooner and
+    leaves less grain, but also less of the photo.
     learning_rate: Adam's, in units of pixel value (0 to 1).
     init: what the picture starts from, `content` or `noise`; only `noise` uses the seed.
     pooling: `max`, `average`, or `backbone` for what the backbone was trained with.
@@ -54,17 +54,17 @@ class StyleSettings:
     keep_aspect: bool = True
     steps: int = 150
     scales: int = 3
-    content_weight: float = 4.0
+    content_weight: float = 1.0
     style_weight: float = 30.0
     tv_weight: float = 20.0
     content_layers: tuple[str, ...] = ("conv2_2",)
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
-    style_statistic: str = "covariance"
+    style_statistic: str = "gram"
     style_levels: int = 5
     style_scale: float = 1.0
     preserve_colours: bool = False
     relative_losses: bool = True
-    canvas: str = "pyramid"
+    canvas: str = "pixels"
     learning_rate: float = 0.04
     init: str = "content"
     pooling: str = "backbone"

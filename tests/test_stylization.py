@@ -20,6 +20,7 @@ from nst.stylization import RunState, Step, Style, stylize
 
 IMAGENET = [torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
 SHALLOW = {"content_layers": ("conv3_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1")}
+SHALLOW |= {"content_weight": 4.0, "style_statistic": "covariance", "canvas": "pyramid"}  # what has most parts
 
 
 @pytest.fixture
