@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from nst.errors import StyleTransferError
 from nst.settings import StyleSettings
 from nst.stylization import RunState, Step, Style, stylize
+from nst.targets import TARGETS
 
 IMAGENET = [torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
 SHALLOW = {"content_layers": ("conv3_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1")}
@@ -247,7 +248,8 @@ def tensors_alive() -> int:
 
 
 def test_a_run_closed_early_frees_everything_and_another_can_follow(fast):
-    paint(fast)  # the backbone stays in memory on purpose, shared by all runs
+    paint(fast)  # the backbone stays in memory on purpose, shared by all runs; so do targets, within bounds
+    TARGETS.clear()
     content = make_picture(70, 70)
     sentinel, before = weakref.ref(content), tensors_alive()
     run = stylize(content, STYLE, fast)
@@ -255,6 +257,7 @@ def test_a_run_closed_early_frees_everything_and_another_can_follow(fast):
     assert tensors_alive() > before
     run.close()
     del content
+    TARGETS.clear()
     assert tensors_alive() == before
     assert sentinel() is None
     assert paint(fast).step == 3
