@@ -357,6 +357,7 @@ def hundred_classes(each: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images.add(noise, alpha=20).clamp(0, 255).byte(), labels
 
 
+@pytest.mark.timeout(1800)  # a slow processor without bf16 takes five minutes, a busy one many more
 @pytest.mark.parametrize("kind", ["generated", "CIFAR-100"])
 def test_the_seed_recipe_starts_to_learn_a_hundred_classes(kind):
     """Better than chance (loss ln 100 = 4.6, 1 %) on pictures it has not seen, within an epoch."""
