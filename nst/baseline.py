@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst.backbones import Backbone
+from nst.layers import LAYERS
 from nst.settings import StyleSettings
-from nst.vgg import LAYERS
 
 
 class PlainLoop:

@@ -21,7 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -37,11 +37,11 @@ from nst.canvas import Canvas
 from nst.examples import painting_path, photo_path
 from nst.hardware import Hardware, choose_hardware, machine
 from nst.images import load_picture, resize_picture, to_tensor
+from nst.layers import CHANNELS, LAYERS
 from nst.objective import Objective, build_extractor
 from nst.settings import PRESETS, StyleSettings
 from nst.stylization import stylize
 from nst.targets import TARGETS
-from nst.vgg import CHANNELS, LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSIC_512 = StyleSettings.preset("classic", size=512, keep_aspect=True, steps=10_000)
@@ -100,7 +100,7 @@ class Bench:
             if name == "float32" and hardware == self.auto:
                 runs[name] = runs["auto"]
                 continue
-            settings = StyleSettings.preset("classic", **_changes(CLASSIC_512, precision=name))
+            settings = replace(CLASSIC_512, precision=name)
             runs[name] = stylize(self.photo, self.painting, settings, preview_every=None)
         steps = {name: lambda run=run: next(run) for name, run in runs.items()}
         seconds = in_turns({"plain": lambda: loop.evaluate(pixels), **steps}, turns=5)
@@ -117,7 +117,7 @@ class Bench:
     def time_to_quality(self) -> Iterator[Target]:
         """The time to the loss that L-BFGS has after so many evaluations, over ours to the same loss."""
         side = 512 if self.full else 256
-        settings = StyleSettings.preset("classic", **_changes(CLASSIC_QUICKLY, size=side))
+        settings = replace(CLASSIC_QUICKLY, size=side)
         loop, content = self.plain(side, settings)
         noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(0))
         goals = {100: 5.0, 300: 10.0} | ({1000: 25.0} if self.full else {})
@@ -137,7 +137,7 @@ class Bench:
     def _until(self, loss: float, settings: StyleSettings, loop: PlainLoop) -> tuple[float | None, int, float]:
         """Seconds and steps until the loss at full size, in float32, is at most `loss`; None where none of a few is."""
         for steps in (20, 40, 80, 160, 320, 640):
-            changed = StyleSettings.preset("classic", **_changes(settings, steps=steps))
+            changed = replace(settings, steps=steps)
             for _ in range(2):  # the second time nothing is loaded or built any more, as for the baseline
                 (*_, last) = stylize(self.photo, self.painting, changed, preview_every=None)
             with torch.no_grad():
@@ -319,10 +319,6 @@ def _four_by_three(picture: Image.Image) -> Image.Image:
     width = min(picture.width, picture.height * 4 // 3)
     left, top = (picture.width - width) // 2, (picture.height - width * 3 // 4) // 2
     return picture.crop((left, top, left + width, top + width * 3 // 4)).resize((2048, 1536), Image.Resampling.BICUBIC)
-
-
-def _changes(settings: StyleSettings, **changes) -> dict:
-    return {k: v for k, v in settings.to_dict().items() if k != "version"} | changes
 
 
 # --- the report -------------------------------------------------------------------------------------------------------

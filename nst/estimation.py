@@ -10,10 +10,10 @@ from nst.backbones import Backbone
 from nst.errors import StyleTransferError
 from nst.hardware import choose_hardware, free_memory
 from nst.images import fitted_size
+from nst.layers import CHANNELS, LAYERS
 from nst.objective import TILE_SIDE, UNTILED_BYTES, Objective, build_extractor
 from nst.settings import StyleSettings
 from nst.tiles import reach
-from nst.vgg import CHANNELS, LAYERS
 from nst.winograd import NARROWEST
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
@@ -37,10 +37,9 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     the first time they are asked about. Memory is counted from the shapes of the feature maps.
     """
     stages = settings.stages(content_size)
-    sizes = [fitted_size(content_size, stage.long_side, settings.keep_aspect) for stage in stages]
-    areas = [(width * height, stage.steps) for (width, height), stage in zip(sizes, stages, strict=True)]
-    seconds = sum(area * steps for area, steps in areas) * _seconds_per_pixel(settings, backbone)
-    return Estimate(seconds, _peak_bytes(areas[-1][0], settings))
+    pixels = sum(_area(content_size, settings, stage.long_side) * stage.steps for stage in stages)
+    seconds = pixels * _seconds_per_pixel(settings, backbone)
+    return Estimate(seconds, _peak_bytes(_area(content_size, settings, settings.size), settings))
 
 
 def check_memory(content_size: tuple[int, int], settings: StyleSettings) -> None:
@@ -53,14 +52,13 @@ def check_memory(content_size: tuple[int, int], settings: StyleSettings) -> None
     free = free_memory()
     if free is None or choose_hardware(settings.device, settings.precision).device.type != "cpu":
         return
-    fits = lambda side: _peak_bytes(_area(content_size, settings, side), settings) <= free  # noqa: E731
-    if fits(settings.size):
+    needed = lambda side: _peak_bytes(_area(content_size, settings, side), settings)  # noqa: E731
+    if needed(settings.size) <= free:
         return
-    smaller = next((side for side in range(settings.size // 32 * 32, 31, -32) if fits(side)), None)
-    needed, have = _peak_bytes(_area(content_size, settings, settings.size), settings) / 1e9, free / 1e9
+    smaller = next((side for side in range(settings.size // 32 * 32, 31, -32) if needed(side) <= free), None)
     advice = f"set size to {smaller} or less" if smaller else "close other programs"
-    message = f"size {settings.size} needs about {needed:.1f} GB of memory and {have:.1f} GB are free: {advice}."
-    raise StyleTransferError(message)
+    gigabytes = f"{needed(settings.size) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free"
+    raise StyleTransferError(f"size {settings.size} needs about {gigabytes}: {advice}.")
 
 
 def _area(content_size: tuple[int, int], settings: StyleSettings, side: int) -> int:

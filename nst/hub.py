@@ -1,5 +1,6 @@
 """Checkpoints on the Hugging Face Hub: fetched, pinned to a revision where one is named, and published."""
 
+import functools
 import hashlib
 import http.client
 import re
@@ -22,22 +23,25 @@ def download(repository: str, revision: str = "") -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    ask = {"repo_id": repository, "filename": FILE, "revision": revision or None}
+    def fetch(**options) -> Path:
+        path = hf_hub_download(repository, FILE, revision=revision or None, **options)
+        return _verified(Path(path), repository, revision)
+
     try:
         if re.fullmatch(r"[0-9a-f]{40}", revision):  # a full commit never changes: the cached file is the right one
             try:
-                return _verified(Path(hf_hub_download(**ask, local_files_only=True)), repository, revision)
+                return fetch(local_files_only=True)
             except LocalEntryNotFoundError:
                 pass
         try:
             check_reachable(constants.ENDPOINT, f"The Hub repository {repository}")
         except StyleTransferError:
             try:
-                return _verified(Path(hf_hub_download(**ask, local_files_only=True)), repository, revision)
+                return fetch(local_files_only=True)
             except LocalEntryNotFoundError:
                 pass
             raise
-        return _verified(Path(hf_hub_download(**ask)), repository, revision)
+        return fetch()
     except StyleTransferError:
         raise
     except Exception as error:  # a bad name, no such file, or whatever the HTTP library under the Hub's own raises
@@ -52,10 +56,17 @@ def _verified(path: Path, repository: str, revision: str) -> Path:
     if re.fullmatch(r"[0-9a-f]{40}", revision) and path.parent.name != revision:
         raise StyleTransferError(f"{repository}: the Hub sent another commit than {revision}; it was not used.")
     blob = path.resolve()
-    if re.fullmatch(r"[0-9a-f]{64}", blob.name) and hashlib.sha256(blob.read_bytes()).hexdigest() != blob.name:
+    status = blob.stat()
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name) and _sha256(blob, status.st_mtime_ns, status.st_size) != blob.name:
         blob.unlink()
         raise StyleTransferError(f"{repository}: what the Hub sent had a wrong checksum and was removed; try again.")
     return path
+
+
+@functools.lru_cache(maxsize=16)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    """Of a file, read once while it stays as it is: every run asks for its backbone anew."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def publish(repository: str, files: dict[str, Path | bytes]) -> str:

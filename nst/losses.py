@@ -52,9 +52,10 @@ class GramStyle:
 
         weights: (N, 1, H, W), at least 0, how much each position counts; by default 1.
         """
-        rows = _rows(features)
+        last = features.stride(1) == 1  # channels_last in memory: either way the rows of a whole map are a view
+        rows = features.permute(0, 2, 3, 1).flatten(1, 2) if last else features.flatten(2).mT
         if weights is None:
-            return _OuterSums.apply(rows), _count(rows)
+            return _OuterSums.apply(rows), rows.new_full((len(rows), 1, 1), rows.shape[1], dtype=torch.float32)
         weights = weights.float().flatten(2).mT
         return _OuterSums.apply(rows * weights.sqrt().to(rows.dtype)), weights.sum(1, keepdim=True)
 
@@ -121,16 +122,6 @@ def compare(statistic: Tensor, target: Tensor, scale: Tensor | float = 1.0) -> T
 def at_least_tiny(scale: Tensor) -> Tensor:
     """`scale`, as something to divide by: a flat target divides by almost nothing, not by zero."""
     return scale.clamp_min(1e-8)
-
-
-def _rows(features: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, H W, C), without a copy where it is channels_last in memory or a whole map."""
-    last = features.stride(1) == 1
-    return features.permute(0, 2, 3, 1).flatten(1, 2) if last else features.flatten(2).mT
-
-
-def _count(rows: Tensor) -> Tensor:
-    return rows.new_full((len(rows), 1, 1), rows.shape[1], dtype=torch.float32)
 
 
 class _OuterSums(torch.autograd.Function):

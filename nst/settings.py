@@ -1,15 +1,14 @@
 """What a run can be told: one frozen dataclass, its presets, and the stages it expands to."""
 
-import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from nst.errors import StyleTransferError, shown
+from nst.layers import LAYERS
 
 VERSION = 2  # of the dictionary form; raised when an old one could no longer be read as it was meant
 SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels"}  # as all runs did before it
 INITS = ("content", "noise")
-MAX_LAYERS = 16  # as many as there are
 SHORTEST_STAGE = 64  # px on the short side: a coarser stage shows the deeper layers almost nothing
 
 
@@ -93,9 +92,9 @@ class StyleSettings:
                 raise StyleTransferError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}.")
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
-            few = isinstance(layers, (list, tuple)) and 1 <= len(layers) <= MAX_LAYERS
+            few = isinstance(layers, (list, tuple)) and 1 <= len(layers) <= len(LAYERS)
             if not few or not all(map(_is_layer, layers)):
-                what = f"1 to {MAX_LAYERS} layer names, conv1_1 to conv5_4"
+                what = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
                 raise StyleTransferError(f"{name} must be {what}, not {shown(layers)}.")
             object.__setattr__(self, name, tuple(layers))
         for name in ("keep_aspect", "preserve_colours", "relative_losses"):
@@ -168,8 +167,7 @@ def _number(name: str, value: Any, low: float, high: float, *, whole: bool) -> i
 
 
 def _is_layer(name: Any) -> bool:
-    # Not from nst.vgg: settings must be had without waiting for torch.
-    return isinstance(name, str) and re.fullmatch(r"conv([12]_[12]|[345]_[1-4])", name) is not None
+    return isinstance(name, str) and name in LAYERS
 
 
 # The literature's plain recipe: 224x224, from the content image, Adam, 100 steps, one size, no total variation.

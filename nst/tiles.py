@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nst.vgg import BLOCKS, LAYERS
+from nst.layers import BLOCKS, LAYERS
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst.errors import StyleTransferError
+from nst.layers import BLOCKS, LAYERS
 from nst.winograd import FrozenConv2d
 
-BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and convolutions between two poolings
-LAYERS = tuple(f"conv{b}_{i}" for b, (_, depth) in enumerate(BLOCKS, 1) for i in range(1, depth + 1))
-CHANNELS = {f"conv{b}_{i}": width for b, (width, depth) in enumerate(BLOCKS, 1) for i in range(1, depth + 1)}
 POOLINGS = ("max", "average")
 MAX_CLASSES = 25_000  # more outputs than any labelled set needs; keeps a lying file from taking all memory
 

@@ -7,10 +7,11 @@ from typing import Any
 import gradio as gr
 
 from nst import StyleSettings, StyleTransferError
+from nst.layers import LAYERS
 from nst.settings import INITS
 from studio.options import BACKBONES, OPTIONS
 
-LAYERS = [f"conv{block}_{n}" for block, depth in enumerate((2, 2, 4, 4, 4), 1) for n in range(1, depth + 1)]
+MACHINES_OWN = ("device", "precision")  # settings that no visitor chooses
 
 
 @dataclass(frozen=True)
@@ -81,4 +82,4 @@ def check_offered(settings: StyleSettings) -> StyleSettings:
     """`settings` from elsewhere, for this machine. Raises StyleTransferError for what the page does not offer."""
     for one in CONTROLS:
         one.check(getattr(settings, one.field))
-    return replace(settings, device="auto", precision="auto")
+    return replace(settings, **dict.fromkeys(MACHINES_OWN, "auto"))

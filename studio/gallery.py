@@ -5,10 +5,11 @@ from typing import Any
 import gradio as gr
 
 from nst import PaintingRecipe, StyleTransferError
+from studio.controls import MACHINES_OWN
 from studio.painting import readable_errors
 from studio.visit import Kept, Visit
 
-HIDDEN = ("version", "device", "precision")  # nothing that a visitor chose
+HIDDEN = ("version", *MACHINES_OWN)  # nothing that a visitor chose
 
 
 def gallery() -> gr.Gallery:

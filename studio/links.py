@@ -5,9 +5,9 @@ from dataclasses import fields
 from urllib.parse import urlencode
 
 from nst import DEFAULT_PRESET, PRESETS, StyleSettings, StyleTransferError
-from studio.controls import check_offered
+from studio.controls import MACHINES_OWN, check_offered
 
-CARRIED = [one.name for one in fields(StyleSettings) if one.name not in ("device", "precision")]
+CARRIED = [one.name for one in fields(StyleSettings) if one.name not in MACHINES_OWN]
 
 
 def query_of(settings: StyleSettings, preset: str | None) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from nst import StyleTransferError, feature_maps, reconstruct, synthesise
 from nst.bundled import bundled_checkpoint
 from nst.card import read_metadata, superclass_accuracy
-from studio.controls import LAYERS
+from nst.layers import LAYERS
 from studio.painting import PREVIEW_SECONDS, in_turn, readable_errors
 
 MAPS = 8  # of the strongest, for each picture

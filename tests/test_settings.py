@@ -15,8 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from nst.errors import StyleTransferError
+from nst.layers import LAYERS
 from nst.settings import DEFAULT_PRESET, PRESETS, SHORTEST_STAGE, StyleSettings
-from nst.vgg import LAYERS
 
 NAN, INFINITY = float("nan"), float("inf")
 without_deadline = hypothesis_settings(deadline=None)  # a busy machine is no failure

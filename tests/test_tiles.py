@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.layers import LAYERS
 from nst.objective import Objective
 from nst.settings import StyleSettings
 from nst.tiles import cut, reach
-from nst.vgg import LAYERS, VGG19, Vgg19
+from nst.vgg import VGG19, Vgg19
 
 DEEP = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 
