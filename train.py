@@ -16,6 +16,7 @@ stays at chance. The export folds it into the convolutions, so the app loads a p
 
 import argparse
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -150,6 +151,7 @@ def train(args: argparse.Namespace) -> None:
     bar.close()
     if rank == 0:
         export(args, trainer, train_split.classes, read_rows(metrics_file), test_images, test_labels)
+    wait_for_all()  # a process that leaves while another still works can take the group's threads down with it
 
 
 def export(args: argparse.Namespace, trainer: Trainer, classes, rows, test_images, test_labels) -> None:
@@ -295,4 +297,5 @@ if __name__ == "__main__":
         sys.exit("train.py: stopped before the first step.")
     finally:
         if torch.distributed.is_initialized():
+            gc.collect()  # DistributedDataParallel holds the group in a cycle: its threads must end before Python does
             torch.distributed.destroy_process_group()
