@@ -93,15 +93,17 @@ def _lay_out_inputs() -> SimpleNamespace:
     """The left half: pictures, the buttons, and everything under Advanced."""
     page = SimpleNamespace()
     upload = {"height": 230, "buttons": []}
-    with gr.Row():
+    with gr.Row(elem_id="pictures"):
         page.content = Picture(label="Photo", elem_id="content", alt_text="The photo to paint",
                                sources=["upload", "clipboard", "webcam"], **upload)  # fmt: skip
         page.style = Picture(label="Painting", elem_id="style", alt_text="The painting to learn from",
                              sources=["upload", "clipboard"], **upload)  # fmt: skip
+    page.content.refuse_at_once()
+    page.style.refuse_at_once()
     example_row(PHOTO_PATHS, page.content, "Photos to try:", "example_photos")
     example_row(PAINTING_PATHS, page.style, "Paintings to try:", "example_paintings")
     page.preset = gr.Radio(list(PRESETS), value=DEFAULT_PRESET, label="Preset", info=PRESET_INFO, elem_id="preset")
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, elem_id="run"):
         page.go = gr.Button("Stylize", variant="primary", elem_id="stylize", scale=3, min_width=120)
         page.halt = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=80)
         page.more = gr.Button("Continue", interactive=False, elem_id="continue", scale=2, min_width=120)
@@ -209,7 +211,7 @@ def _wire_settings(demo, state, inputs, kept) -> None:
 
 def _wire_results(state, inputs, results, kept) -> None:
     pictures = [inputs.content, inputs.style]
-    inputs.swap.click(lambda content, style: (style, content), pictures, pictures, **AT_ONCE)
+    inputs.swap.click(None, pictures, pictures, js="(photo, painting) => [painting, photo]")
     inputs.take.click(to_paint_on, inputs.content, inputs.drawing, **AT_ONCE)
     results.as_photo.click(latest_event, state.visit, inputs.content, **SOON)
     results.scrubber.change(stage_event, [state.visit, results.scrubber], results.stage,

@@ -27,6 +27,7 @@ _HOMES = {
     "gram_matrix": "nst.losses",
     "style_loss": "nst.losses",
     "total_variation": "nst.losses",
+    "computing": "nst.hardware",
     "estimate": "nst.estimation",
     "check_memory": "nst.estimation",
     "stylize": "nst.stylization",

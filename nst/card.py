@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 from safetensors import safe_open
@@ -33,6 +34,10 @@ SUPERCLASSES = {
     "vehicles 2": "lawn_mower rocket streetcar tank tractor",
 }
 
+# Of a card's table of epochs, as the rows of `metrics.jsonl` call them.
+COLUMNS = {"epoch": "epoch", "training loss": "train_loss", "training top-1": "train_top1", "test loss": "test_loss",
+           "test top-1": "test_top1"}  # fmt: skip
+
 FRONT_MATTER = """---
 license: mit
 library_name: pytorch
@@ -61,6 +66,31 @@ def superclass_accuracy(top1_by_class: dict[str, float]) -> dict[str, float]:
     }
 
 
+def training_figures(checkpoint: str | os.PathLike) -> tuple[list[dict], dict[str, float]]:
+    """How a checkpoint was trained: rows by epoch, as in `metrics.jsonl`, and top-1 in percent by superclass.
+
+    From the checkpoint's metadata, or, where that is older than these, from the tables of the card beside it. What
+    neither says is left out.
+    """
+    metadata = read_metadata(checkpoint)
+    curve, groups = metadata.get("curve", []), superclass_accuracy(metadata.get("top1_by_class", {}))
+    for head, *rows in _tables(_written_card(checkpoint) or ""):
+        if not curve and head[0] == "epoch":
+            names = [COLUMNS.get(name, "") for name in head]
+            pairs = [zip(names, row, strict=False) for row in rows]
+            curve = [{name: float(cell.split()[0]) for name, cell in row if name} for row in pairs]
+        elif not groups and head[0] == "superclass":
+            groups = {name: float(value) for name, value, *_ in rows}
+    return curve, groups
+
+
+def _tables(text: str) -> list[list[list[str]]]:
+    """The cells of every table of a Markdown text, row by row, without the line under its head."""
+    found = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    tables = [[[cell.strip() for cell in line.strip("|").split("|")] for line in one.splitlines()] for one in found]
+    return [[head, *rows] for head, _, *rows in tables]
+
+
 def write_curves(rows: list[dict], path: str | os.PathLike) -> Path:
     """Draw loss and top-1 by epoch, of training and test, as an SVG picture. `rows`: those of `metrics.jsonl`."""
     from matplotlib import rc_context
@@ -87,11 +117,19 @@ def card_files(metadata: dict, checkpoint: str | os.PathLike) -> dict[str, Path 
     A README.md beside the checkpoint that names its file is its card; otherwise one is made from the metadata.
     """
     checkpoint = Path(checkpoint)
-    curves, written = checkpoint.with_suffix(".svg"), checkpoint.with_name("README.md")
+    curves = checkpoint.with_suffix(".svg")
     files: dict[str, Path | bytes] = {curves.name: curves} if curves.exists() else {}
-    if written.exists() and checkpoint.name in (text := written.read_text(encoding="utf-8")):
+    if text := _written_card(checkpoint):
         return files | {"README.md": text.replace(checkpoint.name, FILE).encode()}
     return files | {"README.md": model_card(metadata, FILE, curves.name if files else None).encode()}
+
+
+def _written_card(checkpoint: str | os.PathLike) -> str | None:
+    """The README.md beside a checkpoint, if it names it."""
+    checkpoint = Path(checkpoint)
+    written = checkpoint.with_name("README.md")
+    text = written.read_text(encoding="utf-8") if written.exists() else ""
+    return text if checkpoint.name in text else None
 
 
 def model_card(metadata: dict, file: str, curves: str | None = None) -> str:

@@ -141,6 +141,9 @@ def run(args: argparse.Namespace) -> dict:
         opacity = opacity if args.keep_alpha else None
         style = load_picture(args.style)
         recipe = describe(photo, style, settings)
+        if followed and not followed.repeatable:
+            print("nst: warning: that run went on with other settings than it began with; the recipe's are the last, "
+                  "and paint another picture", file=sys.stderr)  # fmt: skip
         if followed and (other := differences(followed, recipe)):
             print(f"nst: warning: not the recipe's {', not its '.join(other)}", file=sys.stderr)
         asked = itertools.count(1)

@@ -1,5 +1,6 @@
 """The process as a film: a few frames of the run, kept while it paints."""
 
+import io
 import math
 import os
 from fractions import Fraction
@@ -16,17 +17,18 @@ from nst.stylization import Step
 MAX_FRAMES = 40
 MAX_SIDE = 512  # px
 FRAME_MS, LAST_MS = 100, 1500  # the last frame is held, so that the result can be looked at
+QUALITY = 92  # of the JPEGs that frames are kept as, a tenth of their pixels
 FORMATS = (".webp", ".mp4")
 
 
 class Film:
     """Pictures of one run, at most `MAX_FRAMES`, evenly spread however long it gets; the latest is always among them.
 
-    frames: RGB, in order, no side over `MAX_SIDE` px.
+    stored: their JPEG files, in order, no side over `MAX_SIDE` px.
     """
 
     def __init__(self):
-        self.frames: list[Image.Image] = []
+        self.stored: list[bytes] = []
         self._every = 1  # of the pictures that come, one in so many is kept
         self._seen = 0
         self._latest_stays = True
@@ -41,13 +43,17 @@ class Film:
         if step.image is None:
             return
         if not self._latest_stays:
-            self.frames.pop()
-        self.frames.append(_shrunk(step.image))
-        if len(self.frames) > MAX_FRAMES:
-            self.frames = self.frames[::2]
+            self.stored.pop()
+        self.stored.append(_compressed(step.image))
+        if len(self.stored) > MAX_FRAMES:
+            self.stored = self.stored[::2]
             self._every *= 2
         self._latest_stays = self._seen % self._every == 0
         self._seen += 1
+
+    def frame(self, number: int) -> Image.Image:
+        """The picture of that number, from 0 or, from the end, -1: RGB."""
+        return Image.open(io.BytesIO(self.stored[number])).convert("RGB")
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write an animated WebP, which repeats, or an MP4 (H.264) that browsers play; the suffix says which.
@@ -56,10 +62,11 @@ class Film:
         """
         check_format(path)
         path = Path(path)
-        if not self.frames:
+        if not self.stored:
             raise StyleTransferError("There is no picture for the film yet.")
         save = _save_webp if path.suffix.lower() == ".webp" else _save_mp4
-        return write_atomically(path, lambda temporary: save(self.frames, temporary))
+        frames = [self.frame(number) for number in range(len(self.stored))]
+        return write_atomically(path, lambda temporary: save(frames, temporary))
 
 
 def check_format(path: str | os.PathLike) -> None:
@@ -68,10 +75,12 @@ def check_format(path: str | os.PathLike) -> None:
         raise StyleTransferError(f"{Path(path).name}: a film is written as {' or '.join(FORMATS)}.")
 
 
-def _shrunk(image: Image.Image) -> Image.Image:
-    if max(image.size) <= MAX_SIDE:
-        return image
-    return image.resize(fitted_size(image.size, MAX_SIDE), Image.Resampling.LANCZOS)
+def _compressed(image: Image.Image) -> bytes:
+    if max(image.size) > MAX_SIDE:
+        image = image.resize(fitted_size(image.size, MAX_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    return buffer.getvalue()
 
 
 def _save_webp(frames: list[Image.Image], path: str) -> None:

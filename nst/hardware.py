@@ -95,6 +95,18 @@ def free_memory() -> int | None:
     return max(0, min(free)) + held
 
 
+def computing(device: str = "auto", precision: str = "auto") -> str:
+    """How a run with these settings computes, for people: `cpu, float32, 2 threads, channels last`.
+
+    Raises StyleTransferError as `choose_hardware` does.
+    """
+    hardware = choose_hardware(device, precision)
+    count = torch.get_num_threads()
+    threads = f", {count} thread{'s' * (count > 1)}" if hardware.device.type == "cpu" else ""
+    layout = ", channels last" if hardware.memory_format is torch.channels_last else ""
+    return f"{hardware}{threads}{layout}"
+
+
 def machine(hardware: Hardware) -> str:
     """What computed, in one line for whoever reads the figures: processor, cores, precision, versions."""
     if hardware.device.type == "cuda":

@@ -25,7 +25,7 @@ from nst.settings import StyleSettings
 from nst.stylization import Style
 
 KEY = "nst-recipe"  # of a PNG's text chunk; and of the version, the first thing in the JSON
-VERSION = 1
+VERSION = 2
 MAX_LENGTH = 64 * 1024  # characters; a recipe with ten styles has 3,000
 FILE = "file"  # the backbone's name where it was a local file, whose path nobody else should learn
 
@@ -51,7 +51,9 @@ class PaintingRecipe:
     """All that a run needs besides the pictures and the weights, and checksums to tell whether one has the right ones.
 
     settings: with `file` as the backbone where that was a local file. content: SHA-256 of the photo's pixels.
-    steps_done: fewer than `settings.steps` where the run was stopped. versions: of `nst`, `torch` and `python`.
+    steps_done: fewer than `settings.steps` where the run was stopped. repeatable: False where the run went on with
+    other settings or styles than it began with: those of the recipe are the last, and paint another picture. versions:
+    of `nst`, `torch` and `python`.
 
     Two recipes are equal if they paint the same picture on the same machine: the versions are not compared.
 
@@ -64,6 +66,7 @@ class PaintingRecipe:
     styles: tuple[UsedStyle, ...]
     steps_done: int
     versions: dict[str, str] = field(compare=False)
+    repeatable: bool = True
 
     def __post_init__(self):
         if (backbone := self.settings.backbone) != public_name(backbone):
@@ -74,8 +77,15 @@ class PaintingRecipe:
             raise StyleTransferError("At least one style picture is needed.")
         if type(self.steps_done) is not int or not 1 <= self.steps_done <= self.settings.steps:
             raise StyleTransferError(f"steps_done must be from 1 to steps, not {shown(self.steps_done)}.")
+        if type(self.repeatable) is not bool:
+            raise StyleTransferError(f"repeatable must be true or false, not {shown(self.repeatable)}.")
         if not isinstance(self.versions, dict) or not all(type(text) is str for text in self.versions.values()):
             raise StyleTransferError(f"versions must be a table of texts, not {shown(self.versions)}.")
+
+    def continued(self, before: "PaintingRecipe") -> "PaintingRecipe":
+        """This recipe for a run that went on from one with the recipe `before`."""
+        same = replace(self, steps_done=1) == replace(before, steps_done=1)
+        return replace(self, repeatable=same and before.repeatable)
 
     def to_json(self) -> str:
         """One line of ASCII."""
@@ -92,6 +102,8 @@ class PaintingRecipe:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise StyleTransferError("the recipe is damaged.") from error
+        if isinstance(values, dict) and values.get(KEY) == 1:  # which knew of none that cannot be repeated
+            values |= {KEY: VERSION, "repeatable": True}
         values = _table("The recipe", values, [KEY, *(one.name for one in fields(cls))])
         if (version := values.pop(KEY)) != VERSION:
             raise StyleTransferError(f"the recipe has version {shown(version)}; this program reads {VERSION}.")

@@ -1,8 +1,10 @@
 """What programs call: `/stylize` of the HTTP API, and the tool of the same name for language models (MCP)."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -84,3 +86,25 @@ def add_api(**event_options: Any) -> None:
     outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
     given = [content, style, preset, *numbers, backbone]
     gr.Button(visible=False).click(stylize, given, outputs, api_name="stylize", **event_options)
+
+
+def answer_with_pictures(demo: gr.Blocks) -> None:
+    """Have the tool for language models, once launched, answer with the picture itself.
+
+    Gradio's own answer is a table with addresses, and in them this server's paths.
+    """
+    server = demo.mcp_server_obj
+    server.postprocess_output_data = lambda outputs, _: [
+        server.types.ImageContent(type="image", data=one, mimeType="image/png")
+        if kind == "picture"
+        else server.types.TextContent(type="text", text=one)
+        for kind, one in tool_answer(outputs)
+    ]
+
+
+def tool_answer(outputs: list[Any]) -> list[tuple[str, str]]:
+    """("text", the status) and, if there is a result, ("picture", its PNG file in base64)."""
+    _, status, result = outputs if len(outputs) == 3 else outputs[0]  # within a list if nobody asked for progress
+    path = result.get("path") if isinstance(result, dict) else None
+    text = [("text", str(status))]
+    return [*text, ("picture", base64.b64encode(Path(path).read_bytes()).decode())] if path else text

@@ -5,11 +5,10 @@ from typing import Any
 import gradio as gr
 
 from nst import PaintingRecipe, StyleTransferError
-from studio.controls import MACHINES_OWN
+from studio import words
+from studio.controls import CONTROLS, shown
 from studio.painting import readable_errors
 from studio.visit import Kept, Visit
-
-HIDDEN = ("version", *MACHINES_OWN)  # nothing that a visitor chose
 
 
 def gallery() -> gr.Gallery:
@@ -51,11 +50,14 @@ def chosen_as_photo_event(visit: Visit, index: int | None) -> str:
 
 
 def description(recipe: PaintingRecipe) -> str:
-    """A recipe's settings in Markdown."""
-    settings = recipe.settings.to_dict()
-    parts = [f"{name} **{_text(value)}**" for name, value in settings.items() if name not in HIDDEN]
-    return f"{recipe.steps_done} of {settings['steps']} steps were done: " + " · ".join(parts)
+    """A recipe's settings in Markdown, by the names of the controls."""
+    settings = recipe.settings
+    parts = [f"{one.label} **{_text(shown(getattr(settings, one.field)))}**" for one in CONTROLS]
+    end = words.afterwards(recipe)
+    return f"{recipe.steps_done} of {settings.steps} steps were done. " + " · ".join(parts) + (end and f". {end}")
 
 
 def _text(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -27,21 +27,25 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-
     checkbox_border_width="1px",
 )
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: auto; }
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: auto; } /* whatever is in it */
 #title h1 { font-size: 1.9rem; margin-bottom: 0.1rem; }
 #title p { margin-top: 0; }
+footer > .divider:last-child { display: none; }
+/* These are drawn as wide as their place is; without this, their place stays as wide as they were drawn. */
+#losses, #network .block, #gallery, #photo_maps, #painting_maps { contain: inline-size; }
 #output img, #stage img, #content img, #style img { object-fit: contain; }
 #stage img { width: 100%; height: 100%; }
 #stylize, #stop, #continue { min-height: 3rem; font-size: 1.05rem; }
+#continue { font-size: 1rem; white-space: nowrap; }
 #compare { min-height: 500px; }
 .row_title { margin-bottom: -0.6rem; flex-shrink: 0; }
 .row_title, .row_title .prose { overflow: visible !important; }
-.examples { gap: 0.4rem; flex-wrap: wrap; }
-.examples button { flex: 0 0 4.9rem; flex-direction: column; width: 4.9rem; padding: 0.25rem; gap: 0.15rem;
-  font-size: 0.72rem; font-weight: 400; overflow: hidden; white-space: nowrap; }
+.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(5.1rem, 1fr)); gap: 0.4rem; }
+.examples button { flex-direction: column; width: 100%; padding: 0.25rem; gap: 0.15rem; font-size: 0.7rem;
+  font-weight: 400; min-width: 0; white-space: nowrap; }
 .examples button img { width: 100%; height: 3.4rem; max-width: none; object-fit: cover; border-radius: 0.3rem;
   margin: 0; }
-#continue { font-size: 1rem; white-space: nowrap; }
+#mask .empty { color: var(--body-text-color) !important; }
 #controls .form > .block { flex: 1 1 220px; min-width: 220px !important; }
 #photo_seen img, #painting_seen img { width: 100%; height: 100%; object-fit: contain; }
 #photo_maps .grid-container, #painting_maps .grid-container { padding-top: 2rem; }
@@ -52,6 +56,18 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   #inputs { display: contents; }
   #advanced { order: 2; }
   #results { order: 1; }
+}
+@media (max-width: 500px) { /* the drop zones side by side, so that the button is not far */
+  #title h1 { font-size: 1.5rem; }
+  .examples { grid-template-columns: repeat(4, 1fr); }
+  .examples button { padding: 0.15rem; font-size: 0.65rem; }
+  #status textarea { height: 5.6rem !important; }
+  #pictures { flex-wrap: nowrap; gap: 0.5rem; }
+  #pictures > .block { min-width: 0 !important; }
+  #run > button { min-width: 0 !important; padding-inline: 0.5rem; }
+  #continue { font-size: 0.9rem; }
+  #compare, #output, #stage { min-height: 0; height: 300px !important; }
+  #gallery .grid-container { grid-template-columns: repeat(3, 1fr) !important; }
 }
 """
 # Gradio gives its empty picture frames a label without a role, which screen readers may leave out.

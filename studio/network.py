@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import gradio as gr
 import pandas as pd  # comes with gradio, which draws from its tables
@@ -10,11 +9,12 @@ from PIL import Image
 
 from nst import StyleTransferError, feature_maps, reconstruct, synthesise
 from nst.bundled import bundled_checkpoint
-from nst.card import read_metadata, superclass_accuracy
+from nst.card import read_metadata, training_figures
 from nst.layers import LAYERS
 from studio.painting import PREVIEW_SECONDS, in_turn, readable_errors
 
 MAPS = 8  # of the strongest, for each picture
+COLOURS = {"training": "#8a8a8a", "test": "#ea580c"}
 STEPS = 100  # of the two pictures from noise
 INTRODUCTION = (
     "A style transfer is made of what a network for naming things sees. Choose one of its layers: the maps show where "
@@ -83,37 +83,40 @@ def look_event(
 
 
 def training_curves() -> None:
-    """Lay out what the bundled checkpoint tells of its training; nothing, if it tells nothing."""
-    about = _about_network()
-    if not about["curve"]:
-        return
+    """Lay out what is known of the bundled checkpoint's training."""
+    curve, superclasses = training_figures(bundled_checkpoint())
     with gr.Accordion("The network that looks at your pictures", open=False, elem_id="network"):
-        gr.Markdown(about["text"])
+        gr.Markdown(_about_network())
         with gr.Row():
             for key, title in (("top1", "Top-1 in %"), ("loss", "Cross entropy")):
                 gr.LinePlot(
-                    pd.DataFrame([row for row in about["curve"] if row["measure"] == key]),
+                    points(curve, key),
                     x="epoch", y="value", color="pictures", x_title="epoch", y_title=title, height=300,
-                    buttons=[], color_map={"training": "#8a8a8a", "test": "#f97316"}, color_title=" ",
+                    buttons=[], color_map=COLOURS, color_title=" ", elem_id=f"curve_{key}",
                     label=f"{title} by epoch (grey: training, orange: test)",
                 )  # fmt: skip
-        rates = {name: percent / 100 for name, percent in about["superclasses"].items()}
-        gr.Label(rates, num_top_classes=20, show_heading=False, label="Test pictures named rightly, by kind")
+        rates = {name: percent / 100 for name, percent in superclasses.items()}
+        gr.Label(rates, num_top_classes=20, show_heading=False, label="Test pictures named rightly, by kind",
+                 elem_id="superclasses")  # fmt: skip
 
 
-def _about_network() -> dict[str, Any]:
-    """A text, the curve in long form, top-1 by superclass."""
-    metadata = read_metadata(bundled_checkpoint())
-    names = {"train": "training", "test": "test"}
-    curve = [
-        {"epoch": row["epoch"], "measure": key, "pictures": name, "value": row[f"{split}_{key}"]}
-        for row in metadata.get("curve", [])
-        for split, name in names.items()
-        for key in ("top1", "loss")
+def points(curve: list[dict], key: str) -> pd.DataFrame:
+    """`key` of training and test by epoch, in long form; what a row does not say is left out."""
+    found = [
+        (row["epoch"], name, row[f"{split}_{key}"])
+        for split, name in (("train", "training"), ("test", "test"))
+        for row in curve
+        if f"{split}_{key}" in row
     ]
-    text = (
-        f"A VGG19 that learnt to name {metadata.get('pictures', 0):,} photos of {len(metadata['classes'])} kinds of "
-        f"things ({metadata['dataset']}), in {metadata['epochs']} epochs, from nothing. Of pictures it has never seen "
-        f"it names {metadata.get('top1')} % rightly; chance would be {100 / len(metadata['classes']):.0f} %."
+    return pd.DataFrame(found, columns=["epoch", "pictures", "value"])
+
+
+def _about_network() -> str:
+    metadata = read_metadata(bundled_checkpoint())
+    count = len(metadata["classes"])
+    learnt = f"{metadata['pictures']:,} photos" if "pictures" in metadata else "photos"
+    return (
+        f"A VGG19 that learnt to name {learnt} of {count} kinds of things ({metadata['dataset']}), in "
+        f"{metadata['epochs']} epochs, from nothing. Of pictures it has never seen it names {metadata.get('top1')} % "
+        f"rightly; chance would be {100 / count:.0f} %."
     )
-    return {"text": text, "curve": curve, "superclasses": superclass_accuracy(metadata.get("top1_by_class", {}))}

@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from nst import StyleSettings, describe
-from studio import losses, words
+from nst import StyleSettings, computing, describe
+from studio import losses, words, zerogpu
 from studio.compare import pair
 from studio.controls import settings_of
 from studio.gallery import pictures
@@ -26,8 +26,8 @@ def start_event(
     """Paint from the beginning."""
     with readable_errors():
         styles, settings = _asked(style, base, rest)
-        run = Run(content, settings, describe(content, styles, settings))
-        yield from _paint_on_page(request, visit, run, styles, (kind, transparent))
+        run = Run(content.info["path"], settings, describe(content, styles, settings))
+        yield from _paint_on_page(request, visit, run, content, styles, (kind, transparent))
 
 
 def continue_event(
@@ -38,8 +38,9 @@ def continue_event(
         before = visit.finished_run()
         styles, settings = _asked(style, base, rest)
         settings = replace(settings, steps=_until(before, settings.steps))
-        run = before.continued(settings, describe(before.photo, styles, settings))
-        yield from _paint_on_page(request, visit, run, styles, (kind, transparent), resume=before.last.state)
+        photo, state = before.read_photo(), before.read_last().state
+        run = before.continued(settings, describe(photo, styles, settings))
+        yield from _paint_on_page(request, visit, run, photo, styles, (kind, transparent), resume=state)
 
 
 def _asked(style, base: StyleSettings, rest: Sequence[Any]) -> tuple[list, StyleSettings]:
@@ -48,12 +49,15 @@ def _asked(style, base: StyleSettings, rest: Sequence[Any]) -> tuple[list, Style
     return styles_of(style, others, drawing), settings_of(base, values)
 
 
-def _paint_on_page(request: gr.Request, visit: Visit, run: Run, styles, file: tuple, **options) -> Iterator[tuple]:
+def _paint_on_page(
+    request: gr.Request, visit: Visit, run: Run, photo, styles, file: tuple[str, bool], **options
+) -> Iterator[tuple]:
     """Yields what is shown while it paints: picture, status, losses, this visit, the file, the Continue button."""
     skip = gr.skip()
+    by = "ZeroGPU" if zerogpu.PRESENT else computing(run.settings.device, run.settings.precision)
     yield skip, "Starting…", skip, skip, gr.DownloadButton(interactive=False), gr.Button(interactive=False)
     drawn = 0.0
-    with closing(paint(request.session_hash, run.photo, styles, run.settings, **options)) as steps:
+    with closing(paint(request.session_hash, photo, styles, run.settings, **options)) as steps:
         for step in steps:
             if isinstance(step, str):
                 yield skip, step, skip, skip, skip, skip
@@ -62,7 +66,8 @@ def _paint_on_page(request: gr.Request, visit: Visit, run: Run, styles, file: tu
             if step.image is not None and step.state is None:
                 due = step.seconds - drawn >= losses.SECONDS
                 drawn = step.seconds if due else drawn
-                yield step.image, words.progress(step), losses.table(run.losses) if due else skip, skip, skip, skip
+                status = f"{words.progress(step)}\n{by}"
+                yield step.image, status, losses.table(run.losses) if due else skip, skip, skip, skip
     if run.last is None or isinstance(step, str):
         yield skip, "Stopped before it began.", skip, skip, skip, gr.Button(interactive=visit.run is not None)
         return
@@ -70,7 +75,8 @@ def _paint_on_page(request: gr.Request, visit: Visit, run: Run, styles, file: tu
     if file != ("PNG", False):
         path = run.save(*file)
     download = gr.DownloadButton(value=str(path), interactive=True)
-    yield step.image, words.ending(step), losses.table(run.losses), visit, download, gr.Button(interactive=True)
+    status = f"{words.ending(step)}\n{words.afterwards(run.recipe) or by}"
+    yield step.image, status, losses.table(run.losses), visit, download, gr.Button(interactive=True)
 
 
 def finished_event(visit: Visit, steps: int) -> tuple:
@@ -78,8 +84,9 @@ def finished_event(visit: Visit, steps: int) -> tuple:
     run = visit.run
     if run is None:
         return (gr.skip(),) * 5
-    frames, compared = run.film.frames, pair(run.photo, run.last.image)
-    return compared, scrubber_for(frames), frames[-1], pictures(visit), continue_button(run, steps)
+    with readable_errors():
+        compared = pair(run.read_photo(), run.read_last().image)
+    return compared, scrubber_for(run.film), run.film.frame(-1), pictures(visit), continue_button(run, steps)
 
 
 def continue_label_event(visit: Visit, steps: int):

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 
 from nst import StyleTransferError
 from studio import storage
+from studio.api import answer_with_pictures
 from studio.options import OPTIONS
 from studio.painting import stop_all
 
@@ -91,6 +92,7 @@ def _launch(demo: gr.Blocks, **options: Any) -> None:
         raise StyleTransferError(
             f"{where}: cannot be served on ({str(error).partition('.')[0]}); choose with --host, --port."
         ) from error
+    answer_with_pictures(demo)
     for listening in demo.server.servers:
         for one in listening.sockets:
             _end_when_silent(one)

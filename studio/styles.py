@@ -25,6 +25,7 @@ def more_styles() -> list[gr.components.Component]:
                 upload = {"sources": ["upload", "clipboard"], "height": 220, "buttons": []}
                 parts.append(Picture(label=f"Painting {number}", elem_id=f"style_{number}",
                                      alt_text=f"Painting {number} to learn from", **upload))  # fmt: skip
+                parts[-1].refuse_at_once()
                 parts.append(gr.Slider(0.1, 5, 1, step=0.1, label=f"Weight of painting {number}",
                                        info="1 counts as much as the first painting.",
                                        elem_id=f"weight_{number}"))  # fmt: skip

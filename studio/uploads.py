@@ -8,6 +8,7 @@ from gradio_client.utils import is_file_obj_with_meta
 from pydantic import ValidationInfo, model_validator
 
 from nst import StyleTransferError, load_with_opacity
+from studio.visit import with_origin
 
 
 class Upload(ImageData):
@@ -26,7 +27,7 @@ class Upload(ImageData):
 class Picture(gr.Image):
     """An upload read by nst, which handles what Gradio's own reader clips, drops or fails on.
 
-    A transparent picture arrives on white; how opaque it was is in its `info["opacity"]`.
+    A transparent picture arrives on white; how opaque it was is in its `info["opacity"]`, the file in `info["path"]`.
     """
 
     data_model = Upload
@@ -40,9 +41,13 @@ class Picture(gr.Image):
             picture, opacity = load_with_opacity(given, name=Path(payload.orig_name or "The picture").name[-60:])
         except StyleTransferError as error:
             raise gr.Error(f"{self.label}: {error}", print_exception=False) from None
-        if opacity is not None:
-            picture.info["opacity"] = opacity
-        return picture
+        return with_origin(picture, Path(payload.path or ""), opacity)
+
+    def refuse_at_once(self) -> None:
+        """Within the page: read a file as it is given, so that one that cannot be used is refused, and is gone."""
+        hidden = {"show_progress": "hidden", "api_visibility": "private"}
+        given = self.upload(lambda _: None, self, None, concurrency_limit=None, **hidden)
+        given.failure(lambda: None, None, self, queue=False, **hidden)
 
 
 def check_pictures(content, style, *others) -> list[dict]:

@@ -1,34 +1,48 @@
 """What the page remembers of a visitor: the run that can be continued and saved, and the pictures painted so far.
 
-It is plain picklable data, held by Gradio for one session: nobody else's page can reach it.
+It is plain picklable data, held by Gradio for one session: nobody else's page can reach it. Pictures and the state of
+the run are files beside the uploads, and are deleted with them; only the film's frames are held.
 """
 
+import contextlib
 import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
-from nst import Film, PaintingRecipe, Step, StyleSettings, StyleTransferError, save_result, unrounded
+from nst import (
+    Film,
+    PaintingRecipe,
+    RunState,
+    Step,
+    StyleSettings,
+    StyleTransferError,
+    load_with_opacity,
+    save_result,
+    unrounded,
+)
 from studio.storage import new_result
 
 MAX_KEPT = 12  # pictures in the gallery
 FILES = {"PNG": (".png", 8), "PNG, 16 bits": (".png", 16), "TIFF, 16 bits": (".tif", 16)}  # suffix, bits a channel
+DELETED = "This picture's files have been deleted from the server, as all are after an hour: paint it anew."
 
 
 @dataclass
 class Run:
-    """A painting as it stands: the photo, what was asked for, the last step, and how it came about.
+    """A painting as it stands: the photo's file, what was asked for, the last step, and how it came about.
 
-    losses: (step, content, style) of every step, weighted.
+    losses: (step, content, style) of every step, weighted. result: the PNG, once the run has ended.
     """
 
-    photo: Image.Image
+    photo: Path
     settings: StyleSettings
     recipe: PaintingRecipe
     film: Film = field(default_factory=Film)
     losses: list[tuple[int, float, float]] = field(default_factory=list)
     last: Step | None = None
+    result: Path | None = None
 
     def add(self, step: Step) -> None:
         weights = self.settings.content_weight, self.settings.style_weight
@@ -38,20 +52,58 @@ class Run:
             self.last = step
             self.recipe = replace(self.recipe, steps_done=step.step)
 
+    def file_away(self) -> None:
+        """Write the result, and beside it what goes on from here; neither is held any longer."""
+        self.result = save_result(self.last.image, new_result(), self.recipe)
+        self.last.state.save(self._state)
+        self.last = replace(self.last, image=None, state=None)
+
+    @property
+    def _state(self) -> Path:
+        return self.result.with_name("state.safetensors")
+
+    def read_photo(self) -> Image.Image:
+        """Raises StyleTransferError once it has been deleted."""
+        picture, opacity = load_with_opacity(_there(self.photo), name="The photo")
+        return with_origin(picture, self.photo, opacity)
+
+    def read_last(self) -> Step:
+        """The last step with its picture and state. Raises StyleTransferError once they have been deleted."""
+        with Image.open(_there(self.result)) as picture:
+            return replace(self.last, image=picture.convert("RGB"), state=RunState.load(_there(self._state)))
+
+    def forget_state(self) -> None:
+        """It is not gone on from here any more."""
+        with contextlib.suppress(OSError):
+            self._state.unlink()
+
     def continued(self, settings: StyleSettings, recipe: PaintingRecipe) -> "Run":
         """The same run about to go on; this one stays as it is."""
         film = copy.copy(self.film)
-        film.frames = [*film.frames]
-        return Run(self.photo, settings, recipe, film, [*self.losses])
+        film.stored = [*film.stored]
+        return Run(self.photo, settings, recipe.continued(self.recipe), film, [*self.losses])
 
     def save(self, kind: str = "PNG", transparent: bool = False) -> Path:
         """A new file with the picture and its recipe. Raises StyleTransferError if there is no transparency to keep."""
         suffix, bits = FILES[kind]
-        opacity = self.photo.info.get("opacity") if transparent else None
+        opacity = self.read_photo().info.get("opacity") if transparent else None
         if transparent and opacity is None:
             raise StyleTransferError("The photo has no transparency to put back.")
-        picture = unrounded(self.last) if bits == 16 else self.last.image
+        step = self.read_last()
+        picture = unrounded(step) if bits == 16 else step.image
         return save_result(picture, new_result(f"stylized{suffix}"), self.recipe, opacity=opacity)
+
+
+def with_origin(picture: Image.Image, path: Path, opacity: Image.Image | None) -> Image.Image:
+    """The picture of an upload, with where it lies and how opaque it was in its `info`."""
+    picture.info |= {"path": path} | ({} if opacity is None else {"opacity": opacity})
+    return picture
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise StyleTransferError(DELETED)
+    return path
 
 
 @dataclass(frozen=True)
@@ -77,12 +129,14 @@ class Visit:
 
     def finish(self, run: Run) -> Path:
         """Make it the latest run and keep its picture; the PNG's path."""
-        path = run.save()
-        shown = path.with_name("shown.jpg")
-        run.film.frames[-1].save(shown, quality=85)
+        run.file_away()
+        shown = run.result.with_name("shown.jpg")
+        shown.write_bytes(run.film.stored[-1])
+        if self.run is not None:
+            self.run.forget_state()
         self.run = run
-        self.kept = [Kept(path, shown, run.recipe), *self.still_there()][:MAX_KEPT]
-        return path
+        self.kept = [Kept(run.result, shown, run.recipe), *self.still_there()][:MAX_KEPT]
+        return run.result
 
     def still_there(self) -> list[Kept]:
         return [one for one in self.kept if one.path.exists() and one.shown.exists()]

@@ -1,6 +1,6 @@
 """Sentences about a run: the lines that stand in the status."""
 
-from nst import Step
+from nst import PaintingRecipe, Step
 from studio.options import OPTIONS
 
 
@@ -13,6 +13,13 @@ def ending(step: Step) -> str:
     if step.step < step.steps and step.seconds >= OPTIONS.time_limit:
         end += f", by the limit of {duration(OPTIONS.time_limit)} a run"
     return f"{end} · {duration(step.seconds)} · {step.image.width} x {step.image.height} px · {losses(step)}"
+
+
+def afterwards(recipe: PaintingRecipe) -> str:
+    """What has to be known of a picture's recipe; usually nothing."""
+    if recipe.repeatable:
+        return ""
+    return "Continued with other settings or more steps: its recipe holds the last ones, and cannot repeat it exactly."
 
 
 def losses(step: Step) -> str:

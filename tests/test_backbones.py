@@ -28,7 +28,7 @@ from nst import backbones, bundled, hub
 from nst.backbones import load_backbone, save_checkpoint
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
-from nst.hardware import choose_hardware, usable_cores
+from nst.hardware import choose_hardware, computing, usable_cores
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.vgg import VGG19, fold_batch_norm
 
@@ -678,6 +678,16 @@ def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
         monkeypatch.delenv("OMP_NUM_THREADS")
         choose_hardware("cpu")
         assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_how_it_computes_is_told_in_words():
+    before = torch.get_num_threads()
+    try:
+        for threads, said in ((1, "1 thread"), (3, "3 threads")):
+            torch.set_num_threads(threads)
+            assert computing("cpu", "float32") == f"cpu, float32, {said}, channels last"
     finally:
         torch.set_num_threads(before)
 

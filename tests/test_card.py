@@ -9,8 +9,16 @@ import pytest
 from conftest import ROOT
 from huggingface_hub import ModelCard
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
-from nst.card import SUPERCLASSES, card_files, model_card, superclass_accuracy, write_curves
+from nst.card import (
+    SUPERCLASSES,
+    card_files,
+    model_card,
+    superclass_accuracy,
+    training_figures,
+    write_curves,
+)
 
 FIGURES = [
     (32, 4.2, 6.5, 3.9, 11.0),
@@ -145,3 +153,39 @@ def test_a_card_written_by_hand_is_used_if_it_is_this_checkpoints(tmp_path, clas
     assert card == "# My network\n\n`model.safetensors` paints für Könige.\n"
     written.write_text("# A folder of other things\n")
     assert b"61.23" in card_files(metadata(classes), checkpoint)["README.md"]
+
+
+# How it was trained
+
+
+def checkpoint_that_says(path, **said):
+    save_file({"a": np.zeros(1, np.float32)}, path, {name: json.dumps(value) for name, value in said.items()})
+    return path
+
+
+def test_a_checkpoint_tells_how_it_was_trained(tmp_path, classes):
+    path = checkpoint_that_says(tmp_path / "a.safetensors", **metadata(classes))
+    curve, groups = training_figures(path)
+    assert curve == ROWS and (groups["trees"], groups["people"]) == (42.5, 50.0)
+
+
+def test_of_an_older_one_its_card_does(tmp_path):
+    path = checkpoint_that_says(tmp_path / "old.safetensors", dataset="CIFAR-100")
+    assert training_figures(path) == ([], {})
+    card = """# `old.safetensors`
+
+| epoch | picture side | training loss | training top-1 | test top-1 |
+|---|---|---|---|---|
+| 1 | 32 px | 4.13 | 7.81 % | 9.87 % |
+| 2 | 40 px | 3.76 | 13.83 % | 15.29 % |
+
+| superclass | top-1 in % |
+| --- | --- |
+| trees | 42.5 |
+"""
+    (tmp_path / "README.md").write_text(card)
+    first, second = {"epoch": 1, "train_loss": 4.13}, {"epoch": 2, "train_loss": 3.76}
+    curve = [first | {"train_top1": 7.81, "test_top1": 9.87}, second | {"train_top1": 13.83, "test_top1": 15.29}]
+    assert training_figures(path) == (curve, {"trees": 42.5})
+    (tmp_path / "README.md").write_text(card.replace("old", "another"))
+    assert training_figures(path) == ([], {})

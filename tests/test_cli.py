@@ -9,13 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import ENVIRONMENT, ROOT, make_picture, shell
 from PIL import Image
 
-from nst import cli
+from nst import cli, read_recipe, save_result
 
 KEYS = ["output", "width", "height", "steps", "seconds", "content_loss", "style_loss", "tv_loss", "total_loss",
         "backbone", "preset"]  # fmt: skip
@@ -182,6 +183,14 @@ def test_other_pictures_than_the_recipes_are_warned_of_and_painted(
     other.write_bytes(data)
     assert run_here(content, content, "-o", tmp_path / "out.png", *flags[:2], "--backbone", other, "--steps", 1) == 0
     assert "nst: warning: not the recipe's style picture, not its backbone\n" in capfd.readouterr().err
+
+
+def test_a_recipe_that_cannot_be_repeated_is_warned_of(finished, small_pictures, random_checkpoint, tmp_path, capfd):
+    recipe = replace(read_recipe(finished[0] / "out.png"), repeatable=False)
+    save_result(make_picture(64, 48), tmp_path / "went-on.png", recipe)
+    flags = ["--recipe", tmp_path / "went-on.png", "--backbone", random_checkpoint, "--steps", 1]
+    assert run_here(*small_pictures, "-o", tmp_path / "out.png", *flags) == 0
+    assert "nst: warning: that run went on with other settings" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def hash_by_hand(picture: Image.Image) -> str:
 
 def test_it_holds_settings_versions_and_checksums(recipe, random_checkpoint):
     values = json.loads(recipe.to_json())
-    assert list(values) == [KEY, "settings", "backbone_sha256", "content", "styles", "steps_done", "versions"]
+    assert list(values) == [KEY, "settings", "backbone_sha256", "content", "styles", "steps_done", "versions",
+                            "repeatable"]  # fmt: skip
     expected = StyleSettings.preset("quick", seed=7, init="noise", backbone="file").to_dict()
     assert values["settings"] == json.loads(json.dumps(expected))
     assert values["backbone_sha256"] == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
@@ -184,7 +185,7 @@ CASES = {
     "too large": (lambda r: changed(r, versions={"nst": "1" * MAX_LENGTH}), "64 KB"),
     "a list": (lambda r: "[1]", "exactly the fields"),
     "no version": (lambda r: changed(r, **{KEY: ...}), "exactly the fields"),
-    "a later version": (lambda r: changed(r, **{KEY: 2}), "version 2"),
+    "a later version": (lambda r: changed(r, **{KEY: 3}), "version 3"),
     "an unknown field": (lambda r: changed(r, path="/etc/passwd"), "exactly the fields"),
     "no content": (lambda r: changed(r, content=...), "exactly the fields"),
     "settings of a later version": (lambda r: changed(r, settings={"version": 9}), "version 9"),
@@ -204,6 +205,7 @@ CASES = {
     "no steps": (lambda r: changed(r, steps_done=0), "steps_done"),
     "half a step": (lambda r: changed(r, steps_done=1.5), "steps_done"),
     "versions": (lambda r: changed(r, versions={"nst": 1}), "versions"),
+    "repeatable": (lambda r: changed(r, repeatable=1), "repeatable"),
 }
 
 

@@ -307,18 +307,31 @@ def test_language_models_find_a_tool_and_can_use_it(server):
             # As an address Gradio would fetch the pictures itself, but from no machine of its own network.
             photo, painting = (f"data:image/png;base64,{base64.b64encode(png(seed=n)).decode()}" for n in (1, 2))
             given = {"content": photo, "style": painting, "preset": "quick", "size": 64, "steps": 2}
-            return tool, await session.call_tool(tool.name, given)
+            told = []
+
+            async def hear(progress, total, message):
+                told.append(message)
+
+            answers = await session.call_tool(tool.name, given), await session.call_tool(
+                tool.name, given | {"steps": 3}, progress_callback=hear
+            )
+            return tool, answers, told, await session.call_tool(tool.name, given | {"size": 9000})
 
     with ThreadPoolExecutor() as thread:  # playwright, in other tests, has an event loop in this one
-        tool, answer = thread.submit(anyio.run, talk).result()
+        tool, answers, told, refused = thread.submit(anyio.run, talk).result()
     assert tool.name == "stylize" and tool.description.startswith("Paint a photo in the style of a picture")
     parameters = tool.inputSchema["properties"]
     assert {"content", "style", "preset", "steps"} <= set(parameters)
     assert all(parameters[name].get("description") for name in ("content", "style", "size", "style_weight"))
-    texts = [one.text for one in answer.content if one.type == "text"]
-    assert not answer.isError and "Done" in texts[0], texts
-    result = re.search(r"http://[^']*(/gradio_api/file=[^']*stylized\.png)", texts[0])[1]
-    assert Image.open(io.BytesIO(server.get(result)[2])).size == (64, 48)
+    assert told  # a model that asks is told how it goes
+    for answer in answers:
+        assert not answer.isError and [one.type for one in answer.content] == ["text", "image"]
+        said, picture = answer.content
+        assert said.text.startswith("Done · ") and "/" not in said.text  # no addresses, no paths
+        image = Image.open(io.BytesIO(base64.b64decode(picture.data)))
+        assert (image.size, image.format, picture.mimeType) == ((64, 48), "PNG", "image/png")
+        assert "nst-recipe" in image.info
+    assert refused.isError and "size must be" in refused.content[0].text and "/" not in refused.content[0].text
 
 
 # --- the end, and a disk that is full ---------------------------------------------------------------------------------

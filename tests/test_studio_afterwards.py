@@ -123,7 +123,7 @@ def test_this_visits_pictures_and_what_can_be_done_with_them(painted):
     pictures = painted.locator("#gallery button.thumbnail-item")
     expect(pictures).to_have_count(2)
     pictures.nth(1).click()
-    expect(painted.locator("#about")).to_contain_text("12 of 12 steps were done: size 64")
+    expect(painted.locator("#about")).to_contain_text("12 of 12 steps were done. Size 64 · Steps 12 · Style")
     painted.locator("#reuse").click()
     expect(painted.locator("#size input[type=number]")).to_have_value("64")
     expect(painted.locator("#steps input[type=number]")).to_have_value("12")

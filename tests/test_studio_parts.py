@@ -1,15 +1,15 @@
 """The studio's parts without a browser: links, controls, masks, the curve's points, what a visit keeps."""
 
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from conftest import make_picture, refusal
-from PIL import Image
+from PIL import Image, ImageChops
 
-from nst import PRESETS, StyleSettings, describe, stylize
-from studio import losses
+from nst import PRESETS, PaintingRecipe, StyleSettings, describe, load_picture, stylize
+from studio import losses, words
 from studio.controls import CONTROLS, check_offered, settings_of, values_of
 from studio.links import query_of, settings_in
 from studio.styles import mask_of, styles_of, to_paint_on
@@ -72,13 +72,14 @@ def test_the_curve_has_few_points_and_the_latest_among_them(count):
     assert {str(table[name].dtype) for name in ("step", "loss")} == {"int64", "float64"}
 
 
-def test_a_visit_is_plain_data_and_keeps_few_pictures(random_checkpoint):
+def test_a_visit_is_plain_data_and_keeps_few_pictures(random_checkpoint, tmp_path):
     settings = StyleSettings(size=64, steps=2, scales=1, backbone=str(random_checkpoint), style_levels=1)
     photo, painting = make_picture(64, 64), make_picture(64, 64, seed=2)
     *_, step = stylize(photo, painting, settings)
     visit = Visit()
+    photo.save(tmp_path / "photo.png")
     for _ in range(MAX_KEPT + 2):
-        run = Run(photo, settings, describe(photo, painting, settings))
+        run = Run(tmp_path / "photo.png", settings, describe(photo, painting, settings))
         run.add(step)
         visit.finish(run)
     assert len(visit.still_there()) == MAX_KEPT
@@ -86,4 +87,44 @@ def test_a_visit_is_plain_data_and_keeps_few_pictures(random_checkpoint):
     assert len(pickle.loads(pickle.dumps(visit)).still_there()) == MAX_KEPT - 1
     longer = run.continued(settings, run.recipe)
     longer.add(step)
-    assert len(run.film.frames) == 1 and len(longer.film.frames) == 2
+    assert len(run.film.stored) == 1 and len(longer.film.stored) == 2
+    states = [one.path.with_name("state.safetensors").exists() for one in visit.still_there()]
+    assert not any(states[1:])  # it is only gone on from the latest
+
+
+def test_what_is_held_of_a_visitor_is_small_and_goes_on_bit_for_bit(random_checkpoint, tmp_path):
+    make_picture(4000, 3000, seed=3).save(tmp_path / "photo.jpg")
+    settings = StyleSettings(size=512, steps=2, scales=1, backbone=str(random_checkpoint), style_levels=1)
+    photo, painting = load_picture(tmp_path / "photo.jpg"), make_picture(64, 64, seed=2)
+    *_, step = stylize(photo, painting, settings)
+    visit, run = Visit(), Run(tmp_path / "photo.jpg", settings, describe(photo, painting, settings))
+    rng = np.random.default_rng(0)
+    for _ in range(60):  # with grain, as a painting has it
+        grain = rng.integers(0, 60, (384, 512, 3), dtype=np.uint8)
+        picture = Image.fromarray(np.asarray(make_picture(512, 384), np.uint8) // 2 + grain)
+        run.add(replace(step, image=picture, state=None))
+    run.add(step)
+    visit.finish(run)
+    assert len(run.film.stored) > 20 and len(pickle.dumps(visit)) < 12_000_000
+    longer = replace(settings, steps=3)
+    kept = pickle.loads(pickle.dumps(visit)).finished_run()
+    *_, wanted = stylize(photo, painting, longer, resume=step.state)
+    *_, found = stylize(kept.read_photo(), painting, longer, resume=kept.read_last().state)
+    assert ImageChops.difference(wanted.image, found.image).getbbox() is None
+    run.photo.unlink()
+    assert "deleted" in refusal(run.read_photo)
+    run.result.unlink()
+    assert "deleted" in refusal(run.read_last) and "deleted" in refusal(run.save)
+
+
+def test_a_run_that_went_on_otherwise_says_that_it_cannot_be_repeated(random_checkpoint):
+    settings = StyleSettings(size=64, steps=4, backbone=str(random_checkpoint))
+    photo, painting = make_picture(64, 64), make_picture(64, 64, seed=2)
+    begun = replace(describe(photo, painting, settings), steps_done=2)
+    same = describe(photo, painting, settings).continued(begun)
+    other = replace(same, settings=replace(same.settings, style_weight=9.0)).continued(begun)
+    assert same.repeatable and words.afterwards(same) == ""
+    assert not other.repeatable and "cannot repeat" in words.afterwards(other)
+    assert not same.continued(other).repeatable  # once is enough
+    assert not PaintingRecipe.from_json(other.to_json()).repeatable
+    assert not describe(photo, photo, settings).continued(begun).repeatable

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from browsing import SMALL, download, give, number, paint, put, status, unfold
 from conftest import make_picture
@@ -29,13 +30,14 @@ def test_continue_goes_on_from_where_it_stopped_with_another_weight(visit, pictu
     unfold(page, "Advanced")
     number(page, "steps", 20)
     number(page, "style_weight", 90)
-    assert paint(page, "#continue").startswith("Done")
+    said = paint(page, "#continue")
+    assert said.startswith("Done") and "cannot repeat it" in said
     path = download(page, "#download", tmp_path)
 
     first = last(stylize(*pictures, SETTINGS)).state
     longer = StyleSettings.preset("quick", size=64, steps=20, scales=1, style_weight=90)
     assert same(Image.open(path), last(stylize(*pictures, longer, resume=first)).image)
-    assert read_recipe(path).steps_done == 20
+    assert read_recipe(path).steps_done == 20 and not read_recipe(path).repeatable
 
 
 def test_while_it_runs_the_picture_grows_and_the_figures_are_told(visit, pictures):
@@ -46,7 +48,10 @@ def test_while_it_runs_the_picture_grows_and_the_figures_are_told(visit, picture
     page.locator("#stylize").click()
     page.locator("#output img").wait_for()
     expect(status(page)).to_have_value(
-        re.compile(r"^Step \d+ of 1000 · \d+ (s|min) left · content \S+ · style \S+ · total \S+")
+        re.compile(
+            r"^Step \d+ of 1000 · \d+ (s|min) left · content \S+ · style \S+ · total \S+"
+            r"\ncpu, \S+, 1 thread, channels last$"
+        )
     )
     page.locator("#losses canvas, #losses svg.marks").first.wait_for()
     drawings = page.evaluate(
@@ -90,6 +95,35 @@ def test_several_paintings_count_by_their_weights(visit, pictures, tmp_path):
     expected = last(stylize(pictures[0], [Style(pictures[1]), Style(third, 2.5)], SETTINGS)).image
     assert same(Image.open(path), expected)
     assert [style.weight for style in read_recipe(path).styles] == [1, 2.5]
+
+
+def test_a_mask_painted_on_the_photo_says_where_the_painting_goes(visit, pictures, tmp_path):
+    photo = tmp_path / "large.png"
+    make_picture(480, 320, seed=1).save(photo)
+    page = visit("?preset=quick&size=64&steps=15&scales=1&tv_weight=0")
+    give(page, photo, pictures[1])
+    unfold(page, "Advanced", "Where to paint")
+    page.locator("#take").click()
+    canvas = page.locator("#mask canvas").first
+    canvas.wait_for()
+    page.wait_for_timeout(2000)  # the editor scales the photo to its own size
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    for row in (0.5, 0.7):  # few moves: each is a picture to draw without a graphics card
+        for column in (0.12, 0.3):
+            page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    unfold(page, "Where to paint")  # folded away, or it is drawn again and again
+    paint(page)
+    path = download(page, "#download", tmp_path)
+    assert read_recipe(path).styles[0].mask is not None
+    painted = np.asarray(Image.open(path), float)
+    before = np.asarray(Image.open(photo).resize(painted.shape[1::-1], Image.Resampling.LANCZOS), float)
+    change = np.abs(painted - before).mean(axis=(0, 2))
+    assert change[: len(change) // 4].mean() > 2 * change[len(change) // 2 :].mean()
 
 
 def test_two_visitors_at_once_see_only_their_own_pictures(visit, pictures, tmp_path):

@@ -1,0 +1,202 @@
+"""The page itself: for eyes and screen readers, in light and dark, on a phone, by keyboard; the tab on the network."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browsing import ENDED, SMALL, give, paint, shown_picture, status, tab, unfold
+
+EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
+# The lowest contrast of text that is seen, by WCAG's formula, of its colour with what is under it; [ratio, text].
+CONTRAST = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = (css) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = css;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((value) => value / 255);
+  };
+  const over = (top, under) => [0, 1, 2].map((c) => top[c] * top[3] + under[c] * (1 - top[3]));
+  const light = (colour) => {
+    const [r, g, b] = colour.map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const under = (element) => {
+    if (!element) return [1, 1, 1];
+    const colour = rgba(getComputedStyle(element).backgroundColor);
+    return colour[3] == 1 ? colour.slice(0, 3) : over(colour, under(element.parentElement));
+  };
+  let lowest = [21, ""];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = texts.nextNode());) {
+    const element = node.parentElement;
+    if (!node.textContent.trim() || element.closest("svg, script, style, :disabled, [aria-hidden=true]")) continue;
+    if (!element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    const back = under(element);
+    const [a, b] = [light(over(rgba(getComputedStyle(element).color), back)), light(back)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < lowest[0]) lowest = [ratio, node.textContent.trim().slice(0, 60)];
+  }
+  return lowest;
+}"""
+# How far things moved by themselves, as browsers measure it: the sum of all that no visitor's act has just caused.
+SHIFTS = """() => {
+  window.shifted = 0;
+  new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
+    if (!entry.hadRecentInput) window.shifted += entry.value;
+  })).observe({type: "layout-shift"});
+}"""
+
+
+def problems(page) -> list[str]:
+    """What axe finds of serious or critical impact."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_every_text_can_be_read(visit, pictures, theme):
+    page = visit(SMALL, color_scheme=theme)
+
+    def check() -> None:
+        page.wait_for_timeout(500)  # colours fade in
+        assert problems(page) == []
+        ratio, text = page.evaluate(CONTRAST)
+        assert ratio >= 4.5, text
+
+    check()
+    unfold(page, *EVERYTHING)
+    give(page, *pictures)
+    paint(page)
+    check()
+    for title in ("Before and after", "Stages"):
+        tab(page, title)
+        check()
+    tab(page, "What the network sees")
+    unfold(page, "The network that looks")
+    check()
+
+
+def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
+    page = visit(SMALL, width=390, has_touch=True)
+    button = page.locator("#stylize").bounding_box()
+    assert button["y"] < 1100 and 0 <= button["x"] < button["x"] + button["width"] <= 390  # a flick away
+    result, advanced = (page.locator(one).bounding_box()["y"] for one in ("#views", "#advanced"))
+    assert result < advanced  # the picture before the many controls
+    give(page, *pictures)
+    page.locator("#stylize").tap()
+    page.locator("#output img").wait_for()
+    paint(page)
+
+    def check(where: str) -> None:
+        page.wait_for_timeout(500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, where
+        beyond = """() => [...document.querySelectorAll("button, input, textarea, img, h1, p, label")].filter((one) =>
+            one.checkVisibility() && one.getBoundingClientRect().right > 391 && !one.closest("[aria-hidden=true]")
+        ).map((one) => one.outerHTML.slice(0, 120))"""
+        assert page.evaluate(beyond) == [], where
+
+    unfold(page, *EVERYTHING)
+    for title in ("Picture", "Before and after", "Stages", "What the network sees"):
+        tab(page, title)
+        check(title)
+    unfold(page, "The network that looks")
+    check("curves")
+    tab(page, "Paint")
+    for width in (1280, 390):  # turned, or a window made smaller: what was drawn wide becomes narrow again
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(1000)
+    check("made smaller")
+
+
+def test_by_keyboard_alone_from_arrival_to_download(visit):
+    from playwright.sync_api import expect
+
+    page = visit("?preset=quick&size=128&steps=1000&scales=1")
+
+    def go_to(element: str, key: str = "Tab") -> None:
+        for _ in range(70):
+            page.keyboard.press(key)
+            if page.evaluate("(s) => document.activeElement.matches(s)", element):
+                ring = "(e) => getComputedStyle(e).outlineStyle + getComputedStyle(e).boxShadow"
+                seen = page.locator(element).first.evaluate(ring)
+                assert seen != "nonenone", f"{element}: it cannot be seen that it has the focus"
+                return
+        raise AssertionError(f"{element} cannot be reached by {key}")
+
+    go_to("#example_photos button")
+    page.keyboard.press("Enter")
+    page.locator("#content img").first.wait_for()
+    go_to("#example_paintings button")
+    page.keyboard.press("Enter")
+    page.locator("#style img").first.wait_for()
+    go_to("#stylize")
+    page.keyboard.press("Enter")
+    page.locator("#output img").wait_for()
+    go_to("#stop")
+    page.keyboard.press("Enter")
+    expect(status(page)).to_have_value(re.compile(r"^Stopped at step \d+ of 1000"))
+    go_to("#views [data-tab-id=compare]")
+    page.keyboard.press("Enter")
+    go_to("#compare input")
+    page.keyboard.press("End")
+    assert page.locator("#compare .compare").evaluate("(e) => e.style.getPropertyValue('--at')") == "100%"
+    go_to("#download")
+    with page.expect_download() as caught:
+        page.keyboard.press("Enter")
+    assert caught.value.suggested_filename == "stylized.png"
+
+
+def test_nothing_jumps_while_it_paints(visit, pictures):
+    page = visit("?preset=quick&size=128&steps=40&scales=2")
+    give(page, *pictures)
+    page.wait_for_timeout(1000)
+    page.evaluate(SHIFTS)
+    paint(page)
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.shifted") < 0.02
+
+
+def test_a_picture_is_three_clicks_away(visit):
+    from playwright.sync_api import expect
+
+    page = visit("?size=96&steps=8")
+    page.evaluate("() => { window.clicks = 0; addEventListener('click', () => { window.clicks += 1; }, true); }")
+    page.locator("#example_photos button").first.click()
+    page.locator("#example_paintings button").first.click()
+    page.locator("#stylize").click()  # at once: nobody waits for the pictures to appear
+    expect(status(page)).to_have_value(ENDED)
+    assert max(shown_picture(page, "#output img").size) == 96
+    assert page.evaluate("window.clicks") == 3
+
+
+def test_what_the_network_sees(visit, pictures):
+    from playwright.sync_api import expect
+
+    page = visit(SMALL)
+    tab(page, "What the network sees")
+    said = page.locator("#look_status textarea, #look_status input").first
+    page.locator("#look").click()
+    expect(page.locator(".toast-body").first).to_contain_text("Add a photo and a painting")
+    tab(page, "Paint")
+    give(page, *pictures)
+    tab(page, "What the network sees")
+    page.locator("#layer input").click()
+    page.get_by_role("option", name="conv1_2").click()
+    page.locator("#look").click()
+    expect(said).to_have_value(re.compile("^Photo, from conv1_2 alone: step"))
+    for name in ("photo", "painting"):
+        expect(page.locator(f"#{name}_maps button.thumbnail-item")).to_have_count(8)
+        assert len(set(shown_picture(page, f"#{name}_maps img").getdata())) > 10
+    expect(said).to_have_value(re.compile("^Style of conv1_1: step"))
+    for name, shape in (("photo", 4 / 3), ("painting", 1)):
+        page.locator(f"#{name}_seen img").wait_for()
+        width, height = shown_picture(page, f"#{name}_seen img").size
+        assert width / height == pytest.approx(shape, rel=0.02)
+    page.locator("#stop_looking").click()
+    expect(said).to_have_value("Stopped")
