@@ -34,10 +34,9 @@ valid_fields = st.fixed_dictionaries(
         "content_layers": layer_lists,
         "style_layers": layer_lists,
         "learning_rate": st.floats(0, 1, exclude_min=True),
-        "style_statistic": st.sampled_from(["gram", "covariance"]),
         "style_scale": st.floats(0.25, 2),
         "preserve_colours": st.booleans(),
-        "canvas": st.sampled_from(["pixels", "pyramid"]),
+        "start_noise": st.floats(0, 1),
         "init": st.sampled_from(["content", "noise"]),
         "pooling": st.sampled_from(["backbone", "max", "average"]),
         "seed": st.integers(0, 2**31 - 1),
@@ -90,8 +89,8 @@ def test_fields_left_out_take_their_defaults():
 
 def test_what_version_1_could_not_say_means_what_it_did_then():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
-    assert old == StyleSettings(steps=3, style_statistic="gram", canvas="pixels")
-    assert StyleSettings.from_dict({"canvas": "pyramid", "version": 1}).canvas == "pyramid"
+    assert old == StyleSettings(steps=3, start_noise=0)
+    assert StyleSettings.from_dict({"start_noise": 0.2, "version": 1}).start_noise == 0.2
 
 
 def test_from_dict_leaves_its_argument_alone():
