@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nst.backbones import load_backbone
 from nst.canvas import Canvas
-from nst.colour import with_colours_of
+from nst.colour import with_colours_of, with_covariance_of
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
 from nst.files import write_atomically
@@ -207,7 +207,7 @@ def stylize(
         targets = [_style_inputs(one, settings, stage, size, hardware.device) for one in styles]
         objective = Objective(extractor, settings, pixels, targets, known_as=known_as)
         if canvas is None:
-            canvas = Canvas(_start(pixels, settings, generator))
+            canvas = Canvas(_start(pixels, targets, settings, generator))
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
         stage_step = resume.stage_step if resume and number == resume.stage else 0
@@ -343,16 +343,19 @@ def _style_inputs(style, settings: StyleSettings, stage: Stage, size: tuple[int,
     return pixels, weight, mask
 
 
-def _start(content: Tensor, settings: StyleSettings, generator: torch.Generator) -> Tensor:
+def _start(content: Tensor, targets: list, settings: StyleSettings, generator: torch.Generator) -> Tensor:
     if settings.init == "content":
         return content
-    noise = torch.rand(content.shape, generator=generator).to(content.device)
-    return with_colours_of(noise, content) if settings.preserve_colours else noise
+    if settings.init == "style":
+        start = with_covariance_of(content, targets[0][0])
+    else:
+        start = torch.rand(content.shape, generator=generator).to(content.device)
+    return with_colours_of(start, content) if settings.preserve_colours == "luminance" else start
 
 
 def _grain(targets: list, pixels: Tensor, settings: StyleSettings, generator: torch.Generator) -> Tensor:
     """Gaussian noise of `pixels`' size, only where strokes can take it up, and in the channels that are painted."""
-    channels = 1 if settings.preserve_colours else 3
+    channels = 1 if settings.preserve_colours == "luminance" else 3
     noise = torch.randn(1, channels, *pixels.shape[-2:], generator=generator).to(pixels.device)
     masks = [mask for _, _, mask in targets]
     return noise if any(mask is None for mask in masks) else noise * torch.stack(masks).amax(0)

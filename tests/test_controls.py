@@ -9,7 +9,7 @@ from conftest import make_picture
 from PIL import Image
 from skimage.color import rgb2lab
 
-from nst.colour import grey, grey_gradient, with_colours_of, with_luminance_of
+from nst.colour import grey, grey_gradient, with_colours_of, with_covariance_of, with_luminance_of
 from nst.settings import StyleSettings
 from nst.stylization import stylize
 
@@ -19,7 +19,7 @@ def paint(content: Image.Image, style: Image.Image, settings: StyleSettings) -> 
     return np.asarray(last.image)
 
 
-@pytest.mark.parametrize("init", ["content", "noise"])
+@pytest.mark.parametrize("init", ["content", "style", "noise"])
 def test_preserved_colours_are_the_photos(random_checkpoint, init):
     """The mean distance in CIELAB's a and b is under a third of that without; the luminance is painted all the same."""
     photo, style = make_picture(64, 64, seed=1), make_picture(80, 60, seed=2)
@@ -27,7 +27,7 @@ def test_preserved_colours_are_the_photos(random_checkpoint, init):
     before = rgb2lab(np.asarray(photo))
     plain, kept = (
         np.abs(rgb2lab(paint(photo, style, replace(settings, preserve_colours=keep))) - before).mean((0, 1))
-        for keep in (False, True)
+        for keep in ("no", "luminance")
     )
     assert kept[1:].sum() < plain[1:].sum() / 3
     assert kept[0] > 5
@@ -55,6 +55,40 @@ def test_luminance_and_colours_come_from_where_they_should():
     assert matched.mean().item() == pytest.approx(grey(other).mean().item(), abs=1e-5)
     assert matched.std().item() == pytest.approx(grey(other).std().item(), rel=1e-2)
     assert with_luminance_of(torch.full((1, 3, 4, 4), 0.5), other).isfinite().all()
+
+
+def test_covariance_and_mean_are_taken_over():
+    """As NumPy works them out, where no value is clipped; and nothing moves where they are the same already."""
+    random = np.random.default_rng(0)
+    one, other = (
+        torch.from_numpy(
+            0.5 + 0.04 * np.einsum("ij,jhw->ihw", random.normal(size=(3, 3)), random.normal(size=(3, 40, 30)))
+        )[None]
+        for _ in range(2)
+    )
+    found = with_covariance_of(one, other)
+    assert found.shape == one.shape and found.min() > 0 and found.max() < 1
+    rows, expected = (x[0].flatten(1).numpy() for x in (found, other))
+    np.testing.assert_allclose(np.cov(rows), np.cov(expected), rtol=0.02, atol=3e-5)
+    np.testing.assert_allclose(rows.mean(1), expected.mean(1), atol=1e-9)
+    torch.testing.assert_close(with_covariance_of(one, one), one)
+    assert with_covariance_of(torch.full((1, 3, 4, 4), 0.5), one.float()).isfinite().all()
+
+
+def test_a_start_in_the_paintings_colours(random_checkpoint):
+    """Nothing has been painted after one tiny step: the picture is the photo, in the painting's mean colour."""
+    photo, style = make_picture(64, 64, seed=1), Image.new("RGB", (64, 64), (200, 90, 40))
+    settings = StyleSettings(
+        size=64,
+        steps=1,
+        scales=1,
+        init="style",
+        start_noise=0.0,
+        learning_rate=1e-6,
+        backbone=str(random_checkpoint),
+        device="cpu",
+    )
+    assert np.abs(paint(photo, style, settings).mean((0, 1)) - (200, 90, 40)).max() < 1
 
 
 def patches(picture: np.ndarray, count: int = 3000) -> np.ndarray:

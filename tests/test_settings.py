@@ -35,9 +35,9 @@ valid_fields = st.fixed_dictionaries(
         "style_layers": layer_lists,
         "learning_rate": st.floats(0, 1, exclude_min=True),
         "style_scale": st.floats(0.25, 2),
-        "preserve_colours": st.booleans(),
+        "preserve_colours": st.sampled_from(["no", "luminance", "covariance"]),
         "start_noise": st.floats(0, 1),
-        "init": st.sampled_from(["content", "noise"]),
+        "init": st.sampled_from(["content", "style", "noise"]),
         "pooling": st.sampled_from(["backbone", "max", "average"]),
         "seed": st.integers(0, 2**31 - 1),
         "backbone": st.text(min_size=1, max_size=30),
@@ -167,7 +167,7 @@ def test_both_weights_0_are_refused():
     assert "style_weight" in message
 
 
-@pytest.mark.parametrize("name", ["init", "pooling", "device", "precision"])
+@pytest.mark.parametrize("name", ["init", "preserve_colours", "pooling", "device", "precision"])
 @pytest.mark.parametrize("wrong", ["", "Nonsense", None, 1, ["max"], {"a": 1}])
 def test_unknown_choice_is_refused(name, wrong):
     assert refused(StyleSettings, **{name: wrong}).startswith(f"{name} ")
