@@ -24,7 +24,7 @@ SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's va
     "style-weight": (float, "X", "how much the painting's texture and colour count"),
     "tv-weight": (float, "X", "how much smoothness counts (total variation)"),
     "style-scale": (float, "X", "broader strokes above 1, finer below: the painting's size in that of the result"),
-    "preserve-colours": (str, "HOW", "keep the photo's colours: no, luminance (paint that alone) or covariance"),
+    "preserve-colours": (bool, None, "paint the photo's luminance alone, and leave its colours as they are"),
     "start-noise": (float, "X", "noise laid over the start of every stage, 0 to 1: strokes grow from it"),
     "seed": (int, "N", "of the noise"),
     "init": (str, "START", "start from content (the photo), style (the photo in the painting's colours) or noise"),

@@ -1,10 +1,9 @@
-"""The photo's own colours, kept in two ways (Gatys et al., "Preserving Color in Neural Artistic Style Transfer", 2016).
+"""Colours taken over, and colours kept.
 
-Luminance alone is painted (section 4): photo and style are looked at in grey. Where grey is what the losses see, their
-gradient moves red, green and blue of a pixel alike, and the optimiser, which is blind to the gradient's size, takes
-equal steps in all three: the picture's colour differences stay the photo's.
-
-Or the painting is given the photo's colours before anything else (section 3), so that strokes may still vary in them.
+The photo keeps its own where luminance alone is painted (Gatys et al., "Preserving Color in Neural Artistic Style
+Transfer", 2016, section 4): photo and style are looked at in grey. Where grey is what the losses see, their gradient
+moves red, green and blue of a pixel alike, and the optimiser, which is blind to the gradient's size, takes equal steps
+in all three: the picture's colour differences stay the photo's.
 """
 
 import torch

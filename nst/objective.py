@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst.backbones import Backbone
-from nst.colour import grey, grey_gradient, with_covariance_of, with_luminance_of
+from nst.colour import grey, grey_gradient, with_luminance_of
 from nst.hardware import Hardware
 from nst.losses import GramStyle, at_least_tiny, compare, square_sum, total_variation
 from nst.settings import StyleSettings
@@ -111,10 +111,7 @@ class Objective:
             large = content.shape[-1] * content.shape[-2] * itemsize > UNTILED_BYTES
             tile_side = TILE_SIDE if large else max(content.shape[-2:])
         self.tile_side = tile_side
-        if settings.preserve_colours == "covariance":
-            styles = [(with_covariance_of(picture, content), weight, mask) for picture, weight, mask in styles]
-        self.in_grey = settings.preserve_colours == "luminance"
-        if self.in_grey:
+        if settings.preserve_colours:
             styles = [(with_luminance_of(picture, content), weight, mask) for picture, weight, mask in styles]
             content = grey(content)
         self.style_targets: list[StyleTarget] = []
@@ -136,7 +133,7 @@ class Objective:
     def evaluate(self, pixels: Tensor) -> tuple[Losses, Tensor]:
         """Losses and the gradient of the total at `pixels`, (1, 3, H, W) in [0, 1]."""
         settings = self.settings
-        if self.in_grey:
+        if settings.preserve_colours:
             pixels = grey(pixels.detach())
         levels = self._pyramid(pixels.detach())
         content, style = torch.zeros((), device=pixels.device), torch.zeros((), device=pixels.device)
@@ -151,7 +148,7 @@ class Objective:
         while gradients:
             coarser = gradients.pop() + _unpooled(coarser, levels[len(gradients)].shape[-2:])
         gradient += coarser
-        if self.in_grey:
+        if settings.preserve_colours:
             gradient = grey_gradient(gradient)
         total = settings.content_weight * content + settings.style_weight * style + settings.tv_weight * tv
         return Losses(content, style, tv, total), gradient

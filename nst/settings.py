@@ -9,7 +9,6 @@ from nst.layers import LAYERS
 VERSION = 2  # of the dictionary form; raised when an old one could no longer be read as it was meant
 SINCE_VERSION_2 = {"start_noise": 0.0}  # as all runs did before it
 INITS = ("content", "style", "noise")
-COLOURS_KEPT = ("no", "luminance", "covariance")
 SHORTEST_STAGE = 64  # px on the short side: a coarser stage shows the deeper layers almost nothing
 
 
@@ -35,8 +34,7 @@ class StyleSettings:
     style_levels: levels of the image pyramid on which the style is compared, each half the size (1 to 6): with more,
     shallow layers see strokes as broad as the deepest would, and more exactly.
     style_scale: the style pictures' long side, in that of the result (0.25 to 2): broader strokes above 1, finer below.
-    preserve_colours: `luminance` paints the photo's light and dark alone and leaves its colours as they are;
-    `covariance` gives the style pictures the photo's colours first; `no` paints in the style's colours.
+    preserve_colours: paint the photo's luminance alone, and leave its colours as they are.
     relative_losses: divide each layer's loss by its target's own size, so that every layer counts alike, whatever the
     backbone; off in the plain recipe.
     learning_rate: Adam's, in units of pixel value (0 to 1).
@@ -61,7 +59,7 @@ class StyleSettings:
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
     style_levels: int = 5
     style_scale: float = 1.0
-    preserve_colours: str = "no"
+    preserve_colours: bool = False
     relative_losses: bool = True
     learning_rate: float = 0.04
     init: str = "content"
@@ -79,7 +77,6 @@ class StyleSettings:
         real |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1)}
         choices = {
             "init": INITS,
-            "preserve_colours": COLOURS_KEPT,
             "pooling": ("backbone", "max", "average"),
             "device": ("auto", "cpu", "cuda", "mps"),
             "precision": ("auto", "float32", "bf16"),
@@ -96,7 +93,7 @@ class StyleSettings:
                 what = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
                 raise StyleTransferError(f"{name} must be {what}, not {shown(layers)}.")
             object.__setattr__(self, name, tuple(layers))
-        for name in ("keep_aspect", "relative_losses"):
+        for name in ("keep_aspect", "preserve_colours", "relative_losses"):
             if not isinstance(value := getattr(self, name), bool):
                 raise StyleTransferError(f"{name} must be true or false, not {shown(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:

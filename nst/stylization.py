@@ -350,12 +350,12 @@ def _start(content: Tensor, targets: list, settings: StyleSettings, generator: t
         start = with_covariance_of(content, targets[0][0])
     else:
         start = torch.rand(content.shape, generator=generator).to(content.device)
-    return with_colours_of(start, content) if settings.preserve_colours == "luminance" else start
+    return with_colours_of(start, content) if settings.preserve_colours else start
 
 
 def _grain(targets: list, pixels: Tensor, settings: StyleSettings, generator: torch.Generator) -> Tensor:
     """Gaussian noise of `pixels`' size, only where strokes can take it up, and in the channels that are painted."""
-    channels = 1 if settings.preserve_colours == "luminance" else 3
+    channels = 1 if settings.preserve_colours else 3
     noise = torch.randn(1, channels, *pixels.shape[-2:], generator=generator).to(pixels.device)
     masks = [mask for _, _, mask in targets]
     return noise if any(mask is None for mask in masks) else noise * torch.stack(masks).amax(0)

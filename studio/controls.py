@@ -8,7 +8,7 @@ import gradio as gr
 
 from nst import StyleSettings, StyleTransferError
 from nst.layers import LAYERS
-from nst.settings import COLOURS_KEPT, INITS
+from nst.settings import INITS
 from studio.options import BACKBONES, OPTIONS
 
 MACHINES_OWN = ("device", "precision")  # settings that no visitor chooses
@@ -51,9 +51,7 @@ CONTROLS = (
     Control("content_weight", "Content weight", "Higher keeps more of the photo's shapes.", (0, 20, 0.1)),
     Control("tv_weight", "Smoothness", "Higher removes fine grain (total variation).", (0, 200, 1)),
     Control("style_scale", "Brush size", "Under 1 paints in finer strokes, above 1 in broader ones.", (0.25, 2, 0.05)),
-    Control("preserve_colours", "Keep the photo's colours",
-            "Paints in light and dark alone, or gives the painting the photo's colours first.",
-            choices=COLOURS_KEPT),
+    Control("preserve_colours", "Keep the photo's colours", "Paints in light and dark alone."),
     Control("init", "Start", "The photo, that in the painting's colours, or noise, which lets the painting take over.",
             choices=INITS),
     Control("start_noise", "Noise at the start", "Gives flat areas something that strokes can grow from.",
