@@ -147,11 +147,11 @@ def _lay_out_results() -> SimpleNamespace:
                 page.webp = gr.Button("Animated WebP", elem_id="make_webp", size="sm")
                 page.mp4 = gr.Button("MP4 film", elem_id="make_mp4", size="sm")
             page.film = gr.File(label="Film", interactive=False, visible=False, elem_id="film")
-    page.status = gr.Textbox(label="Status", interactive=False, elem_id="status", lines=2, max_lines=2, value=WELCOME)
+    page.status = gr.Textbox(label="Status", interactive=False, elem_id="status", lines=3, max_lines=3, value=WELCOME)
     page.losses = loss_plot()
     with gr.Row(equal_height=True):
         page.download = gr.DownloadButton("Download", interactive=False, elem_id="download", min_width=120)
-        page.as_photo = gr.Button("Use result as photo", elem_id="as_photo", min_width=120)
+        page.as_photo = gr.Button("Use result as photo", interactive=False, elem_id="as_photo", min_width=120)
     with gr.Row(equal_height=True):
         page.kind = gr.Radio(list(FILES), value="PNG", label="File", elem_id="kind",
                              info="All are lossless and carry the recipe.")  # fmt: skip
@@ -180,7 +180,7 @@ def _wire_runs(demo, state, inputs, results, kept) -> None:
     rest = [state.base, results.kind, results.transparent, *inputs.others, inputs.drawing, *inputs.controls]
     outputs = [results.output, results.status, results.losses, state.visit, results.download, inputs.more]
     steps = inputs.controls[[one.field for one in CONTROLS].index("steps")]
-    finished = [results.compare, results.scrubber, results.stage, kept.gallery, inputs.more]
+    finished = [results.compare, results.scrubber, results.stage, kept.gallery, inputs.more, results.as_photo]
     for button, event, first in (
         (inputs.go, start_event, [inputs.content, inputs.style, state.visit]),
         (inputs.more, continue_event, [state.visit, inputs.style]),

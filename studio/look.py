@@ -33,6 +33,7 @@ CSS = """
 footer > .divider:last-child { display: none; }
 /* These are drawn as wide as their place is; without this, their place stays as wide as they were drawn. */
 #losses, #network .block, #gallery, #photo_maps, #painting_maps { contain: inline-size; }
+.vega-embed .role-legend { display: none; } /* it would be cut off; the plots' titles say which colour is what */
 #output img, #stage img, #content img, #style img { object-fit: contain; }
 #stage img { width: 100%; height: 100%; }
 #stylize, #stop, #continue { min-height: 3rem; font-size: 1.05rem; }
@@ -41,14 +42,16 @@ footer > .divider:last-child { display: none; }
 .row_title { margin-bottom: -0.6rem; flex-shrink: 0; }
 .row_title, .row_title .prose { overflow: visible !important; }
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(5.1rem, 1fr)); gap: 0.4rem; }
-.examples button { flex-direction: column; width: 100%; padding: 0.25rem; gap: 0.15rem; font-size: 0.7rem;
+.examples button.sm { flex-direction: column; width: 100%; padding: 0.25rem; gap: 0.15rem; font-size: 0.7rem;
   font-weight: 400; min-width: 0; white-space: nowrap; }
 .examples button img { width: 100%; height: 3.4rem; max-width: none; object-fit: cover; border-radius: 0.3rem;
   margin: 0; }
+#gallery .caption-label { opacity: 1 !important; }
 #mask .empty { color: var(--body-text-color) !important; }
 #controls .form > .block { flex: 1 1 220px; min-width: 220px !important; }
 #photo_seen img, #painting_seen img { width: 100%; height: 100%; object-fit: contain; }
 #photo_maps .grid-container, #painting_maps .grid-container { padding-top: 2rem; }
+#photo_maps .caption-label, #painting_maps .caption-label { font-size: 0.7rem; padding: 0.1rem 0.3rem; }
 button[role="tab"].selected { color: var(--primary-700) !important; }
 .dark button[role="tab"].selected { color: var(--primary-300) !important; }
 @media (max-width: 768px) { /* the picture before the many controls */
@@ -60,13 +63,14 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
 @media (max-width: 500px) { /* the drop zones side by side, so that the button is not far */
   #title h1 { font-size: 1.5rem; }
   .examples { grid-template-columns: repeat(4, 1fr); }
-  .examples button { padding: 0.15rem; font-size: 0.65rem; }
-  #status textarea { height: 5.6rem !important; }
+  .examples button.sm { padding: 0.15rem; font-size: 0.65rem; }
+  #status textarea { height: 6.8rem !important; }
   #pictures { flex-wrap: nowrap; gap: 0.5rem; }
   #pictures > .block { min-width: 0 !important; }
   #run > button { min-width: 0 !important; padding-inline: 0.5rem; }
   #continue { font-size: 0.9rem; }
   #compare, #output, #stage { min-height: 0; height: 300px !important; }
+  #photo_maps .caption-label, #painting_maps .caption-label { font-size: 0.6rem; max-width: 100%; }
   #gallery .grid-container { grid-template-columns: repeat(3, 1fr) !important; }
 }
 """

@@ -10,7 +10,7 @@ COLOURS = {"content": "#0d9488", "style": "#ea580c"}  # 3 to 1 on light and dark
 
 def loss_plot() -> gr.LinePlot:
     return gr.LinePlot(
-        None, x="step", y="loss", color="part", color_map=COLOURS, color_title=" ", height=230, buttons=[],
+        None, x="step", y="loss", color="part", color_map=COLOURS, color_title=" ", height=210, buttons=[],
         x_title="step", y_title="weighted loss", label="Losses (teal: content, orange: style)", elem_id="losses",
     )  # fmt: skip
 

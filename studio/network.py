@@ -37,7 +37,7 @@ def network_tab() -> list[gr.components.Component]:
     with gr.Row():
         for name, title, source in (("photo", "Photo", "The photo"), ("painting", "Painting", "The painting")):
             with gr.Column(min_width=300):
-                shown.append(gr.Gallery(label=f"{title}: strongest maps", columns=4, height=300, object_fit="contain",
+                shown.append(gr.Gallery(label=f"{title}: strongest maps", columns=4, height=350, object_fit="contain",
                                         allow_preview=True, interactive=False, buttons=[],
                                         elem_id=f"{name}_maps"))  # fmt: skip
                 what = "what the layer keeps of it" if name == "photo" else "its style, as these layers know it"

@@ -80,13 +80,14 @@ def _paint_on_page(
 
 
 def finished_event(visit: Visit, steps: int) -> tuple:
-    """Before and after, the stages, this visit's pictures, and how far Continue would go."""
+    """Before and after, the stages, this visit's pictures, how far Continue would go, and the result for a photo."""
     run = visit.run
     if run is None:
-        return (gr.skip(),) * 5
+        return (gr.skip(),) * 6
     with readable_errors():
         compared = pair(run.read_photo(), run.read_last().image)
-    return compared, scrubber_for(run.film), run.film.frame(-1), pictures(visit), continue_button(run, steps)
+    film, more = run.film, continue_button(run, steps)
+    return compared, scrubber_for(film), film.frame(-1), pictures(visit), more, gr.Button(interactive=True)
 
 
 def continue_label_event(visit: Visit, steps: int):

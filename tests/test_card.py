@@ -11,10 +11,12 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from nst.bundled import bundled_checkpoint
 from nst.card import (
     SUPERCLASSES,
     card_files,
     model_card,
+    read_metadata,
     superclass_accuracy,
     training_figures,
     write_curves,
@@ -189,3 +191,10 @@ def test_of_an_older_one_its_card_does(tmp_path):
     assert training_figures(path) == (curve, {"trees": 42.5})
     (tmp_path / "README.md").write_text(card.replace("old", "another"))
     assert training_figures(path) == ([], {})
+
+def test_the_bundled_checkpoint_tells_how_it_was_trained():
+    curve, groups = training_figures(bundled_checkpoint())
+    assert [row["epoch"] for row in curve] == list(range(1, read_metadata(bundled_checkpoint())["epochs"] + 1))
+    assert all({"train_loss", "train_top1", "test_top1"} <= row.keys() for row in curve)
+    assert set(groups) == set(SUPERCLASSES)
+    assert np.mean(list(groups.values())) == pytest.approx(read_metadata(bundled_checkpoint())["top1"], abs=0.05)

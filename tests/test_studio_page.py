@@ -6,6 +6,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import ENDED, SMALL, give, paint, shown_picture, status, tab, unfold
 
+from nst.card import SUPERCLASSES, read_metadata
+
 EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
 # The lowest contrast of text that is seen, by WCAG's formula, of its colour with what is under it; [ratio, text].
 CONTRAST = """() => {
@@ -200,3 +202,14 @@ def test_what_the_network_sees(visit, pictures):
         assert width / height == pytest.approx(shape, rel=0.02)
     page.locator("#stop_looking").click()
     expect(said).to_have_value("Stopped")
+
+def test_how_the_network_was_trained(page):
+    from nst.bundled import bundled_checkpoint
+
+    tab(page, "What the network sees")
+    unfold(page, "The network that looks")
+    for key in ("top1", "loss"):
+        page.locator(f"#curve_{key} svg, #curve_{key} canvas").first.wait_for()
+    text = page.locator("#network").inner_text()
+    assert all(name in text for name in SUPERCLASSES)
+    assert f"{read_metadata(bundled_checkpoint())['top1']} %" in text

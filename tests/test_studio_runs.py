@@ -155,6 +155,7 @@ def test_a_link_that_asks_for_too_much_is_left_out_in_words(visit, query):
 def test_nothing_to_stop_or_continue_is_said(page):
     from playwright.sync_api import expect
 
-    expect(page.locator("#continue")).to_be_disabled()
+    for button in ("#continue", "#download", "#as_photo"):
+        expect(page.locator(button)).to_be_disabled()
     page.locator("#stop").click()
     expect(status(page)).to_have_value("Nothing is being painted yet.")
