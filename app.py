@@ -219,7 +219,8 @@ def _wire_results(state, inputs, results, kept) -> None:
     for button, suffix in ((results.webp, ".webp"), (results.mp4, ".mp4")):
         button.click(partial(film_event, suffix), state.visit, results.film, **PRIVATE)
     gr.on([results.kind.input, results.transparent.input], file_event,
-          [state.visit, results.kind, results.transparent], results.download, **SOON)  # fmt: skip
+          [state.visit, results.kind, results.transparent], results.download,
+          trigger_mode="always_last", **SOON)  # fmt: skip
     kept.gallery.select(chosen_event, state.visit, [state.chosen, kept.about, kept.download], **SOON)
     kept.as_photo.click(chosen_as_photo_event, [state.visit, state.chosen], inputs.content, **SOON)
 
