@@ -182,7 +182,7 @@ class Bench:
             yield Target(f"first preview at {side} px, seconds", firsts[-1], goal, "<=")
         settings = StyleSettings.preset("balanced", scales=1, steps=8)
         objective, pixels = self.objective(512, settings, self.auto)
-        canvas = Canvas(pixels)
+        canvas = Canvas(pixels, settings.canvas == "pyramid")
 
         def bare() -> None:
             for _ in range(settings.steps):

@@ -8,60 +8,92 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+SMALLEST_LEVEL = 64  # px on the short side: coarser coefficients repaint whole areas, and little of the photo is left
 
 
 class Canvas:
-    """A picture x, (1, 3, H, W) in [0, 1], under Adam (Kingma & Ba 2015)."""
+    """A picture x, (1, 3, H, W) in [0, 1], under Adam (Kingma & Ba 2015), by its pixels or by a pyramid.
 
-    def __init__(self, pixels: Tensor):
-        self._pixels = pixels.detach().clone().float()
+    In a pyramid the coefficients c_k of a Laplacian pyramid (Burt & Adelson 1983) are optimised instead of pixels:
+    x = c_0 + U(c_1 + U(c_2 + ...)), where c_k is (1, 3, H / 2^k, W / 2^k) and U doubles a size bilinearly. It is the
+    same picture and the same losses, but Adam makes every step of a coefficient about the learning rate, whatever the
+    size of its gradient: what many pixels agree on moves them all at once, and strokes form as quickly as grain.
+
+    Of the coefficients only their sum, the picture, matters; so it is kept, with Adam's moments on every level: a step
+    is found for coefficients of zero, and the picture takes the sum of them all.
+    """
+
+    def __init__(self, pixels: Tensor, pyramid: bool = False):
+        self._pixels, self.pyramid = pixels.detach().clone().float(), pyramid
+        sizes = [tuple(pixels.shape[-2:])]
+        while pyramid and min(sizes[-1]) >= 2 * SMALLEST_LEVEL:
+            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+        self.steps = [pixels.new_zeros(1, 3, *size, dtype=torch.float32, requires_grad=True) for size in sizes]
         # beta2 0.99: the picture changes quickly at first, and a memory of a thousand steps outlives the run.
-        self.optimizer = torch.optim.Adam([self._pixels], betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(self.steps, betas=(0.9, 0.99))
 
     def pixels(self) -> Tensor:
-        """The picture. `update` and `roughen` change it in place."""
+        """The picture. It is not changed in place."""
         return self._pixels
 
-    @torch.no_grad()
     def update(self, gradient: Tensor, learning_rate: float) -> None:
         """One step of Adam, given the gradient at `pixels()`; the picture then goes back into [0, 1]."""
-        self._pixels.grad = gradient
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(self._sum(), self.steps, gradient)
+        for step, at_step in zip(self.steps, gradients, strict=True):
+            step.grad = at_step
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
-        self._pixels.grad = None
-        self._pixels.clamp_(0, 1)
+        with torch.no_grad():
+            self._pixels = (self._pixels + self._sum()).clamp_(0, 1)
+            for step in self.steps:
+                step.zero_()
+                step.grad = None
 
     @torch.no_grad()
     def roughen(self, grain: Tensor) -> None:
         """Add `grain`, which broadcasts to the picture, and go back into [0, 1]."""
-        self._pixels.add_(grain).clamp_(0, 1)
+        self._pixels = (self._pixels + grain).clamp_(0, 1)
+
+    def _sum(self) -> Tensor:
+        total = self.steps[-1]
+        for step in reversed(self.steps[:-1]):
+            total = step + _resize(total, step.shape[-2:])
+        return total
 
     @torch.no_grad()
     def resized(self, size: tuple[int, int]) -> "Canvas":
-        """A canvas of (height, width) `size` with the picture and Adam's moments scaled along."""
-        canvas = Canvas(_resize(self._pixels, size).clamp_(0, 1))
-        if state := self.optimizer.state.get(self._pixels):
-            moments = {name: _resize(state[name], size) for name in MOMENTS}
-            moments["exp_avg_sq"].clamp_(min=0)  # it is squared gradients: interpolation must not make it negative
-            canvas.optimizer.state[canvas._pixels] = {"step": state["step"].clone(), **moments}
+        """A canvas of (height, width) `size` with the picture and Adam's moments scaled along.
+
+        In a pyramid each level's moments stay with strokes of their size in the picture: the next stage, twice as
+        large, has them one level further down; its finest level takes those of the old finest.
+        """
+        canvas = Canvas(_resize(self._pixels, size).clamp_(0, 1), self.pyramid)
+        for level, step in enumerate(canvas.steps):
+            old = self.steps[min(max(0, level - (size[0] > self._pixels.shape[-2])), len(self.steps) - 1)]
+            if state := self.optimizer.state.get(old):
+                moments = {name: _resize(state[name], step.shape[-2:]) for name in MOMENTS}
+                moments["exp_avg_sq"].clamp_(min=0)  # it is squared gradients: interpolation must not make it negative
+                canvas.optimizer.state[step] = {"step": state["step"].clone(), **moments}
         return canvas
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that `restore` needs, as float32 arrays: `pixels`, and after a step `step` and the two moments."""
-        arrays = {"pixels": self._pixels, **self.optimizer.state.get(self._pixels, {})}
+        """Everything that `restore` needs, as float32 arrays: `pixels`, `step`, and each level's two moments."""
+        arrays = {"pixels": self._pixels}
+        for level, step in enumerate(self.steps):
+            if state := self.optimizer.state.get(step):
+                arrays |= {"step": state["step"], **{f"{name}.{level}": state[name] for name in MOMENTS}}
         return {name: value.detach().cpu().float().numpy().copy() for name, value in arrays.items()}
 
     @classmethod
-    def restore(cls, arrays: dict[str, Any], device: torch.device) -> "Canvas":
+    def restore(cls, arrays: dict[str, Any], pyramid: bool, device: torch.device) -> "Canvas":
         """The canvas whose `state` was `arrays`. Raises ValueError if no such canvas can have left them."""
-        canvas = cls(torch.from_numpy(arrays["pixels"]).to(device))
+        canvas = cls(torch.from_numpy(arrays["pixels"]).to(device), pyramid)
         if "step" in arrays:
-            moments = {name: torch.from_numpy(arrays[name].copy()).to(device) for name in MOMENTS}
-            canvas.optimizer.state[canvas._pixels] = {"step": torch.tensor(float(arrays["step"])), **moments}
-            shapes = {moment.shape for moment in moments.values()}
-            if shapes != {canvas._pixels.shape}:
-                raise ValueError("arrays")
-        if set(arrays) != set(canvas.state()):
+            for level, step in enumerate(canvas.steps):
+                moments = {name: torch.from_numpy(arrays[f"{name}.{level}"].copy()).to(device) for name in MOMENTS}
+                canvas.optimizer.state[step] = {"step": torch.tensor(float(arrays["step"])), **moments}
+        if {name: array.shape for name, array in canvas.state().items()} != {k: np.shape(v) for k, v in arrays.items()}:
             raise ValueError("arrays")
         return canvas
 

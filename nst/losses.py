@@ -70,9 +70,53 @@ class GramStyle:
         return at_least_tiny(target.square().mean())
 
 
+class CovarianceStyle:
+    """Style as the mean and the covariance of the channels, each counting half.
+
+    mu_i = 1/M sum_p F_ip and C_ij = 1/M sum_p (F_ip - mu_i)(F_jp - mu_j) = G_ij - mu_i mu_j. ReLU features are never
+    negative, so that most of a Gram matrix is mu mu^T, how bright and coloured the picture is, and how the channels
+    vary together, the strokes, is a small rest of it. And as G only fixes their sum, a wrong mean can make up for a
+    wrong covariance (Risser, Wilmot & Barnes 2017, section 3). Mean and covariance are what the linear transforms of
+    Li et al., "Universal Style Transfer via Feature Transforms" (2017), match.
+
+    The statistic is (N, C, C + 1): the covariance, and the mean as one more column.
+    """
+
+    @staticmethod
+    def accumulate(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of products (N, C, C), sums (N, C, 1) and count (N, 1, 1) over the positions of (N, C, H, W).
+
+        weights: (N, 1, H, W), at least 0, how much each position counts; by default 1.
+        """
+        products, count = GramStyle.accumulate(features, weights)
+        if weights is None:
+            return products, features.sum((2, 3), dtype=torch.float32).unsqueeze(-1), count
+        weighted = features * weights.to(features.dtype)
+        return products, weighted.sum((2, 3), dtype=torch.float32).unsqueeze(-1), count
+
+    @staticmethod
+    def finish(products: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        """The statistic (N, C, C + 1) from its sums; zero where nothing was counted."""
+        count = count.clamp_min(1e-8)
+        mean = sums / count
+        return torch.cat([products / count - mean @ mean.mT, mean], 2)
+
+    @staticmethod
+    def scale(target: Tensor) -> Tensor:
+        """What makes `compare` relative, (1, 1, C + 1): covariance and mean count half, each over its mean square."""
+        channels = target.shape[1]
+        covariance, mean = target.square().split([channels, 1], 2)
+        share = 2 / (channels + 1)  # the mean over all entries counts a covariance C times as often as a mean
+        scales = [at_least_tiny(covariance.mean()) * share * channels] * channels + [at_least_tiny(mean.mean()) * share]
+        return torch.stack(scales).view(1, 1, -1)
+
+
+STATISTICS = {"gram": GramStyle, "covariance": CovarianceStyle}
+
+
 def compare(statistic: Tensor, target: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     """Mean squared difference of two statistics, over `scale`; a scalar."""
-    return F.mse_loss(statistic, target) / scale
+    return (F.mse_loss(statistic, target, reduction="none") / scale).mean()
 
 
 def at_least_tiny(scale: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from nst.backbones import Backbone
 from nst.colour import grey, grey_gradient, with_luminance_of
 from nst.hardware import Hardware
-from nst.losses import GramStyle, at_least_tiny, compare, square_sum, total_variation
+from nst.losses import STATISTICS, at_least_tiny, compare, square_sum, total_variation
 from nst.settings import StyleSettings
 from nst.targets import TARGETS, digest
 from nst.tiles import Tile, cut
@@ -106,6 +106,7 @@ class Objective:
         an earlier objective has made them.
         """
         self.extractor, self.settings, self.known_as = extractor, settings, known_as
+        self.statistic = STATISTICS[settings.style_statistic]
         if tile_side is None:
             itemsize = extractor.convolutions["conv1_1"].weight.dtype.itemsize
             large = content.shape[-1] * content.shape[-2] * itemsize > UNTILED_BYTES
@@ -127,7 +128,7 @@ class Objective:
                 seen = (settings.style_layers, settings.style_levels)
                 statistics = self._kept("style", picture, seen, self._statistics_of)
                 relative = settings.relative_losses
-                scales = {key: GramStyle.scale(x) if relative else 1.0 for key, x in statistics.items()}
+                scales = {key: self.statistic.scale(x) if relative else 1.0 for key, x in statistics.items()}
                 self.style_targets.append(StyleTarget(statistics, scales, weight / total, mask))
 
     def evaluate(self, pixels: Tensor) -> tuple[Losses, Tensor]:
@@ -209,7 +210,7 @@ class Objective:
                     weights = None
                     if target.mask is not None:
                         weights = target.mask_at(level, layer, map_size)[(..., *tile.of_map(layer))]
-                    sums[style, layer] = GramStyle.accumulate(leaves[layer], weights)
+                    sums[style, layer] = self.statistic.accumulate(leaves[layer], weights)
             if level == 0:
                 for layer, target in self.content_targets.items():
                     target = target if whole else target[(..., *tile.of_map(layer))]
@@ -238,7 +239,7 @@ class Objective:
         """The style loss of a level's sums over positions, and the gradient of its share of the total at each."""
         sums = {key: tuple(x.requires_grad_() for x in part) for key, part in sums.items()}
         with torch.enable_grad():
-            statistics = {key: GramStyle.finish(*part) for key, part in sums.items()}
+            statistics = {key: self.statistic.finish(*part) for key, part in sums.items()}
             loss = torch.zeros((), device=next(iter(statistics.values())).device)
             for number, target in enumerate(self.style_targets):
                 style = None if target.mask is None else number
@@ -257,7 +258,7 @@ class Objective:
         """`build(picture)`, or what it gave before for the same picture seen in the same way."""
         if self.known_as is None:
             return build(picture)
-        key = (kind, self.known_as, digest(picture), seen, self.tile_side)
+        key = (kind, self.known_as, self.statistic, digest(picture), seen, self.tile_side)
         return TARGETS.get(key, lambda: build(picture))
 
     def _content_targets(self, content: Tensor) -> dict[str, Tensor]:
@@ -285,9 +286,9 @@ class Objective:
             for tile in self._tiles(image):
                 features = self.extractor.extract_features(image[(..., *tile.outer)], self.settings.style_layers)
                 for layer, x in features.items():
-                    part = GramStyle.accumulate(x[(..., *tile.of_own_map(layer))])
+                    part = self.statistic.accumulate(x[(..., *tile.of_own_map(layer))])
                     sums[layer] = _added(sums.get(layer), part)
-            statistics |= {(level, layer): GramStyle.finish(*part) for layer, part in sums.items()}
+            statistics |= {(level, layer): self.statistic.finish(*part) for layer, part in sums.items()}
         return statistics
 
 

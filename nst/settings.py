@@ -7,7 +7,7 @@ from nst.errors import StyleTransferError, shown
 from nst.layers import LAYERS
 
 VERSION = 2  # of the dictionary form; raised when an old one could no longer be read as it was meant
-SINCE_VERSION_2 = {"start_noise": 0.0}  # as all runs did before it
+SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "start_noise": 0.0}  # as all runs did before it
 INITS = ("content", "style", "noise")
 SHORTEST_STAGE = 64  # px on the short side: a coarser stage shows the deeper layers almost nothing
 
@@ -31,12 +31,15 @@ class StyleSettings:
     scales: stages, each half the size of the next; 1 is the plain recipe.
     content_weight, style_weight, tv_weight: the three factors of the total loss (0 to 1e9).
     content_layers, style_layers: layer names, `conv1_1` to `conv5_4`.
+    style_statistic: what style is, the `gram` matrix of each layer or the channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, each half the size (1 to 6): with more,
     shallow layers see strokes as broad as the deepest would, and more exactly.
     style_scale: the style pictures' long side, in that of the result (0.25 to 2): broader strokes above 1, finer below.
     preserve_colours: paint the photo's luminance alone, and leave its colours as they are.
     relative_losses: divide each layer's loss by its target's own size, so that every layer counts alike, whatever the
     backbone; off in the plain recipe.
+    canvas: what is optimised, `pixels` or the coefficients of a Laplacian `pyramid`, which moves broad areas sooner and
+    leaves less grain, but also less of the photo.
     learning_rate: Adam's, in units of pixel value (0 to 1).
     init: what the picture starts from: the `content`, the content in the colours of the first `style`, or `noise`.
     start_noise: standard deviation of the noise laid over the picture at the start of every stage, in units of pixel
@@ -52,18 +55,20 @@ class StyleSettings:
     keep_aspect: bool = True
     steps: int = 150
     scales: int = 3
-    content_weight: float = 1.0
+    content_weight: float = 5.0
     style_weight: float = 30.0
     tv_weight: float = 20.0
     content_layers: tuple[str, ...] = ("conv2_2",)
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
+    style_statistic: str = "covariance"
     style_levels: int = 5
     style_scale: float = 1.0
     preserve_colours: bool = False
     relative_losses: bool = True
+    canvas: str = "pyramid"
     learning_rate: float = 0.04
     init: str = "content"
-    start_noise: float = 0.1
+    start_noise: float = 0.05
     pooling: str = "backbone"
     seed: int = 0
     backbone: str = "cifar100"
@@ -76,6 +81,8 @@ class StyleSettings:
         real = {"content_weight": (0, 1e9), "style_weight": (0, 1e9), "tv_weight": (0, 1e9)}
         real |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1)}
         choices = {
+            "style_statistic": ("gram", "covariance"),
+            "canvas": ("pixels", "pyramid"),
             "init": INITS,
             "pooling": ("backbone", "max", "average"),
             "device": ("auto", "cpu", "cuda", "mps"),
@@ -177,8 +184,10 @@ CLASSIC = StyleSettings(
     tv_weight=0.0,
     content_layers=("conv4_2",),
     style_layers=("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+    style_statistic="gram",
     style_levels=1,
     relative_losses=False,
+    canvas="pixels",
     start_noise=0.0,
     learning_rate=0.02,
 )

@@ -104,7 +104,7 @@ class RunState:
         pixels = self.arrays["pixels"]
         if pixels.ndim != 4 or pixels.shape[:2] != (1, 3) or any(a.dtype != np.float32 for a in self.arrays.values()):
             raise ValueError("arrays")
-        Canvas.restore(self.arrays, torch.device("cpu"))
+        Canvas.restore(self.arrays, "exp_avg.1" in self.arrays, torch.device("cpu"))
         torch.Generator().set_state(torch.from_numpy(self.random_state))
 
 
@@ -195,7 +195,7 @@ def stylize(
     for picture, _, _ in styles:
         check_sides(_size(picture, settings, stages[-1][1]), "The style picture")
     check_memory(photo.size, settings)
-    canvas = Canvas.restore(resume.arrays, hardware.device) if resume else None
+    canvas = _restored(resume, settings, hardware.device) if resume else None
     done = resume.step if resume else 0
     work_left = sum(_work(photo, settings, stage) * steps for _, stage, steps in stages)
     last_image = -float("inf")
@@ -207,7 +207,7 @@ def stylize(
         targets = [_style_inputs(one, settings, stage, size, hardware.device) for one in styles]
         objective = Objective(extractor, settings, pixels, targets, known_as=known_as)
         if canvas is None:
-            canvas = Canvas(_start(pixels, targets, settings, generator))
+            canvas = Canvas(_start(pixels, targets, settings, generator), settings.canvas == "pyramid")
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
         stage_step = resume.stage_step if resume and number == resume.stage else 0
@@ -321,6 +321,13 @@ def _remaining(
             remaining.append((number, stage, steps))
         left -= steps
     return remaining
+
+
+def _restored(resume: RunState, settings: StyleSettings, device: torch.device) -> Canvas:
+    try:
+        return Canvas.restore(resume.arrays, settings.canvas == "pyramid", device)
+    except (KeyError, ValueError) as error:
+        raise StyleTransferError("The saved run does not fit these settings: its canvas is another one.") from error
 
 
 def _size(photo: Image.Image, settings: StyleSettings, stage: Stage) -> tuple[int, int]:

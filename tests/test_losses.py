@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from nst.canvas import Canvas
+import nst.canvas
+from nst.canvas import MOMENTS, Canvas
 from nst.errors import StyleTransferError
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.losses import (
+    STATISTICS,
+    CovarianceStyle,
     GramStyle,
+    compare,
     content_loss,
     gram_matrix,
     style_loss,
@@ -71,19 +75,48 @@ def test_gram_matrix_does_not_depend_on_where_things_are_or_how_often_they_repea
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_parts_of_a_picture_add_up_to_the_whole(weighted):
+@pytest.mark.parametrize("statistic", STATISTICS.values(), ids=STATISTICS.keys())
+def test_parts_of_a_picture_add_up_to_the_whole(statistic, weighted):
     """What tiling rests on, with parts of different size."""
     features = random(2, 5, 8, 9)
     weights = random(2, 1, 8, 9, seed=4, low=0) if weighted else None
-    whole = GramStyle.accumulate(features, weights)
+    whole = statistic.accumulate(features, weights)
     parts = [
-        GramStyle.accumulate(features[..., piece], weights[..., piece] if weighted else None)
+        statistic.accumulate(features[..., piece], weights[..., piece] if weighted else None)
         for piece in (slice(0, 2), slice(2, 9))
     ]
     added = [a + b for a, b in zip(*parts, strict=True)]
     torch.testing.assert_close(tuple(added), whole)
     assert added[0].shape == (2, 5, 5)
     assert added[-1].shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_covariance_is_numpys(weighted):
+    features, weights = random(1, 4, 5, 7), random(1, 1, 5, 7, seed=4, low=0)
+    rows, counts = features[0].flatten(1).numpy(), weights.flatten().numpy() if weighted else None
+    found = CovarianceStyle.finish(*CovarianceStyle.accumulate(features, weights if weighted else None))
+    assert found.shape == (1, 4, 5)
+    np.testing.assert_allclose(found[0, :, :4], np.cov(rows, aweights=counts, ddof=0), atol=1e-6)
+    np.testing.assert_allclose(found[0, :, 4], np.average(rows, axis=1, weights=counts), atol=1e-6)
+
+
+def test_covariance_and_mean_count_half_each_over_their_own_size():
+    """Channels a hundred times as bright as they vary: the mean must not drown the covariance, nor C^2 entries C."""
+    target = CovarianceStyle.finish(*CovarianceStyle.accumulate(100 + random(1, 6, 8, 8)))
+    scale = CovarianceStyle.scale(target)
+    for part, of in ((target.clone(), slice(0, 6)), (target.clone(), slice(6, 7))):
+        part[..., of] *= 1.1  # 10 % wrong: 0.01 of the square
+        assert compare(part, target, scale).item() == pytest.approx(0.01 / 2, rel=1e-3)
+    gram = gram_matrix(random(1, 6, 8, 8))
+    assert compare(1.1 * gram, gram, GramStyle.scale(gram)).item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_mask_of_zeros_has_no_covariance_and_no_nan():
+    features = random(1, 5, 4, 4).requires_grad_()
+    found = CovarianceStyle.finish(*CovarianceStyle.accumulate(features, torch.zeros(1, 1, 4, 4)))
+    found.sum().backward()
+    assert (found == 0).all() and (features.grad == 0).all()
 
 
 def test_weights_of_zero_and_one_equal_cropping():
@@ -398,20 +431,73 @@ def test_canvas_does_not_write_into_the_picture_it_started_from():
     assert torch.equal(start, before)
 
 
+def doubling(length: int) -> np.ndarray:
+    """The matrix (2 length, length) that doubles a row bilinearly: new pixels lie a quarter of an old one off."""
+    positions = ((np.arange(2 * length) + 0.5) / 2 - 0.5).clip(0, length - 1)
+    return np.stack([np.interp(positions, np.arange(length), one) for one in np.eye(length)], 1)
+
+
+def test_a_pyramid_takes_adam_steps_of_its_coefficients():
+    """By matrices: x = c_0 + U(c_1 + U c_2), and the gradient at a coefficient is its transpose's of the pixels'."""
+    height, width = 16, 24
+    up = np.kron(doubling(8), doubling(12)), np.kron(doubling(4), doubling(6))
+    basis = [np.eye(height * width), up[0], up[0] @ up[1]]
+    start, rates, found = photo(1, height, width), [0.02, 0.05, 0.1], gradients(3, (1, 3, height, width))
+    canvas = Canvas(start, pyramid=True)
+    x = start.numpy().reshape(3, -1).astype(float)
+    moments = [[0.0, 0.0] for _ in basis]
+    for t, (gradient, rate) in enumerate(zip(found, rates, strict=True), 1):
+        canvas.update(gradient, rate)
+        flat = gradient.numpy().reshape(3, -1).astype(float)
+        for one, (to_pixels, (m, v)) in enumerate(zip(basis, moments, strict=True)):
+            g = flat @ to_pixels
+            m, v = moments[one] = [0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g]
+            x = x - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8) @ to_pixels.T
+        x = x.clip(0, 1)
+    assert {x.min(), x.max()} == {0, 1}
+    np.testing.assert_allclose(canvas.pixels().numpy().reshape(3, -1), x, atol=1e-5)
+
+
+def test_a_pyramid_moves_what_many_pixels_agree_on_faster_than_grain():
+    """Where a gradient has one sign over a whole picture every level adds its step; where it alternates, one does."""
+    grain = torch.ones(1, 3, 32, 32)
+    grain[..., ::2, ::2] = grain[..., 1::2, 1::2] = -1
+    moved = []
+    for gradient in (torch.ones(1, 3, 32, 32), grain):
+        canvas = Canvas(torch.full((1, 3, 32, 32), 0.5), pyramid=True)
+        canvas.update(gradient, 0.01)
+        moved.append((canvas.pixels() - 0.5)[..., 8:-8, 8:-8].abs().mean().item())
+    assert moved == pytest.approx([0.04, 0.01], rel=1e-3)  # 32, 16, 8 and 4 px
+
+
+CANVASES = {"pixels": False, "pyramid": True}
+
+
+@pytest.fixture(autouse=True)
+def small_levels(monkeypatch):
+    """Small pictures have pyramids too."""
+    monkeypatch.setattr(nst.canvas, "SMALLEST_LEVEL", 4)
+
+
+@pytest.mark.parametrize("pyramid", CANVASES.values(), ids=CANVASES.keys())
 @pytest.mark.parametrize("size", [(24, 32), (17, 23), (6, 8)])
-def test_resized_canvas_keeps_picture_and_moments(size):
-    canvas = Canvas(photo(1, 12, 16))
+def test_resized_canvas_keeps_picture_and_moments(size, pyramid):
+    canvas = Canvas(photo(1, 12, 16), pyramid)
     for gradient in gradients(4, (1, 3, 12, 16)):
         canvas.update(gradient * 10, 0.05)
     larger = canvas.resized(size)
     old, new = canvas.state(), larger.state()
-    assert set(Canvas(photo(1, *size)).resized(size).state()) == {"pixels"}
-    assert set(new) == set(old) == {"pixels", "step", "exp_avg", "exp_avg_sq"}
-    for name in ("pixels", "exp_avg", "exp_avg_sq"):
-        assert new[name].shape == (1, 3, *size) and np.isfinite(new[name]).all()
-        assert abs(new[name].mean() - old[name].mean()) < 0.25 * old[name].std() + 1e-6, name
+    assert set(Canvas(photo(1, *size), pyramid).resized(size).state()) == {"pixels"}
+    kept = {"pixels": "pixels", "exp_avg.0": "exp_avg.0", "exp_avg_sq.0": "exp_avg_sq.0"}
+    if pyramid and size[0] > 12:
+        kept |= {f"{name}.{level}": f"{name}.{level - 1}" for name in MOMENTS for level in (1, 2)}
+    for name, was in kept.items():
+        assert np.isfinite(new[name]).all()
+        assert abs(new[name].mean() - old[was].mean()) < 0.25 * old[was].std() + 1e-6, name
+    for name in ("pixels", "exp_avg.0", "exp_avg_sq.0"):
+        assert new[name].shape == (1, 3, *size)
     assert new["step"] == old["step"] == 4
-    assert new["exp_avg_sq"].min() >= 0
+    assert new["exp_avg_sq.0"].min() >= 0
     assert new["pixels"].min() >= 0
     assert new["pixels"].max() <= 1
     larger.update(random(1, 3, *size, seed=3), 0.05)
@@ -430,16 +516,17 @@ def test_resized_fresh_canvas_has_no_moments():
     assert set(Canvas(photo(1, 6, 8)).resized((9, 9)).state()) == {"pixels"}
 
 
+@pytest.mark.parametrize("pyramid", CANVASES.values(), ids=CANVASES.keys())
 @pytest.mark.parametrize("steps_before", [0, 1, 3])
-def test_restored_canvas_continues_identically(steps_before):
-    canvas = Canvas(photo(1, 13, 18))
+def test_restored_canvas_continues_identically(steps_before, pyramid):
+    canvas = Canvas(photo(1, 13, 18), pyramid)
     *first, second, third = gradients(steps_before + 2, (1, 3, 13, 18))
     for gradient in first:
         canvas.update(gradient, 0.03)
     arrays = canvas.state()
     assert all(array.dtype == np.float32 for array in arrays.values())
     kept = {name: array.copy() for name, array in arrays.items()}
-    restored = Canvas.restore(arrays, torch.device("cpu"))
+    restored = Canvas.restore(arrays, pyramid, torch.device("cpu"))
     for gradient in (second, third):
         canvas.update(gradient, 0.03)
         restored.update(gradient, 0.03)

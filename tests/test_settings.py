@@ -37,6 +37,8 @@ valid_fields = st.fixed_dictionaries(
         "style_scale": st.floats(0.25, 2),
         "preserve_colours": st.booleans(),
         "start_noise": st.floats(0, 1),
+        "style_statistic": st.sampled_from(["gram", "covariance"]),
+        "canvas": st.sampled_from(["pixels", "pyramid"]),
         "init": st.sampled_from(["content", "style", "noise"]),
         "pooling": st.sampled_from(["backbone", "max", "average"]),
         "seed": st.integers(0, 2**31 - 1),
@@ -89,7 +91,7 @@ def test_fields_left_out_take_their_defaults():
 
 def test_what_version_1_could_not_say_means_what_it_did_then():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
-    assert old == StyleSettings(steps=3, start_noise=0)
+    assert old == StyleSettings(steps=3, style_statistic="gram", canvas="pixels", start_noise=0)
     assert StyleSettings.from_dict({"start_noise": 0.2, "version": 1}).start_noise == 0.2
 
 

@@ -14,6 +14,7 @@ from conftest import make_picture, shell
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import nst.canvas
 from nst.canvas import Canvas
 from nst.errors import StyleTransferError
 from nst.settings import StyleSettings
@@ -22,7 +23,14 @@ from nst.targets import TARGETS
 
 IMAGENET = [torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
 SHALLOW = {"content_layers": ("conv3_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1")}
+SHALLOW |= {"content_weight": 4.0, "style_statistic": "covariance", "canvas": "pyramid"}  # what has most parts
 SHALLOW |= {"start_noise": 0.0}  # the photo itself is what a run then starts from
+
+
+@pytest.fixture(autouse=True)
+def small_levels(monkeypatch):
+    """Small pictures have pyramids too."""
+    monkeypatch.setattr(nst.canvas, "SMALLEST_LEVEL", 4)
 
 
 @pytest.fixture
@@ -236,7 +244,8 @@ def test_steps_can_be_pickled(fast):
         assert copy.image.tobytes() == step.image.tobytes()
     assert (copy.state.step, copy.state.stage, copy.state.stage_step) == (2, 0, 2)
     np.testing.assert_array_equal(copy.state.random_state, step.state.random_state)
-    assert set(copy.state.arrays) == {"pixels", "step", "exp_avg", "exp_avg_sq"}
+    moments = {f"{name}.{level}" for name in ("exp_avg", "exp_avg_sq") for level in range(5)}  # 64 px, 32, 16, 8, 4
+    assert set(copy.state.arrays) == {"pixels", "step", *moments}
     for name, array in step.state.arrays.items():
         np.testing.assert_array_equal(copy.state.arrays[name], array)
 
@@ -379,6 +388,7 @@ def test_a_style_alone_is_the_same_in_every_form(fast):
 def test_a_mask_confines_the_style_to_its_white_part(fast, white):
     # One level: on the coarser ones of so small a picture, every position sees across the mask's edge.
     plain = {"style_levels": 1, "relative_losses": False, "style_weight": 1000.0, "learning_rate": 0.02}
+    plain |= {"canvas": "pixels"}  # nor does one coefficient span the edge
     settings = replace(fast, steps=6, tv_weight=0.0, **plain)
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64) if white == "left" else (32, 0, 64, 64))
