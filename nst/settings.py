@@ -55,7 +55,7 @@ class StyleSettings:
     keep_aspect: bool = True
     steps: int = 150
     scales: int = 3
-    content_weight: float = 5.0
+    content_weight: float = 3.0
     style_weight: float = 30.0
     tv_weight: float = 20.0
     content_layers: tuple[str, ...] = ("conv2_2",)
