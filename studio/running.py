@@ -39,7 +39,7 @@ def continue_event(
         styles, settings = _asked(style, base, rest)
         settings = replace(settings, steps=_until(before, settings.steps))
         photo, state = before.read_photo(), before.read_last().state
-        run = before.continued(settings, describe(photo, styles, settings))
+        run = before.continued(settings, describe(photo, styles, settings), state)
         yield from _paint_on_page(request, visit, run, photo, styles, (kind, transparent), resume=state)
 
 

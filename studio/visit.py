@@ -77,11 +77,14 @@ class Run:
         with contextlib.suppress(OSError):
             self._state.unlink()
 
-    def continued(self, settings: StyleSettings, recipe: PaintingRecipe) -> "Run":
-        """The same run about to go on; this one stays as it is."""
+    def continued(self, settings: StyleSettings, recipe: PaintingRecipe, state: RunState) -> "Run":
+        """The same run about to go on from `state`; this one stays as it is."""
+        recipe = recipe.continued(self.recipe)
+        if state.arrays.keys() == {"pixels"}:  # a preview is all that ZeroGPU leaves of a run that was stopped
+            recipe = replace(recipe, repeatable=False)
         film = copy.copy(self.film)
         film.stored = [*film.stored]
-        return Run(self.photo, settings, recipe.continued(self.recipe), film, [*self.losses])
+        return Run(self.photo, settings, recipe, film, [*self.losses])
 
     def save(self, kind: str = "PNG", transparent: bool = False) -> Path:
         """A new file with the picture and its recipe. Raises StyleTransferError if there is no transparency to keep."""

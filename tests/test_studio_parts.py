@@ -8,7 +8,7 @@ import pytest
 from conftest import make_picture, refusal
 from PIL import Image, ImageChops
 
-from nst import PRESETS, PaintingRecipe, StyleSettings, describe, load_picture, stylize
+from nst import PRESETS, PaintingRecipe, RunState, StyleSettings, describe, load_picture, stylize
 from studio import losses, words
 from studio.controls import CONTROLS, check_offered, settings_of, values_of
 from studio.links import query_of, settings_in
@@ -85,9 +85,12 @@ def test_a_visit_is_plain_data_and_keeps_few_pictures(random_checkpoint, tmp_pat
     assert len(visit.still_there()) == MAX_KEPT
     visit.kept[0].path.unlink()  # as the cleaner does
     assert len(pickle.loads(pickle.dumps(visit)).still_there()) == MAX_KEPT - 1
-    longer = run.continued(settings, run.recipe)
+    longer = run.continued(settings, run.recipe, step.state)
     longer.add(step)
     assert len(run.film.stored) == 1 and len(longer.film.stored) == 2
+    assert longer.recipe.repeatable
+    from_preview = run.continued(settings, run.recipe, RunState.at_picture(photo, 2, 0))
+    assert not from_preview.recipe.repeatable
     states = [one.path.with_name("state.safetensors").exists() for one in visit.still_there()]
     assert not any(states[1:])  # it is only gone on from the latest
 
