@@ -12,12 +12,12 @@ MINUTES = 60  # half of it downloads
 
 
 def pinned(requirements: str) -> list[str]:
-    """Every `>=` made `==`: the lower bounds themselves."""
-    return [re.sub(r">=([^,]+).*", r"==\1", line) for line in requirements.splitlines() if line.strip()]
+    """Every `>=` made `==`: the lower bounds themselves, without extras, as pip's constraints have none."""
+    lines = [re.sub(r"\[.*?\]", "", line) for line in requirements.splitlines() if line.strip()]
+    return [re.sub(r">=([^,]+).*", r"==\1", line) for line in lines]
 
 
 def run() -> None:
-    tools = [line for line in (ROOT / "tests/requirements.txt").read_text().splitlines() if not line.startswith("-r")]
     oldest = pinned((ROOT / "requirements.txt").read_text())
     with tempfile.TemporaryDirectory() as folder:
         # An earlier one can be named, which saves the download of 3 GB.
@@ -25,7 +25,10 @@ def run() -> None:
         python = place / "bin" / "python"
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", place], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *oldest, *tools], check=True)
+        constraints = Path(folder) / "oldest.txt"
+        constraints.write_text("\n".join(oldest))
+        wanted = ["-r", ROOT / "tests/requirements.txt", "-c", constraints]
+        subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
         print(f"Python {sys.version.split()[0]}, {', '.join(oldest)}", flush=True)
         done = subprocess.run([python, "-m", "pytest", "-q"], cwd=ROOT, capture_output=True, text=True)
     print(done.stdout.splitlines()[-1])
