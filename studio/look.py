@@ -42,7 +42,7 @@ footer > .divider:last-child { display: none; }
 .row_title { margin-bottom: -0.6rem; flex-shrink: 0; }
 .row_title, .row_title .prose { overflow: visible !important; }
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(5.1rem, 1fr)); gap: 0.4rem; }
-.examples button.sm { flex-direction: column; width: 100%; padding: 0.25rem; gap: 0.15rem; font-size: 0.7rem;
+.examples button.sm { flex-direction: column; width: 100% !important; padding: 0.25rem; gap: 0.15rem; font-size: 0.7rem;
   font-weight: 400; min-width: 0; white-space: nowrap; }
 .examples button img { width: 100%; height: 3.4rem; max-width: none; object-fit: cover; border-radius: 0.3rem;
   margin: 0; }
@@ -68,7 +68,7 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   #pictures { flex-wrap: nowrap; gap: 0.5rem; }
   #pictures > .block { min-width: 0 !important; }
   #run > button { min-width: 0 !important; padding-inline: 0.5rem; }
-  #continue { font-size: 0.9rem; }
+  #continue { font-size: 0.9rem; white-space: normal; }
   #compare, #output, #stage { min-height: 0; height: 300px !important; }
   #photo_maps .caption-label, #painting_maps .caption-label { font-size: 0.6rem; max-width: 100%; }
   #gallery .grid-container { grid-template-columns: repeat(3, 1fr) !important; }

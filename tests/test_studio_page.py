@@ -103,6 +103,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
         ).map((one) => one.outerHTML.slice(0, 120))"""
         assert page.evaluate(beyond) == [], where
 
+    assert page.locator("#continue").evaluate("(e) => e.scrollWidth <= e.clientWidth")  # its words fit into it
     unfold(page, *EVERYTHING)
     for title in ("Picture", "Before and after", "Stages", "What the network sees"):
         tab(page, title)
