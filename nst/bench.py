@@ -180,7 +180,7 @@ class Bench:
                     next(step for step in steps if step.image is not None)
                 firsts.append(time.perf_counter() - started)
             yield Target(f"first preview at {side} px, seconds", firsts[-1], goal, "<=")
-        settings = StyleSettings.preset("balanced", scales=1, steps=8)
+        settings = StyleSettings.preset("balanced", scales=1, steps=16)
         objective, pixels = self.objective(512, settings, self.auto)
         canvas = Canvas(pixels, settings.canvas == "pyramid")
 
