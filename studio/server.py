@@ -18,6 +18,7 @@ from nst import StyleTransferError
 from studio import storage
 from studio.api import answer_with_pictures
 from studio.options import OPTIONS
+from studio.pages import KeptPages
 from studio.painting import stop_all
 
 MAX_UPLOAD = 40_000_000  # bytes of a picture
@@ -78,7 +79,7 @@ def _launch(demo: gr.Blocks, **options: Any) -> None:
             server_port=OPTIONS.port,
             prevent_thread_lock=True,
             max_file_size=MAX_UPLOAD,
-            app_kwargs={"middleware": [Middleware(Gate)], "openapi_url": None},
+            app_kwargs={"middleware": [Middleware(Gate), Middleware(KeptPages)], "openapi_url": None},
             quiet=True,
             enable_monitoring=False,
             run_history=False,

@@ -1,5 +1,6 @@
 """What the host decides and what Spaces brings: options, the folder of temporary files, ZeroGPU."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from conftest import ENVIRONMENT, ROOT, refusal, shell
 
 from studio import storage
 from studio.options import Options, read_options
+from studio.pages import KeptPages
 
 # --- options ----------------------------------------------------------------------------------------------------------
 
@@ -193,3 +195,43 @@ def test_zerogpu_stop_keeps_the_latest_preview_and_can_go_on_from_it(on_zerogpu)
     stopped = on_zerogpu(5000, 4)
     assert 4 <= stopped["step"] < 5000 and stopped["state"] == stopped["step"]
     assert stopped["pixels"] == [1, 3, 48, 64] and stopped["resumed"] == stopped["step"] + 2
+
+
+def asked(pages: KeptPages, path: str = "/", host: str = "a", query: bytes = b"") -> bytes:
+    """The body of one answer, through the middleware alone."""
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "scheme": "http",
+             "headers": [(b"host", host.encode()), (b"cookie", b"another each time")]}  # fmt: skip
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(pages(scope, None, send))
+    assert sent[0]["type"] == "http.response.start"
+    return b"".join(message.get("body", b"") for message in sent)
+
+
+@pytest.mark.parametrize(
+    ("status", "cookie", "kept"), [(200, [], True), (500, [], False), (200, [(b"set-cookie", b"x")], False)]
+)
+def test_a_page_is_made_once_for_each_address(status, cookie, kept):
+    made = []
+
+    async def app(scope, receive, send):
+        made.append(dict(scope["headers"])[b"host"])
+        await send({"type": "http.response.start", "status": status, "headers": list(cookie)})
+        await send({"type": "http.response.body", "body": b"page %d " % len(made), "more_body": True})
+        await send({"type": "http.response.body", "body": b"for " + made[-1]})
+
+    pages = KeptPages(app)
+    assert asked(pages) == b"page 1 for a"
+    assert asked(pages) == (b"page 1 for a" if kept else b"page 2 for a")
+    if kept:
+        assert asked(pages, host="b") == b"page 2 for b"  # a page holds its own address
+        assert asked(pages, path="/config") == b"page 3 for a"
+        assert asked(pages) == b"page 1 for a"
+        assert [asked(pages, query=b"size=300") for _ in range(2)] == [b"page 4 for a", b"page 5 for a"]
+        assert [asked(pages, path="/gradio_api/info") for _ in range(2)] == [b"page 6 for a", b"page 7 for a"]
+        for number in range(200):
+            asked(pages, host=str(number))
+        assert len(pages._kept) < 60
