@@ -44,8 +44,9 @@ class Server:
         return self._seen.num_threads()
 
     def files(self) -> list[Path]:
-        """Everything in its folder for temporary files."""
-        return [path for path in (self.folder / "temporary").rglob("*") if path.is_file()]
+        """Everything in its folder for temporary files. Unlike `rglob`, `walk` bears folders that go meanwhile."""
+        found = (Path(where, name) for where, _, names in os.walk(self.folder / "temporary") for name in names)
+        return [path for path in found if path.is_file()]
 
     def megabytes(self) -> float:
         sizes = []
