@@ -9,8 +9,8 @@ from pathlib import Path
 from conftest import make_picture
 from served import Server, serving
 
-MINUTES = 8
-WARM_UP = 350  # runs until every thread of the pool has painted, and tables of fixed size and kept targets are full
+MINUTES = 10
+WARM_UP = 600  # runs until every thread of the pool has painted, and tables of fixed size and kept targets are full
 RUNS = WARM_UP + 1000
 GROWTH = 50  # MB of memory from then on
 DISK = 10  # MB that files may fill; the server looks every ten seconds
