@@ -110,7 +110,8 @@ def test_the_painting_scaled_gives_brush_strokes_of_that_scale():
     waves = 0.5 + 0.45 * np.sin((rows + 12 * np.sin(columns / 20)) / 2.2)
     style = Image.fromarray((np.stack([waves, 0.6 * waves + 0.2, 1 - waves], 2) * 255).astype(np.uint8))
     photo = make_picture(96, 96, seed=1)
-    settings = StyleSettings(size=96, steps=60, scales=2, content_weight=0.1, device="cpu", precision="float32")
+    settings = StyleSettings(size=96, steps=150, scales=2, content_weight=0.1, device="cpu",
+                             precision="float32")
     scales = (0.5, 1, 2)
     painted = [paint(photo, style, replace(settings, style_scale=scale)) for scale in scales]
     for wanted, scale in enumerate(scales):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -206,7 +207,8 @@ def asked(pages: KeptPages, path: str = "/", host: str = "a", query: bytes = b""
     async def send(message):
         sent.append(message)
 
-    asyncio.run(pages(scope, None, send))
+    with ThreadPoolExecutor() as another_thread:  # this one may have a browser's event loop
+        another_thread.submit(asyncio.run, pages(scope, None, send)).result()
     assert sent[0]["type"] == "http.response.start"
     return b"".join(message.get("body", b"") for message in sent)
 

