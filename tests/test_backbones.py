@@ -464,9 +464,9 @@ def test_no_network_is_one_clear_error_within_seconds(dead_host, monkeypatch, na
     """Within `TIMEOUT`, that is: the libraries' downloads, which retry for half a minute, are not begun."""
     cached = huggingface_hub.hf_hub_download
 
-    def only_cached(*, local_files_only=False, **ask):
+    def only_cached(*names, local_files_only=False, **ask):
         assert local_files_only, "began a download"
-        return cached(local_files_only=True, **ask)
+        return cached(*names, local_files_only=True, **ask)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", only_cached)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("began a download"))
@@ -683,10 +683,10 @@ def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
 
 
 def test_how_it_computes_is_told_in_words(monkeypatch):
+    monkeypatch.setattr("nst.hardware.usable_cores", lambda: 4)  # more threads than cores are not taken
     before = torch.get_num_threads()
     try:
         for threads, said in ((1, "1 thread"), (3, "3 threads")):
-            monkeypatch.setattr("nst.hardware.usable_cores", lambda: 4)  # more threads than cores are not taken
             torch.set_num_threads(threads)
             assert computing("cpu", "float32") == f"cpu, float32, {said}, channels last"
     finally:
