@@ -85,7 +85,7 @@ def finished_event(visit: Visit, steps: int) -> tuple:
     if run is None:
         return (gr.skip(),) * 6
     with readable_errors():
-        compared = pair(run.read_photo(), run.read_last().image)
+        compared = pair(run.read_photo(), run.read_picture())
     film, more = run.film, continue_button(run, steps)
     return compared, scrubber_for(film), film.frame(-1), pictures(visit), more, gr.Button(interactive=True)
 

@@ -67,10 +67,14 @@ class Run:
         picture, opacity = load_with_opacity(_there(self.photo), name="The photo")
         return with_origin(picture, self.photo, opacity)
 
+    def read_picture(self) -> Image.Image:
+        """The result. Raises StyleTransferError once it has been deleted."""
+        with Image.open(_there(self.result)) as picture:
+            return picture.convert("RGB")
+
     def read_last(self) -> Step:
         """The last step with its picture and state. Raises StyleTransferError once they have been deleted."""
-        with Image.open(_there(self.result)) as picture:
-            return replace(self.last, image=picture.convert("RGB"), state=RunState.load(_there(self._state)))
+        return replace(self.last, image=self.read_picture(), state=RunState.load(_there(self._state)))
 
     def forget_state(self) -> None:
         """It is not gone on from here any more."""
@@ -92,8 +96,7 @@ class Run:
         opacity = self.read_photo().info.get("opacity") if transparent else None
         if transparent and opacity is None:
             raise StyleTransferError("The photo has no transparency to put back.")
-        step = self.read_last()
-        picture = unrounded(step) if bits == 16 else step.image
+        picture = unrounded(self.read_last()) if bits == 16 else self.read_picture()
         return save_result(picture, new_result(f"stylized{suffix}"), self.recipe, opacity=opacity)
 
 

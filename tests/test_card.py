@@ -192,6 +192,7 @@ def test_of_an_older_one_its_card_does(tmp_path):
     (tmp_path / "README.md").write_text(card.replace("old", "another"))
     assert training_figures(path) == ([], {})
 
+
 def test_the_bundled_checkpoint_tells_how_it_was_trained():
     curve, groups = training_figures(bundled_checkpoint())
     assert [row["epoch"] for row in curve] == list(range(1, read_metadata(bundled_checkpoint())["epochs"] + 1))

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,13 +184,12 @@ def test_the_unrounded_picture_is_the_last_steps_before_rounding(settings):
 
 
 def test_a_run_stopped_in_a_coarse_stage_has_the_final_size_too(settings):
+    settings = replace(settings, start_noise=0.0)  # beyond black and white, 8 bits are clipped while they are scaled
     (step,) = stylize(make_picture(80, 80), PICTURE, settings, should_stop=lambda: True)
     assert step.state.arrays["pixels"].shape[-1] == 64
     pixels = unrounded(step)
     assert pixels.shape == (128, 128, 3) and pixels.min() >= 0 and pixels.max() <= 1
-    off = np.abs(pixels * 255 - np.asarray(step.image, float))
-    assert np.quantile(off, 0.999) <= 2  # rounded before scaling, and after; next to black and white also clipped
-    assert off.max() <= 8  # between its two passes
+    assert np.abs(pixels * 255 - np.asarray(step.image, float)).max() <= 2  # rounded before scaling, and after
 
 
 def test_sixteen_bits_tell_more_than_eight(settings, tmp_path):

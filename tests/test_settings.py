@@ -5,7 +5,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
@@ -92,7 +92,8 @@ def test_fields_left_out_take_their_defaults():
 def test_what_version_1_could_not_say_means_what_it_did_then():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
     assert old == StyleSettings(steps=3, style_statistic="gram", canvas="pixels", start_noise=0)
-    assert StyleSettings.from_dict({"start_noise": 0.2, "version": 1}).start_noise == 0.2
+    for said in ({"canvas": "pyramid"}, {"start_noise": 0.2}):
+        assert StyleSettings.from_dict(said | {"version": 1}) == replace(old, steps=150, **said)
 
 
 def test_from_dict_leaves_its_argument_alone():

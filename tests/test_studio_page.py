@@ -204,6 +204,7 @@ def test_what_the_network_sees(visit, pictures):
     page.locator("#stop_looking").click()
     expect(said).to_have_value("Stopped")
 
+
 def test_how_the_network_was_trained(page):
     from nst.bundled import bundled_checkpoint
 
