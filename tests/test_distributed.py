@@ -131,6 +131,11 @@ def settings(easy: Path, runs: Path, name: str) -> list:
             "--batch-size", 40, "--label-smoothing", 0]  # fmt: skip
 
 
+def said_by_us(stdout: str) -> str:
+    """Without the lines by which the gloo of older versions of torch tells that it has connected."""
+    return "".join(line for line in stdout.splitlines(keepends=True) if not line.startswith("[Gloo]"))
+
+
 @pytest.fixture(scope="module")
 def together(easy, runs):
     """Two epochs by two processes."""
@@ -144,13 +149,13 @@ def test_two_processes_learn_what_one_learns(together, easy, runs):
     """Batch norm sees half the pictures in each: not the same weights, but as good."""
     alone = shell(runs / "narrow.py", *settings(easy, runs, "alone"))
     assert alone.returncode == 0, alone.stderr
-    found, expected = json.loads(together.stdout), json.loads(alone.stdout)
+    found, expected = json.loads(said_by_us(together.stdout)), json.loads(alone.stdout)
     assert 0.93 < expected["loss"] < 1 and found["loss"] == pytest.approx(expected["loss"], rel=0.03)
     assert found["top1"] == expected["top1"] == 70
 
 
 def test_only_one_process_writes(together, runs):
-    assert together.stdout.count("\n") == 1 and "Traceback" not in together.stderr
+    assert said_by_us(together.stdout).count("\n") == 1 and "Traceback" not in together.stderr
     assert sorted(path.name for path in (runs / "together").iterdir()) == ["metrics.jsonl", "state.pt"]
     rows = rows_of(runs / "together")
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -187,7 +192,7 @@ def test_ctrl_c_stops_both_and_both_can_be_resumed(together, easy, runs):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     said = [line for line in stderr.splitlines() if line.startswith("Stopped after step")]
-    assert process.returncode != 0 and stdout == "" and len(said) == 1, stderr
+    assert process.returncode != 0 and said_by_us(stdout) == "" and len(said) == 1, stderr
     state = torch.load(runs / "stopped" / "state.pt", weights_only=True)
     assert 40 < state["step"] < 60 and said[0].startswith(f"Stopped after step {state['step']} of 60")
     assert not (runs / "stopped.safetensors").exists()
@@ -200,6 +205,6 @@ def test_ctrl_c_stops_both_and_both_can_be_resumed(together, easy, runs):
 def test_a_batch_that_cannot_be_shared_out_is_one_line(easy, runs):
     result = shell(*torchrun(runs / "narrow.py", *settings(easy, runs, "odd"), "--batch-size", 35), env=HERE)
     said = [line for line in result.stderr.splitlines() if line.startswith("train.py: ")]
-    assert result.returncode != 0 and result.stdout == ""
+    assert result.returncode != 0 and said_by_us(result.stdout) == ""
     assert len(said) == 1 and "--batch-size must be a multiple of the 2 processes" in said[0], result.stderr
     assert not (runs / "odd").exists()
