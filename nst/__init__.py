@@ -25,6 +25,8 @@ _HOMES = {
     "load_backbone": "nst.backbones",
     "content_loss": "nst.losses",
     "gram_matrix": "nst.losses",
+    "laplacian": "nst.losses",
+    "laplacian_loss": "nst.losses",
     "style_loss": "nst.losses",
     "total_variation": "nst.losses",
     "computing": "nst.hardware",

@@ -12,10 +12,15 @@ from torch import Tensor
 WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in luminance (ITU-R BT.601)
 
 
+def luminance(pixels: Tensor) -> Tensor:
+    """(N, 1, H, W) of (N, 3, H, W)."""
+    weights = torch.tensor(WEIGHTS, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels * weights).sum(1, keepdim=True)
+
+
 def grey(pixels: Tensor) -> Tensor:
     """(N, 3, H, W) with the luminance in all three channels."""
-    weights = torch.tensor(WEIGHTS, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
-    return (pixels * weights).sum(1, keepdim=True).expand_as(pixels).contiguous()
+    return luminance(pixels).expand_as(pixels).contiguous()
 
 
 def grey_gradient(gradient: Tensor) -> Tensor:

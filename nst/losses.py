@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.colour import luminance
+
 CHUNK = 2048  # positions summed in one matrix product
 
 
@@ -172,3 +174,23 @@ def total_variation(pixels: Tensor) -> Tensor:
     across = (pixels[..., :, 1:] - pixels[..., :, :-1]).square().mean()
     down = (pixels[..., 1:, :] - pixels[..., :-1, :]).square().mean()
     return across + down
+
+
+def laplacian(pixels: Tensor, pool: int) -> Tensor:
+    """How much lighter than its four neighbours each mean over `pool` x `pool` pixels is; of (N, 3, H, W).
+
+    (N, 1, H / pool, W / pool), rounded up; beyond the border the picture goes on as it ends.
+    """
+    means = F.avg_pool2d(luminance(pixels), pool, ceil_mode=True)
+    kernel = pixels.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]]).view(1, 1, 3, 3)
+    return F.conv2d(F.pad(means, (1, 1, 1, 1), mode="replicate"), kernel)
+
+
+def laplacian_loss(pixels: Tensor, targets: dict[int, Tensor]) -> Tensor:
+    """Mean squared difference of the Laplacians of (N, 3, H, W) to `targets`, by their pools; a scalar.
+
+    Li, Xu, Nie & Liu, "Laplacian-Steered Neural Style Transfer" (ACM Multimedia 2017), eq. 5 and 8: outlines, which
+    features keep only roughly. Of the luminance, so that colours are free, and as a mean over positions and pools.
+    """
+    differences = [laplacian(pixels, pool) - target for pool, target in targets.items()]
+    return torch.stack([difference.square().mean() for difference in differences]).mean()

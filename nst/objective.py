@@ -16,21 +16,23 @@ from torch import Tensor
 from nst.backbones import Backbone
 from nst.colour import grey, grey_gradient, with_luminance_of
 from nst.hardware import Hardware
-from nst.losses import STATISTICS, at_least_tiny, compare, square_sum, total_variation
+from nst.losses import STATISTICS, at_least_tiny, compare, laplacian, laplacian_loss, square_sum, total_variation
 from nst.settings import StyleSettings
 from nst.targets import TARGETS, digest
 from nst.tiles import Tile, cut
 from nst.vgg import Vgg19
 
+OUTLINES = (8, 16)  # px a mean: they keep where things are. Of 4 they would keep strokes away, of 32 let things move
 SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid holds too few positions to count
 TILE_SIDE = 1024  # px: small enough for any machine, large enough that the margins cost little
 UNTILED_BYTES = 6_500_000  # pixels times bytes a feature: what is held whole in less than six gigabytes
 
 
 class Losses(NamedTuple):
-    """Scalar tensors; total = content_weight * content + style_weight * style + tv_weight * tv."""
+    """Scalar tensors; the total is the sum of the others, each times its weight in the settings."""
 
     content: Tensor
+    laplacian: Tensor
     style: Tensor
     tv: Tensor
     total: Tensor
@@ -119,6 +121,7 @@ class Objective:
         self.content_targets: dict[str, Tensor] = {}
         total = sum(weight for _, weight, _ in styles)
         with torch.no_grad():
+            self.outlines = {pool: laplacian(content, pool) for pool in OUTLINES if settings.laplacian_weight}
             self.content_targets = self._kept("content", content, settings.content_layers, self._content_targets)
             self.content_scales = {
                 layer: at_least_tiny(target.float().var()) if settings.relative_losses else 1.0
@@ -145,14 +148,20 @@ class Objective:
             gradients.append(gradient)
         tv, gradient = _value_and_gradient(total_variation, pixels.detach())
         gradient = settings.tv_weight * gradient
+        outlines = torch.zeros((), device=pixels.device)
+        if self.outlines:
+            outlines, at_pixels = _value_and_gradient(lambda x: laplacian_loss(x, self.outlines), pixels.detach())
+            gradient += settings.laplacian_weight * at_pixels
         coarser = gradients.pop()
         while gradients:
             coarser = gradients.pop() + _unpooled(coarser, levels[len(gradients)].shape[-2:])
         gradient += coarser
         if settings.preserve_colours:
             gradient = grey_gradient(gradient)
-        total = settings.content_weight * content + settings.style_weight * style + settings.tv_weight * tv
-        return Losses(content, style, tv, total), gradient
+        losses = (content, outlines, style, tv)
+        weights = (settings.content_weight, settings.laplacian_weight, settings.style_weight, settings.tv_weight)
+        total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
+        return Losses(*losses, total), gradient
 
     def _level(self, image: Tensor, level: int, levels: int) -> tuple[Tensor, Tensor, Tensor]:
         """Content and style loss of one of the pyramid's levels, and the gradient of their part of the total at it."""

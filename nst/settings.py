@@ -7,7 +7,8 @@ from nst.errors import StyleTransferError, shown
 from nst.layers import LAYERS
 
 VERSION = 2  # of the dictionary form; raised when an old one could no longer be read as it was meant
-SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "start_noise": 0.0}  # as all runs did before it
+# What version 1 could not say, as all runs did it then.
+SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_weight": 0.0, "start_noise": 0.0}
 INITS = ("content", "style", "noise")
 SHORTEST_STAGE = 64  # px on the short side: a coarser stage shows the deeper layers almost nothing
 
@@ -29,7 +30,8 @@ class StyleSettings:
     size: long side of the result in px (32 to 4096); both sides when `keep_aspect` is off.
     steps: optimiser steps over all stages (1 to 10,000), at least one of them at the final size.
     scales: stages, each half the size of the next; 1 is the plain recipe.
-    content_weight, style_weight, tv_weight: the three factors of the total loss (0 to 1e9).
+    content_weight, laplacian_weight, style_weight, tv_weight: the factors of the total loss (0 to 1e9): of what the
+    content layers see, of the photo's outlines, of the style, and of the total variation.
     content_layers, style_layers: layer names, `conv1_1` to `conv5_4`.
     style_statistic: what style is, the `gram` matrix of each layer or the channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, each half the size (1 to 6): with more,
@@ -55,8 +57,9 @@ class StyleSettings:
     keep_aspect: bool = True
     steps: int = 150
     scales: int = 3
-    content_weight: float = 3.0
-    style_weight: float = 30.0
+    content_weight: float = 1.0
+    laplacian_weight: float = 15.0
+    style_weight: float = 50.0
     tv_weight: float = 20.0
     content_layers: tuple[str, ...] = ("conv2_2",)
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
@@ -78,7 +81,7 @@ class StyleSettings:
     def __post_init__(self):
         whole = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
         whole |= {"scales": (1, 6), "style_levels": (1, 6)}
-        real = {"content_weight": (0, 1e9), "style_weight": (0, 1e9), "tv_weight": (0, 1e9)}
+        real = dict.fromkeys(("content_weight", "laplacian_weight", "style_weight", "tv_weight"), (0, 1e9))
         real |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1)}
         choices = {
             "style_statistic": ("gram", "covariance"),
@@ -180,6 +183,7 @@ CLASSIC = StyleSettings(
     steps=100,
     scales=1,
     content_weight=1.0,
+    laplacian_weight=0.0,
     style_weight=1000.0,
     tv_weight=0.0,
     content_layers=("conv4_2",),

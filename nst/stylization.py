@@ -121,6 +121,7 @@ class Step:
     steps: int
     stage: int
     content_loss: float
+    laplacian_loss: float
     style_loss: float
     tv_loss: float
     total_loss: float
@@ -260,7 +261,7 @@ class _Guard:
             losses, gradient = objective.evaluate(canvas.pixels())
             *values, check = torch.stack([*losses, gradient.sum()]).tolist()  # one read, in which any NaN shows
             finite = all(map(math.isfinite, [*values, check]))
-            judged = values[3], values[1]
+            judged = values[4], values[2]
             grown = all(new > self.TOO_FAR * old for new, old in zip(judged, self._smallest, strict=True))
             if finite and not grown:
                 break

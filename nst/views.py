@@ -87,7 +87,7 @@ def _view(size: int, steps: int, backbone: str, **one_loss) -> StyleSettings:
     """Plain settings from noise, both losses off but for what `one_loss` says."""
     _check_size(size)
     off = {"content_weight": 0.0, "style_weight": 0.0, "content_layers": (SHALLOWEST,), "style_layers": (SHALLOWEST,)}
-    plain = {"init": "noise", "scales": 1, "style_levels": 1, "tv_weight": 0.0}
+    plain = {"init": "noise", "scales": 1, "style_levels": 1, "laplacian_weight": 0.0, "tv_weight": 0.0}
     return StyleSettings(size=size, steps=steps, backbone=backbone, **(plain | off | one_loss))
 
 

@@ -30,12 +30,13 @@ def stylize(
     tv_weight: float | None = None,
     seed: float | None = None,
     backbone: str = "cifar100",
+    laplacian_weight: float | None = None,
     request: gr.Request = None,
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Paint a photo in the style of a picture; yields previews while it works and ends with a lossless PNG.
 
     Takes a quarter of a minute (quick) to many minutes (fine) on a processor. With a preset alone the result is good;
-    to change it, raise style_weight two- to five-fold for stronger strokes, or content_weight for clearer shapes.
+    to change it, raise style_weight two- to five-fold for stronger strokes, or laplacian_weight for clearer shapes.
 
     Args:
         content: the photo, whose shapes are kept.
@@ -48,6 +49,7 @@ def stylize(
         tv_weight: how much smoothness counts, 0 or more.
         seed: of the random start, where the preset has one.
         backbone: cifar100 (bundled) or imagenet (torchvision's weights, downloaded once).
+        laplacian_weight: how much the photo's outlines count, 0 or more.
 
     Returns:
         The latest picture (JPEG), a line of status, and at the end the result as a PNG file with its recipe.
@@ -57,6 +59,7 @@ def stylize(
         if content is None or style is None:
             raise StyleTransferError("Add a photo and a painting first.")
         given = dict(zip(NUMBERS, (size, steps, content_weight, style_weight, tv_weight, seed), strict=True))
+        given["laplacian_weight"] = laplacian_weight
         given = {name: value for name, value in given.items() if value is not None} | {"backbone": backbone}
         settings = StyleSettings.preset(preset, **given)
         if size is None:
@@ -84,7 +87,8 @@ def add_api(**event_options: Any) -> None:
     numbers = [gr.Number(label=name, visible=False) for name in NUMBERS]
     backbone = gr.Dropdown(BACKBONES, value="cifar100", visible=False, label="backbone")
     outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
-    given = [content, style, preset, *numbers, backbone]
+    outlines = gr.Number(label="laplacian_weight", visible=False)  # last: callers may name values by their places
+    given = [content, style, preset, *numbers, backbone, outlines]
     gr.Button(visible=False).click(stylize, given, outputs, api_name="stylize", **event_options)
 
 

@@ -45,8 +45,9 @@ class Run:
     result: Path | None = None
 
     def add(self, step: Step) -> None:
-        weights = self.settings.content_weight, self.settings.style_weight
-        self.losses.append((step.step, step.content_loss * weights[0], step.style_loss * weights[1]))
+        settings = self.settings
+        content = settings.content_weight * step.content_loss + settings.laplacian_weight * step.laplacian_loss
+        self.losses.append((step.step, content, settings.style_weight * step.style_loss))
         self.film.add(step)
         if step.state is not None:
             self.last = step

@@ -87,7 +87,7 @@ def program(front: Server, name: str, steps: int = 60) -> list[float]:
         path = json.loads(front.upload(data.getvalue(), f"{name}-{kind}.png")[1])[0]
         files.append({"path": path, "meta": {"_type": "gradio.FileData"}})
     times = []
-    for kind, content in front.follow(front.begin([*files, "quick", 256, steps, *[None] * 4, "cifar100"])):
+    for kind, content in front.follow(front.begin([*files, "quick", 256, steps, *[None] * 4, "cifar100", None])):
         times.append(time.monotonic())
         assert kind != "error", content
     assert kind == "complete"

@@ -18,8 +18,8 @@ from PIL import Image
 
 from nst import cli, read_recipe, save_result
 
-KEYS = ["output", "width", "height", "steps", "seconds", "content_loss", "style_loss", "tv_loss", "total_loss",
-        "backbone", "preset"]  # fmt: skip
+KEYS = ["output", "width", "height", "steps", "seconds", "content_loss", "laplacian_loss", "style_loss", "tv_loss",
+        "total_loss", "backbone", "preset"]  # fmt: skip
 nst = functools.partial(shell, "-m", "nst")
 
 
@@ -89,7 +89,7 @@ def test_the_flags_reach_the_run(finished, small_pictures, random_checkpoint):
     *_, last = stylize(*small_pictures, settings)
     torch.set_num_threads(threads)
     report = json.loads(result.stdout)
-    for name in ("content_loss", "style_loss", "tv_loss", "total_loss"):
+    for name in ("content_loss", "laplacian_loss", "style_loss", "tv_loss", "total_loss"):
         assert report[name] == getattr(last, name)
     with Image.open(folder / "out.png") as picture:
         assert picture.tobytes() == last.image.tobytes()

@@ -14,7 +14,7 @@ from nst.stylization import Step
 
 
 def step(number: int, image: Image.Image | None) -> Step:
-    return Step(number, 100, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, image=image)
+    return Step(number, 100, 0, *[0.0] * 7, image=image)
 
 
 def numbered(number: int, size: tuple[int, int] = (64, 48)) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from nst.losses import (
     compare,
     content_loss,
     gram_matrix,
+    laplacian,
+    laplacian_loss,
     style_loss,
     total_variation,
 )
@@ -187,12 +190,48 @@ def test_total_variation_of_a_flat_picture_is_zero_and_of_stripes_is_one():
     assert total_variation(stripes).item() == 1
 
 
+def laplacian_by_loops(x: np.ndarray, pool: int) -> np.ndarray:
+    light = 0.299 * x[0] + 0.587 * x[1] + 0.114 * x[2]
+    rows, columns = math.ceil(light.shape[0] / pool), math.ceil(light.shape[1] / pool)
+    means = np.empty((rows, columns))
+    for row in range(rows):
+        for column in range(columns):
+            means[row, column] = light[row * pool : (row + 1) * pool, column * pool : (column + 1) * pool].mean()
+    found = np.zeros_like(means)
+    for row in range(rows):
+        for column in range(columns):
+            for y, z in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+                if 0 <= y < rows and 0 <= z < columns:
+                    found[row, column] += means[row, column] - means[y, z]
+    return found
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (37, 50), (7, 40)])
+def test_laplacian_loss_by_loops(height, width):
+    """Also where the sides are no multiple of the pool, and where one is smaller than it."""
+    x, y = (photo(seed, height, width) for seed in (1, 2))
+    assert laplacian(x, 8).shape == (1, 1, -(-height // 8), -(-width // 8))
+    wide = [(laplacian_by_loops(x[0].numpy(), pool), laplacian_by_loops(y[0].numpy(), pool)) for pool in (8, 16)]
+    expected = np.mean([((a - b) ** 2).mean() for a, b in wide])
+    found = laplacian_loss(x, {pool: laplacian(y, pool) for pool in (8, 16)}).item()
+    assert expected > 1e-4 and found == pytest.approx(expected, rel=1e-4)
+
+
+def test_laplacian_loss_leaves_brightness_and_colours_free():
+    x = photo(1, 32, 48) * 0.5
+    redder = x + torch.tensor([0.1, -0.1 * 0.299 / 0.587, 0.0]).view(1, 3, 1, 1)  # as light as before
+    target = {8: laplacian(x, 8)}
+    assert laplacian_loss(redder, target).item() < 1e-12 and laplacian_loss(x + 0.2, target).item() < 1e-12
+    assert laplacian_loss(x.flip(-1), target).item() > 1e-4
+
+
 @pytest.mark.parametrize("loss", [
     lambda x: content_loss(x, random(1, 4, 5, 6, seed=9)),
     lambda x: style_loss(x, gram_matrix(random(1, 4, 7, 7, seed=9))),
     lambda x: style_loss(x, gram_matrix(random(1, 4, 7, 7, seed=9)), random(1, 1, 5, 6, seed=8, low=0)),
     total_variation,
-], ids=["content", "style", "style with mask", "variation"])  # fmt: skip
+    lambda x: laplacian_loss(x[:, :3], {2: laplacian(random(1, 3, 5, 6, seed=9), 2)}),
+], ids=["content", "style", "style with mask", "variation", "laplacian"])  # fmt: skip
 def test_gradient_of_every_entry_by_central_differences(loss):
     x = random(1, 4, 5, 6, seed=7).requires_grad_()
     (gradient,) = torch.autograd.grad(loss(x), x)
@@ -212,7 +251,7 @@ def test_gradient_of_every_entry_by_central_differences(loss):
 SETTINGS = StyleSettings.preset(
     "classic",
     content_layers=("conv2_1", "conv2_2"), style_layers=("conv1_1", "conv2_1", "conv3_1"),
-    content_weight=3.0, style_weight=0.7, tv_weight=11.0,
+    content_weight=3.0, laplacian_weight=5.0, style_weight=0.7, tv_weight=11.0,
 )  # fmt: skip
 
 
@@ -269,10 +308,12 @@ def test_losses_are_what_they_are_defined_as(network, extractor, masked):
             difference = masked_gram(mine[layer], mask) - masked_gram(features[id(picture)][layer], None)
             expected_style += weight / 4 / 3 * (difference**2).mean()
     expected_tv = total_variation(pixels).item()
+    expected_outlines = laplacian_loss(pixels, {pool: laplacian(content, pool) for pool in (8, 16)}).item()
     assert losses.content.item() == pytest.approx(expected_content, rel=1e-4)
     assert losses.style.item() == pytest.approx(expected_style, rel=1e-4)
+    assert losses.laplacian.item() == pytest.approx(expected_outlines, rel=1e-5)
     assert losses.tv.item() == pytest.approx(expected_tv, rel=1e-5)
-    expected_total = 3.0 * expected_content + 0.7 * expected_style + 11.0 * expected_tv
+    expected_total = 3.0 * expected_content + 5.0 * expected_outlines + 0.7 * expected_style + 11.0 * expected_tv
     assert losses.total.item() == pytest.approx(expected_total, rel=1e-4)
     assert not any(value.requires_grad for value in losses)
 

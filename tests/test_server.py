@@ -53,7 +53,7 @@ def files(server):
 def arguments(files: list, **changes: object) -> list:
     names = ("size", "steps", "content_weight", "style_weight", "tv_weight", "seed")
     given = {"preset": "quick", "size": 64, "steps": 2, "backbone": "cifar100"} | changes
-    return [*files, given["preset"], *(given.get(name) for name in names), given["backbone"]]
+    return [*files, given["preset"], *map(given.get, names), given["backbone"], given.get("laplacian_weight")]
 
 
 def outcome(server, data: list) -> tuple[str, object]:

@@ -91,7 +91,8 @@ def test_fields_left_out_take_their_defaults():
 
 def test_what_version_1_could_not_say_means_what_it_did_then():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
-    assert old == StyleSettings(steps=3, style_statistic="gram", canvas="pixels", start_noise=0)
+    plain = {"style_statistic": "gram", "canvas": "pixels", "start_noise": 0, "laplacian_weight": 0}
+    assert old == StyleSettings(steps=3, **plain)
     for said in ({"canvas": "pyramid"}, {"start_noise": 0.2}):
         assert StyleSettings.from_dict(said | {"version": 1}) == replace(old, steps=150, **said)
 

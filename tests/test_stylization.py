@@ -143,10 +143,10 @@ def test_one_scale_is_the_classic_recipe_written_as_a_plain_loop(random_checkpoi
 
 
 def test_total_loss_is_the_weighted_sum_and_falls(fast):
-    settings = replace(fast, steps=12, content_weight=2.0, style_weight=300.0, tv_weight=5.0)
+    settings = replace(fast, steps=12, content_weight=2.0, style_weight=300.0, tv_weight=5.0, laplacian_weight=4.0)
     steps = list(stylize(CONTENT, STYLE, settings, preview_every=None))
     for step in steps:
-        parts = 2.0 * step.content_loss + 300.0 * step.style_loss + 5.0 * step.tv_loss
+        parts = 2.0 * step.content_loss + 4.0 * step.laplacian_loss + 300.0 * step.style_loss + 5.0 * step.tv_loss
         assert step.total_loss == pytest.approx(parts, rel=1e-5)
     assert steps[0].content_loss == pytest.approx(0, abs=1e-10)  # it starts from the photo itself
     assert steps[-1].total_loss < 0.8 * steps[0].total_loss

@@ -35,7 +35,7 @@ def pictures(server: Server) -> list[dict]:
 
 def begin(server: Server, files: list[dict]):
     """A long run that is painting: its stream, and seconds that its steps take."""
-    stream = server.follow(server.begin([*files, "quick", *STEPS, *[None] * 4, "cifar100"]))
+    stream = server.follow(server.begin([*files, "quick", *STEPS, *[None] * 4, "cifar100", None]))
     times = []
     for _, content in stream:
         if content and str(content[1]).startswith("Step"):
@@ -48,7 +48,7 @@ def begin(server: Server, files: list[dict]):
 def seconds_until_next(server: Server, files: list[dict]) -> float:
     """Until another visitor's run of one small step has ended."""
     started = time.monotonic()
-    *_, (kind, content) = server.follow(server.begin([*files, "quick", 64, 1, *[None] * 4, "cifar100"]))
+    *_, (kind, content) = server.follow(server.begin([*files, "quick", 64, 1, *[None] * 4, "cifar100", None]))
     assert kind == "complete", content
     return time.monotonic() - started
 

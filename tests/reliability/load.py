@@ -50,7 +50,7 @@ def visit(server: Server, colour: tuple[int, int, int], seen: Round) -> None:
             assert server.get(path)[0] == 200, path
         upload = json.loads(server.upload(one_colour(colour))[1])[0]
         picture = {"path": upload, "meta": {"_type": "gradio.FileData"}}
-        data = [picture, picture, "quick", 64, 3, None, None, None, None, "cifar100"]
+        data = [picture, picture, "quick", 64, 3, *[None] * 4, "cifar100", None]
         status, _, answer = server.post("/gradio_api/call/stylize", {"data": data})
         if status == 503:
             seen.full += 1

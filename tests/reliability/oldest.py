@@ -29,7 +29,8 @@ def run() -> None:
         constraints.write_text("\n".join(oldest))
         wanted = ["-r", ROOT / "tests/requirements.txt", "-c", constraints]
         subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
-        print(f"Python {sys.version.split()[0]}, {', '.join(oldest)}", flush=True)
+        version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        print(f"{version}, {', '.join(oldest)}", flush=True)
         done = subprocess.run([python, "-m", "pytest", "-q"], cwd=ROOT, capture_output=True, text=True)
     print(done.stdout.splitlines()[-1])
     assert done.returncode == 0, done.stdout[-6000:]

@@ -21,7 +21,7 @@ def paint_once(server: Server, number: int) -> None:
     make_picture(96, 72, number).save(data, "PNG")
     path = json.loads(server.upload(data.getvalue())[1])[0]
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    *_, (kind, content) = server.follow(server.begin([picture, picture, "quick", 96, 2, *[None] * 4, "cifar100"]))
+    *_, (kind, content) = server.follow(server.begin([picture, picture, "quick", 96, 2, *[None] * 4, "cifar100", None]))
     assert kind == "complete", content
 
 
