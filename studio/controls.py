@@ -49,7 +49,7 @@ CONTROLS = (
     Control("steps", "Steps", "More steps bring the picture closer to the painting.", (1, 1000, 1)),
     Control("style_weight", "Style strength", "Higher gives stronger strokes and colours.", (0, 2000, 1)),
     Control("content_weight", "Content weight", "Higher keeps more of what is in the photo.", (0, 20, 0.1)),
-    Control("laplacian_weight", "Outlines", "Higher keeps more of the photo's outlines.", (0, 1000, 5)),
+    Control("laplacian_weight", "Outlines", "Higher keeps more of the photo's outlines.", (0, 200, 1)),
     Control("tv_weight", "Smoothness", "Higher removes fine grain (total variation).", (0, 200, 1)),
     Control("style_scale", "Brush size", "Under 1 paints in finer strokes, above 1 in broader ones.", (0.25, 2, 0.05)),
     Control("preserve_colours", "Keep the photo's colours", "Paints in light and dark alone."),
