@@ -251,7 +251,7 @@ def test_gradient_of_every_entry_by_central_differences(loss):
 SETTINGS = StyleSettings.preset(
     "classic",
     content_layers=("conv2_1", "conv2_2"), style_layers=("conv1_1", "conv2_1", "conv3_1"),
-    content_weight=3.0, laplacian_weight=5.0, style_weight=0.7, tv_weight=11.0,
+    content_weight=3.0, laplacian_weight=500.0, style_weight=0.7, tv_weight=11.0,
 )  # fmt: skip
 
 
@@ -313,7 +313,7 @@ def test_losses_are_what_they_are_defined_as(network, extractor, masked):
     assert losses.style.item() == pytest.approx(expected_style, rel=1e-4)
     assert losses.laplacian.item() == pytest.approx(expected_outlines, rel=1e-5)
     assert losses.tv.item() == pytest.approx(expected_tv, rel=1e-5)
-    expected_total = 3.0 * expected_content + 5.0 * expected_outlines + 0.7 * expected_style + 11.0 * expected_tv
+    expected_total = 3.0 * expected_content + 500.0 * expected_outlines + 0.7 * expected_style + 11.0 * expected_tv
     assert losses.total.item() == pytest.approx(expected_total, rel=1e-4)
     assert not any(value.requires_grad for value in losses)
 
