@@ -47,9 +47,15 @@ def tab(page: Page, title: str) -> None:
 
 
 def number(page: Page, field: str, value: float) -> None:
+    """Type it; again if it is lost, as it is in the first moments of an accordion that has just been opened."""
     box = page.locator(f"#{field} input[type=number]").first
-    box.fill(str(value))
-    box.press("Tab")
+    for _ in range(5):
+        box.fill(str(value))
+        box.press("Tab")
+        page.wait_for_timeout(200)
+        if float(box.input_value()) == value:
+            return
+    raise AssertionError(f"{field} does not keep {value}")
 
 
 def download(page: Page, button: str, folder: Path) -> Path:

@@ -48,7 +48,7 @@ def test_tiles_bound_what_grows(estimate):
 
 
 def test_the_figure_is_near_a_real_peak(random_checkpoint):
-    """A fresh process paints, and the system says how large it became."""
+    """A fresh process paints, and the system says how large it became: within the factor of two that is promised."""
     program = (
         "import resource, sys; from PIL import Image; from nst import StyleSettings, stylize, estimate, load_backbone;"
         "s = StyleSettings(size=512, steps=1, scales=1, precision='float32', backbone=sys.argv[1]);"
@@ -58,7 +58,7 @@ def test_the_figure_is_near_a_real_peak(random_checkpoint):
     )
     out = subprocess.run([sys.executable, "-c", program, random_checkpoint], capture_output=True, text=True, check=True)
     real, estimated = map(int, out.stdout.split())
-    assert 0.6 * real < estimated < 1.5 * real
+    assert real / 2 < estimated < 2 * real  # processors differ in what a convolution needs beside its maps
 
 
 def test_what_cannot_fit_is_refused_with_a_size_that_does(monkeypatch):
