@@ -25,7 +25,7 @@ MAX_UPLOAD = 40_000_000  # bytes of a picture
 MAX_BODY = 8_000_000  # bytes of any other request: settings, and small pictures written out in them
 VISITORS = 50  # whose state (gallery, frames) is kept; then that of who was here longest ago goes
 SWEEP_SECONDS = 10  # between two looks at the storage
-SILENCE_SECONDS = 30  # until a connection whose other end answers nothing at all counts as gone
+SILENCE_SECONDS = 20  # a slot is free again within thirty: what was under way when it fell silent counts too
 ENDING_SECONDS = 5  # for runs to end with the picture so far when the server is asked to go
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
 # What Gradio has for developers, and nothing of this page uses.
