@@ -29,7 +29,7 @@ UNTILED_BYTES = 6_500_000  # pixels times bytes a feature: what is held whole in
 
 
 class Losses(NamedTuple):
-    """Scalar tensors; the total is the sum of the others, each times its weight in the settings."""
+    """Scalars: tensors, or what was read from them. The total is the sum of the others times their weights."""
 
     content: Tensor
     laplacian: Tensor

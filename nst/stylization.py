@@ -34,7 +34,7 @@ from nst.images import (
     to_picture,
     to_tensor,
 )
-from nst.objective import Objective, build_extractor
+from nst.objective import Losses, Objective, build_extractor
 from nst.settings import Stage, StyleSettings
 
 
@@ -260,8 +260,9 @@ class _Guard:
         while True:
             losses, gradient = objective.evaluate(canvas.pixels())
             *values, check = torch.stack([*losses, gradient.sum()]).tolist()  # one read, in which any NaN shows
+            values = Losses(*values)
             finite = all(map(math.isfinite, [*values, check]))
-            judged = values[4], values[2]
+            judged = values.total, values.style
             grown = all(new > self.TOO_FAR * old for new, old in zip(judged, self._smallest, strict=True))
             if finite and not grown:
                 break

@@ -50,7 +50,7 @@ def audited(versions: dict[str, str]) -> dict[str, list[str]]:
 
 
 def run() -> None:
-    versions = brought((ROOT / "requirements.txt").read_text().split("\n")[:-1])
+    versions = brought((ROOT / "requirements.txt").read_text().splitlines())
     known = audited(versions)
     print(f"{len(versions)} packages, {len(known)} of them audited")
     unknown = [f"{name} {version}" for name, version in versions.items() if name not in known]
