@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nst.convolution import SmallMapConv2d
+from nst.convolution import TrainedConv2d
 from nst.data import augment, normalise
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
@@ -53,7 +53,7 @@ class Trainer:
         self.step = 0
 
         torch.manual_seed(recipe.seed)
-        network = VGG19(classes, batch_norm=True, pooling=recipe.pooling, convolution=SmallMapConv2d)
+        network = VGG19(classes, batch_norm=True, pooling=recipe.pooling, convolution=TrainedConv2d)
         if self.processes > 1 and hardware.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network.to(hardware.device, memory_format=hardware.memory_format)

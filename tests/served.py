@@ -26,6 +26,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def arguments(files: list, **changes: object) -> list:
+    """What `/stylize` is called with: the two pictures, then settings in the endpoint's order; None is the preset's."""
+    names = ("size", "steps", "content_weight", "style_weight", "tv_weight", "seed")
+    given = {"preset": "quick", "size": 64, "steps": 2, "backbone": "cifar100"} | changes
+    return [*files, given["preset"], *map(given.get, names), given["backbone"], given.get("laplacian_weight")]
+
+
 class Server:
     def __init__(self, process: subprocess.Popen, port: int, folder: Path):
         self.process, self.port, self.folder = process, port, folder

@@ -1,17 +1,17 @@
-"""The convolution for small maps, against torch's in float64."""
+"""The convolution for training, against torch's in float64."""
 
 import pytest
 import torch
 from torch import nn
 
 from nst import convolution
-from nst.convolution import SmallMapConv2d
+from nst.convolution import TrainedConv2d
 
 
-def pair(inputs: int, outputs: int) -> tuple[SmallMapConv2d, nn.Conv2d]:
+def pair(inputs: int, outputs: int) -> tuple[TrainedConv2d, nn.Conv2d]:
     """The same convolution, ours and torch's."""
     torch.manual_seed(inputs + outputs)
-    ours, plain = SmallMapConv2d(inputs, outputs, 3, padding=1), nn.Conv2d(inputs, outputs, 3, padding=1)
+    ours, plain = TrainedConv2d(inputs, outputs, 3, padding=1), nn.Conv2d(inputs, outputs, 3, padding=1)
     plain.load_state_dict(ours.state_dict())
     return ours, plain
 
@@ -41,11 +41,28 @@ def test_small_maps_in_bf16_are_torchs_convolution_in_float64(size, channels, la
         assert ((actual - true).abs().max() / true.abs().max()).item() < 2e-2, name
 
 
+# One tile and several, whole ones and cut ones, maps of one row; a batch that is shared out unevenly among the chunks.
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [(64, 64), (64, 130), (128, 32)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 2), (3, 3), (4, 4), (1, 5), (6, 6), (6, 4), (8, 8), (9, 15)])
+def test_float32_is_torchs_convolution_in_float64(size, channels, layout, monkeypatch):
+    ours, plain = pair(*channels)
+    tiles = -(-size[0] // 4) * -(-size[1] // 4)
+    monkeypatch.setattr(convolution, "CHUNK_BYTES", 4 * 36 * tiles * max(channels) * 2)  # two pictures at a time
+    x = torch.randn(5, channels[0], *size).contiguous(memory_format=layout)
+    expected = computed(plain.double(), x.double())
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda *_: pytest.fail("took the library's way"))
+    found = computed(ours, x)
+    for name, actual, true in zip(("output", "input", "weight", "bias"), found, expected, strict=True):
+        assert actual.shape == true.shape and actual.dtype is torch.float32, name
+        assert ((actual - true).norm() / true.norm()).item() < 3e-5, name
+
+
 @pytest.mark.parametrize(
     ("dtype", "channels", "size"),
     [
-        (torch.float32, 256, (2, 2)),
         (torch.float64, 256, (2, 2)),
+        (torch.float32, 63, (8, 8)),
         (torch.bfloat16, 256, (7, 6)),
         (torch.bfloat16, 256, (37, 1)),
         (torch.bfloat16, 64, (2, 2)),
@@ -54,10 +71,24 @@ def test_small_maps_in_bf16_are_torchs_convolution_in_float64(size, channels, la
 def test_everything_else_is_left_to_torch(dtype, channels, size, monkeypatch):
     ours, plain = pair(channels, 32)
     x = torch.randn(2, channels, *size, dtype=dtype)
-    monkeypatch.setattr(convolution._MatrixProduct, "apply", lambda *_: pytest.fail("took the matrix product"))
+    for way in (convolution._MatrixProduct, convolution._Winograd):
+        monkeypatch.setattr(way, "apply", lambda *_: pytest.fail("took its own way"))
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
         found, expected = (computed(layer.to(torch.promote_types(dtype, torch.float32)), x) for layer in (ours, plain))
     assert all(torch.equal(actual, true) for actual, true in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(2, 2, 2), (3, 3, 3), (6, 6, 3), (4, 4, 4), (7, 7, 4)])
+def test_a_map_is_cut_in_the_tiles_that_waste_least(height, width, side):
+    assert convolution.fewest_products(height, width).side == side
+
+
+def test_a_float32_map_under_autocast_is_torchs_in_bf16(monkeypatch):
+    ours, plain = pair(64, 32)
+    monkeypatch.setattr(convolution._Winograd, "apply", lambda *_: pytest.fail("stayed in float32"))
+    x = torch.randn(2, 64, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ours(x), plain(x))
 
 
 def test_its_weights_have_torchs_names_and_shapes():

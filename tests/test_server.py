@@ -23,7 +23,7 @@ from conftest import ROOT, make_picture
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from served import serving
+from served import arguments, serving
 
 from nst import read_recipe
 
@@ -48,12 +48,6 @@ def files(server):
     """Photo and painting as the API takes them."""
     paths = [json.loads(server.upload(png(seed=seed))[1])[0] for seed in (1, 2)]
     return [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
-
-
-def arguments(files: list, **changes: object) -> list:
-    names = ("size", "steps", "content_weight", "style_weight", "tv_weight", "seed")
-    given = {"preset": "quick", "size": 64, "steps": 2, "backbone": "cifar100"} | changes
-    return [*files, given["preset"], *map(given.get, names), given["backbone"], given.get("laplacian_weight")]
 
 
 def outcome(server, data: list) -> tuple[str, object]:

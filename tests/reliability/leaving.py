@@ -18,10 +18,10 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 import psutil  # noqa: E402
 from conftest import make_picture  # noqa: E402
-from served import Server, serving  # noqa: E402
+from served import Server, arguments, serving  # noqa: E402
 
 MINUTES = 4
-STEPS = [512, 10_000]  # size, steps: for an hour, if nothing ends it
+LONG = {"size": 512, "steps": 10_000}  # for an hour, if nothing ends it
 SILENCE = 30  # seconds until the slot must be free
 
 
@@ -36,7 +36,7 @@ def pictures(server: Server) -> list[dict]:
 
 def begin(server: Server, files: list[dict]):
     """A long run that is painting: its stream, and seconds that its steps take."""
-    stream = server.follow(server.begin([*files, "quick", *STEPS, *[None] * 4, "cifar100", None]))
+    stream = server.follow(server.begin(arguments(files, **LONG)))
     times = []
     for _, content in stream:
         if content and str(content[1]).startswith("Step"):
@@ -49,7 +49,7 @@ def begin(server: Server, files: list[dict]):
 def seconds_until_next(server: Server, files: list[dict]) -> float:
     """Until another visitor's run of one small step has ended."""
     started = time.monotonic()
-    *_, (kind, content) = server.follow(server.begin([*files, "quick", 64, 1, *[None] * 4, "cifar100", None]))
+    *_, (kind, content) = server.follow(server.begin(arguments(files, steps=1)))
     assert kind == "complete", content
     return time.monotonic() - started
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from served import Server, serving
+from served import Server, arguments, serving
 
 MINUTES = 4
 VISITORS = 50
@@ -50,8 +50,8 @@ def visit(server: Server, colour: tuple[int, int, int], seen: Round) -> None:
             assert server.get(path)[0] == 200, path
         upload = json.loads(server.upload(one_colour(colour))[1])[0]
         picture = {"path": upload, "meta": {"_type": "gradio.FileData"}}
-        data = [picture, picture, "quick", 64, 3, *[None] * 4, "cifar100", None]
-        status, _, answer = server.post("/gradio_api/call/stylize", {"data": data})
+        body = {"data": arguments([picture, picture], steps=3)}
+        status, _, answer = server.post("/gradio_api/call/stylize", body)
         if status == 503:
             seen.full += 1
             return

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from conftest import make_picture
-from served import Server, serving
+from served import Server, arguments, serving
 
 MINUTES = 10
 WARM_UP = 600  # runs until every thread of the pool has painted, and tables of fixed size and kept targets are full
@@ -21,7 +21,7 @@ def paint_once(server: Server, number: int) -> None:
     make_picture(96, 72, number).save(data, "PNG")
     path = json.loads(server.upload(data.getvalue())[1])[0]
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    *_, (kind, content) = server.follow(server.begin([picture, picture, "quick", 96, 2, *[None] * 4, "cifar100", None]))
+    *_, (kind, content) = server.follow(server.begin(arguments([picture, picture], size=96)))
     assert kind == "complete", content
 
 
