@@ -34,7 +34,7 @@ from studio.network import look_event, network_tab
 from studio.restoring import arrival_event, link_event, preset_event, restore_event, reuse_event
 from studio.running import continue_event, continue_label_event, failed_event, finished_event, start_event, stop_event
 from studio.server import serve
-from studio.stages import stage_event
+from studio.stages import WITHIN_ENDS, stage_event
 from studio.styles import mask_editor, more_styles, to_paint_on
 from studio.uploads import Picture, check_pictures
 from studio.visit import FILES, Visit
@@ -215,7 +215,7 @@ def _wire_results(state, inputs, results, kept) -> None:
     inputs.take.click(to_paint_on, inputs.content, inputs.drawing, **AT_ONCE)
     results.as_photo.click(latest_event, state.visit, inputs.content, **SOON)
     results.scrubber.change(stage_event, [state.visit, results.scrubber], results.stage,
-                            trigger_mode="always_last", **AT_ONCE)  # fmt: skip
+                            trigger_mode="always_last", js=WITHIN_ENDS, **AT_ONCE)  # fmt: skip
     for button, suffix in ((results.webp, ".webp"), (results.mp4, ".mp4")):
         button.click(partial(film_event, suffix), state.visit, results.film, **PRIVATE)
     gr.on([results.kind.input, results.transparent.input], file_event,
