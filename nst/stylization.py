@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from nst.backbones import load_backbone
-from nst.canvas import Canvas
+from nst.canvas import Canvas, check_state
 from nst.colour import with_colours_of, with_covariance_of
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
@@ -104,7 +104,7 @@ class RunState:
         pixels = self.arrays["pixels"]
         if pixels.ndim != 4 or pixels.shape[:2] != (1, 3) or any(a.dtype != np.float32 for a in self.arrays.values()):
             raise ValueError("arrays")
-        Canvas.restore(self.arrays, "exp_avg.1" in self.arrays, torch.device("cpu"))
+        check_state(self.arrays)
         torch.Generator().set_state(torch.from_numpy(self.random_state))
 
 
@@ -208,7 +208,7 @@ def stylize(
         targets = [_style_inputs(one, settings, stage, size, hardware.device) for one in styles]
         objective = Objective(extractor, settings, pixels, targets, known_as=known_as)
         if canvas is None:
-            canvas = Canvas(_start(pixels, targets, settings, generator), settings.canvas == "pyramid")
+            canvas = Canvas(_start(pixels, targets, settings, generator), settings.canvas)
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
         stage_step = resume.stage_step if resume and number == resume.stage else 0
@@ -327,7 +327,7 @@ def _remaining(
 
 def _restored(resume: RunState, settings: StyleSettings, device: torch.device) -> Canvas:
     try:
-        return Canvas.restore(resume.arrays, settings.canvas == "pyramid", device)
+        return Canvas.restore(resume.arrays, settings.canvas, device)
     except (KeyError, ValueError) as error:
         raise StyleTransferError("The saved run does not fit these settings: its canvas is another one.") from error
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -478,13 +479,16 @@ def doubling(length: int) -> np.ndarray:
     return np.stack([np.interp(positions, np.arange(length), one) for one in np.eye(length)], 1)
 
 
-def test_a_pyramid_takes_adam_steps_of_its_coefficients():
+@pytest.mark.parametrize(
+    ("kind", "beta1", "beta2", "half"), [("pyramid", 0.9, 0.99, np.inf), ("deep-pyramid", 0.85, 0.95, 60)]
+)
+def test_a_pyramid_takes_adam_steps_of_its_coefficients(kind, beta1, beta2, half):
     """By matrices: x = c_0 + U(c_1 + U c_2), and the gradient at a coefficient is its transpose's of the pixels'."""
     height, width = 16, 24
     up = np.kron(doubling(8), doubling(12)), np.kron(doubling(4), doubling(6))
     basis = [np.eye(height * width), up[0], up[0] @ up[1]]
     start, rates, found = photo(1, height, width), [0.02, 0.05, 0.1], gradients(3, (1, 3, height, width))
-    canvas = Canvas(start, pyramid=True)
+    canvas = Canvas(start, kind)
     x = start.numpy().reshape(3, -1).astype(float)
     moments = [[0.0, 0.0] for _ in basis]
     for t, (gradient, rate) in enumerate(zip(found, rates, strict=True), 1):
@@ -492,8 +496,9 @@ def test_a_pyramid_takes_adam_steps_of_its_coefficients():
         flat = gradient.numpy().reshape(3, -1).astype(float)
         for one, (to_pixels, (m, v)) in enumerate(zip(basis, moments, strict=True)):
             g = flat @ to_pixels
-            m, v = moments[one] = [0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g]
-            x = x - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8) @ to_pixels.T
+            m, v = moments[one] = [beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g]
+            slower = rate / (1 + (t - 1) / half)
+            x = x - slower * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + 1e-8) @ to_pixels.T
         x = x.clip(0, 1)
     assert {x.min(), x.max()} == {0, 1}
     np.testing.assert_allclose(canvas.pixels().numpy().reshape(3, -1), x, atol=1e-5)
@@ -505,32 +510,30 @@ def test_a_pyramid_moves_what_many_pixels_agree_on_faster_than_grain():
     grain[..., ::2, ::2] = grain[..., 1::2, 1::2] = -1
     moved = []
     for gradient in (torch.ones(1, 3, 32, 32), grain):
-        canvas = Canvas(torch.full((1, 3, 32, 32), 0.5), pyramid=True)
+        canvas = Canvas(torch.full((1, 3, 32, 32), 0.5), "pyramid")
         canvas.update(gradient, 0.01)
         moved.append((canvas.pixels() - 0.5)[..., 8:-8, 8:-8].abs().mean().item())
     assert moved == pytest.approx([0.04, 0.01], rel=1e-3)  # 32, 16, 8 and 4 px
 
 
-CANVASES = {"pixels": False, "pyramid": True}
-
-
 @pytest.fixture(autouse=True)
 def small_levels(monkeypatch):
     """Small pictures have pyramids too."""
-    monkeypatch.setattr(nst.canvas, "SMALLEST_LEVEL", 4)
+    for kind in ("pyramid", "deep-pyramid"):
+        monkeypatch.setitem(nst.canvas.KINDS, kind, replace(nst.canvas.KINDS[kind], smallest=4))
 
 
-@pytest.mark.parametrize("pyramid", CANVASES.values(), ids=CANVASES.keys())
+@pytest.mark.parametrize("kind", nst.canvas.KINDS)
 @pytest.mark.parametrize("size", [(24, 32), (17, 23), (6, 8)])
-def test_resized_canvas_keeps_picture_and_moments(size, pyramid):
-    canvas = Canvas(photo(1, 12, 16), pyramid)
+def test_resized_canvas_keeps_picture_and_moments(size, kind):
+    canvas = Canvas(photo(1, 12, 16), kind)
     for gradient in gradients(4, (1, 3, 12, 16)):
         canvas.update(gradient * 10, 0.05)
     larger = canvas.resized(size)
     old, new = canvas.state(), larger.state()
-    assert set(Canvas(photo(1, *size), pyramid).resized(size).state()) == {"pixels"}
+    assert set(Canvas(photo(1, *size), kind).resized(size).state()) == {"pixels"}
     kept = {"pixels": "pixels", "exp_avg.0": "exp_avg.0", "exp_avg_sq.0": "exp_avg_sq.0"}
-    if pyramid and size[0] > 12:
+    if kind != "pixels" and size[0] > 12:
         kept |= {f"{name}.{level}": f"{name}.{level - 1}" for name in MOMENTS for level in (1, 2)}
     for name, was in kept.items():
         assert np.isfinite(new[name]).all()
@@ -557,17 +560,17 @@ def test_resized_fresh_canvas_has_no_moments():
     assert set(Canvas(photo(1, 6, 8)).resized((9, 9)).state()) == {"pixels"}
 
 
-@pytest.mark.parametrize("pyramid", CANVASES.values(), ids=CANVASES.keys())
+@pytest.mark.parametrize("kind", nst.canvas.KINDS)
 @pytest.mark.parametrize("steps_before", [0, 1, 3])
-def test_restored_canvas_continues_identically(steps_before, pyramid):
-    canvas = Canvas(photo(1, 13, 18), pyramid)
+def test_restored_canvas_continues_identically(steps_before, kind):
+    canvas = Canvas(photo(1, 13, 18), kind)
     *first, second, third = gradients(steps_before + 2, (1, 3, 13, 18))
     for gradient in first:
         canvas.update(gradient, 0.03)
     arrays = canvas.state()
     assert all(array.dtype == np.float32 for array in arrays.values())
     kept = {name: array.copy() for name, array in arrays.items()}
-    restored = Canvas.restore(arrays, pyramid, torch.device("cpu"))
+    restored = Canvas.restore(arrays, kind, torch.device("cpu"))
     for gradient in (second, third):
         canvas.update(gradient, 0.03)
         restored.update(gradient, 0.03)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import nst.canvas
 from nst.errors import StyleTransferError
 from nst.layers import LAYERS
 from nst.settings import DEFAULT_PRESET, PRESETS, SHORTEST_STAGE, StyleSettings
@@ -38,7 +39,7 @@ valid_fields = st.fixed_dictionaries(
         "preserve_colours": st.booleans(),
         "start_noise": st.floats(0, 1),
         "style_statistic": st.sampled_from(["gram", "covariance"]),
-        "canvas": st.sampled_from(["pixels", "pyramid"]),
+        "canvas": st.sampled_from(list(nst.canvas.KINDS)),
         "init": st.sampled_from(["content", "style", "noise"]),
         "pooling": st.sampled_from(["backbone", "max", "average"]),
         "seed": st.integers(0, 2**31 - 1),
@@ -327,3 +328,10 @@ def test_settings_are_had_without_loading_torch():
     """The command line must answer --help and mistyped flags at once."""
     code = "import sys, nst; nst.StyleSettings(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_canvases_are_those_that_there_are():
+    for kind in nst.canvas.KINDS:
+        StyleSettings(canvas=kind)
+    with pytest.raises(StyleTransferError, match=", ".join(nst.canvas.KINDS)):
+        StyleSettings(canvas="cloth")

@@ -30,7 +30,7 @@ SHALLOW |= {"start_noise": 0.0}  # the photo itself is what a run then starts fr
 @pytest.fixture(autouse=True)
 def small_levels(monkeypatch):
     """Small pictures have pyramids too."""
-    monkeypatch.setattr(nst.canvas, "SMALLEST_LEVEL", 4)
+    monkeypatch.setitem(nst.canvas.KINDS, "pyramid", replace(nst.canvas.KINDS["pyramid"], smallest=4))
 
 
 @pytest.fixture
