@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,8 +84,72 @@ def refusal(call, *arguments, **options) -> str:
     with pytest.raises(StyleTransferError) as caught:
         call(*arguments, **options)
     message = str(caught.value)
-    assert message and "\n" not in message
+    assert message and "\n" not in message and len(message) < 400
     return message
+
+
+def uniform(*shape: int, seed: int = 0, low: float = -1.0, high: float = 1.0):
+    """A float32 tensor, the same for the same seed."""
+    import torch
+
+    return torch.from_numpy(np.random.default_rng(seed).uniform(low, high, shape)).float()
+
+
+def photo(seed: int, height: int = 32, width: int = 40):
+    """(1, 3, height, width) in [0, 1]."""
+    return uniform(1, 3, height, width, seed=seed, low=0)
+
+
+# Runs that take milliseconds
+
+CONTENT, STYLE = make_picture(80, 80, seed=1), make_picture(90, 70, seed=2)
+
+
+@pytest.fixture
+def small_levels(monkeypatch):
+    """Small pictures have pyramids too."""
+    import nst.canvas
+
+    for kind in ("pyramid", "deep-pyramid"):
+        monkeypatch.setitem(nst.canvas.KINDS, kind, replace(nst.canvas.KINDS[kind], smallest=4))
+
+
+@pytest.fixture
+def fast(random_checkpoint):
+    """One scale, 64 px, three blocks deep, of what has most parts; from the photo itself."""
+    from nst.settings import StyleSettings
+
+    return StyleSettings(
+        size=64, steps=3, scales=1, content_layers=("conv3_1",), style_layers=("conv1_1", "conv2_1", "conv3_1"),
+        content_weight=4.0, style_statistic="covariance", canvas="pyramid", start_noise=0.0,
+        backbone=str(random_checkpoint), device="cpu", precision="float32",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def two_stages(fast):
+    """64 px, then 128 px."""
+    return replace(fast, size=128, scales=2, steps=4)
+
+
+def paint(settings, content=CONTENT, style=STYLE, **options):
+    """The last step of a run."""
+    from nst.stylization import stylize
+
+    *_, last = stylize(content, style, settings, preview_every=None, **options)
+    return last
+
+
+def stopped_after(count: int, settings):
+    calls = iter(range(1, 1000))
+    return paint(settings, should_stop=lambda: next(calls) >= count)
+
+
+def refused_run(content=CONTENT, style=STYLE, settings=None, **options) -> str:
+    """What is said of a run that must not start."""
+    from nst.stylization import stylize
+
+    return refusal(lambda: next(stylize(content, style, settings, **options)))
 
 
 # Labelled pictures

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from handmade import chunk
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 PICTURE, REFUSED, EITHER = "picture", "refused", "either"
@@ -264,10 +265,6 @@ def _shapes() -> Iterator[tuple[str, bytes, str]]:
     yield "1x1.gif", saved(picture(1, 1), "GIF"), PICTURE
     yield "1x1.jpg", saved(picture(1, 1), "JPEG"), PICTURE
     yield "large-4000x3000.jpg", saved(picture(4000, 3000), "JPEG"), PICTURE
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width: int, height: int, *chunks: bytes, bits: int = 8, colours: int = 2, rows: bytes | None = None) -> bytes:

@@ -1,37 +1,29 @@
-"""Checkpoints: written, read, shared, refused; the network that is not there; whole files; the hardware chosen."""
+"""Checkpoints: written, read, shared, refused."""
 
-import contextlib
+import functools
 import hashlib
 import json
 import os
 import pickle
-import socket
 import struct
-import subprocess
-import sys
-import urllib.request
 from pathlib import Path
 
-import httpx
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import ROOT
-from huggingface_hub import constants
+from conftest import refusal
 from safetensors import safe_open
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file, save_file
 
-from nst import backbones, bundled, hub
+from nst import backbones, bundled
 from nst.backbones import load_backbone, save_checkpoint
-from nst.errors import StyleTransferError
 from nst.files import write_atomically
-from nst.hardware import choose_hardware, computing, usable_cores
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.vgg import VGG19, fold_batch_norm
 
+refused = functools.partial(refusal, load_backbone)
 METADATA = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "dataset": "dots", "epochs": 3, "top1": 61.5,
             "classes": ["ape", "Bär"], "recipe": {"lr": 0.001}}  # fmt: skip
 
@@ -51,15 +43,6 @@ def write(path: Path, tensors: dict, **metadata) -> Path:
     """A checkpoint as another program would write it: metadata as text."""
     save_file(tensors, path, metadata={key: json.dumps(value) for key, value in metadata.items()} or None)
     return path
-
-
-def refused(name, call=load_backbone) -> str:
-    with pytest.raises(StyleTransferError) as caught:
-        call(name)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert len(message) < 300
-    return message
 
 
 def features_only(tensors: dict) -> dict:
@@ -114,6 +97,11 @@ def test_metadata_is_json_inside_the_file(checkpoint):
     assert {key: json.loads(value) for key, value in text.items()} == {**METADATA, "pooling": "average"}
 
 
+def test_safetensors_metadata_stays_readable_by_the_official_library(checkpoint):
+    with safe_open(checkpoint, "np") as file:
+        assert json.loads(file.metadata()["top1"]) == 61.5
+
+
 def test_round_trip(trained, checkpoint):
     """What is loaded computes what was trained, to float16's precision, and knows what was said of it."""
     backbone = load_backbone(checkpoint)
@@ -156,7 +144,7 @@ def test_diverged_weights_are_not_exported(tmp_path):
     with torch.no_grad():
         network.features[5].weight[0, 0, 0, 0] = 1e6  # beyond float16
     target = tmp_path / "a.safetensors"
-    assert "features.5.weight" in refused(target, lambda path: save_checkpoint(network, path, METADATA))
+    assert "features.5.weight" in refusal(save_checkpoint, network, target, METADATA)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -413,321 +401,3 @@ def test_bundled_checkpoint_is_found_in_the_repository_or_the_package(monkeypatc
     for name in ("REPOSITORY", "PACKAGE"):
         monkeypatch.setattr(bundled, name, random_checkpoint if name == place else tmp_path / "nowhere.safetensors")
     assert load_backbone().name == "cifar100"
-
-
-# Without a network
-
-
-@contextlib.contextmanager
-def listener(answer: bytes | None):
-    """A host that takes connections and says nothing, or only `answer`; yields its address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        if answer is None:
-            yield address
-            return
-        code = (
-            "import socket, sys\n"
-            "s = socket.socket(fileno=int(sys.argv[1]))\n"
-            "while True:\n    c = s.accept()[0]; c.recv(9999); c.sendall(eval(sys.argv[2])); c.close()"
-        )
-        number = server.fileno()
-        with subprocess.Popen([sys.executable, "-c", code, str(number), repr(answer)], pass_fds=[number]) as process:
-            try:
-                yield address
-            finally:
-                process.kill()
-
-
-@pytest.fixture(params=["refuses", "is silent", "talks nonsense"])
-def dead_host(request, monkeypatch, tmp_path):
-    """Every download ends at a host of this machine that is no use."""
-    monkeypatch.setattr(hub, "TIMEOUT", 0.5)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    for name in ("no_proxy", "NO_PROXY", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with contextlib.ExitStack() as stack:
-        if request.param == "refuses":
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                address = f"http://127.0.0.1:{server.getsockname()[1]}"  # closed again: nobody listens there
-        else:
-            address = stack.enter_context(listener(b"nonsense\r\n\r\n" if "nonsense" in request.param else None))
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setenv("https_proxy", address)  # torchvision's address is fixed; the way there is not
-        monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxy of the first request ever made
-        yield
-
-
-@pytest.mark.parametrize("name", ["imagenet", "owner/name", "owner/name@main", "owner/name@" + "0" * 40])
-def test_no_network_is_one_clear_error_within_seconds(dead_host, monkeypatch, name):
-    """Within `TIMEOUT`, that is: the libraries' downloads, which retry for half a minute, are not begun."""
-    cached = huggingface_hub.hf_hub_download
-
-    def only_cached(*names, local_files_only=False, **ask):
-        assert local_files_only, "began a download"
-        return cached(*names, local_files_only=True, **ask)
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", only_cached)
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("began a download"))
-    message = refused(name)
-    assert "no network" in message
-    assert "cifar100" in message
-
-
-def test_revision_in_the_cache_needs_no_network(monkeypatch, tmp_path, random_checkpoint):
-    """A full commit never changes, so the cached file is right even where a host could be asked."""
-    commit = "0123456789abcdef" * 2 + "01234567"
-    snapshot = tmp_path / "models--owner--name" / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").symlink_to(random_checkpoint)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
-    backbone = load_backbone(f"owner/name@{commit}")
-    assert backbone.name == f"owner/name@{commit}"
-    assert backbone.sha256 == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
-
-
-def test_cached_branch_is_used_when_the_network_is_away(monkeypatch, tmp_path, random_checkpoint):
-    repository = tmp_path / "models--owner--name"
-    (repository / "snapshots" / ("a" * 40)).mkdir(parents=True)
-    (repository / "snapshots" / ("a" * 40) / "model.safetensors").symlink_to(random_checkpoint)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("a" * 40)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-
-    def unreachable(*_):
-        raise StyleTransferError("no network")
-
-    monkeypatch.setattr(hub, "check_reachable", unreachable)
-    assert load_backbone("owner/name").sha256 == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
-    assert "no network" in refused("owner/name@other-branch")
-
-
-@pytest.mark.parametrize("error", [httpx.ReadError("cut off"), httpx.ConnectTimeout("slow"), OSError("disk full")])
-def test_download_that_breaks_off_is_one_clear_error(monkeypatch, error):
-    def breaks_off(**_):
-        raise error
-
-    monkeypatch.setattr(hub, "check_reachable", lambda *_: None)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", breaks_off)
-    assert "owner/name" in refused("owner/name")
-
-
-def test_imagenet_weights_in_torchs_cache_need_no_network(monkeypatch, tmp_path, tensors):
-    """The file that torchvision would download, with torchvision's full set of keys."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
-    url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
-    path = tmp_path / "hub" / "checkpoints" / url.rsplit("/", 1)[-1]
-    path.parent.mkdir(parents=True)
-    torch.save({**features_only(tensors), "classifier.6.bias": torch.zeros(1000)}, path)
-    backbone = load_backbone("imagenet")
-    assert load_backbone("imagenet") is backbone
-    assert (backbone.mean, backbone.std) == (IMAGENET_MEAN, IMAGENET_STD)
-    assert backbone.network.pooling == "max"
-    assert "ImageNet" in backbone.metadata["dataset"]
-    assert torch.equal(backbone.network.features[0].weight, tensors["features.0.weight"].float())
-
-
-def test_damaged_imagenet_weights_in_torchs_cache_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    path = tmp_path / "hub" / "checkpoints" / torchvision.models.VGG19_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"cut short")
-    assert "ImageNet" in refused("imagenet")
-
-
-# Whole files
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in folder.iterdir()}
-
-
-def test_finished_file_replaces_the_old_one(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    names = []
-
-    def write_new(temporary):
-        names.append(Path(temporary))
-        Path(temporary).write_text("new")
-        assert path.read_text() == "old"
-
-    assert write_atomically(path, write_new) == path
-    assert contents(tmp_path) == {"a.txt": "new"}
-    assert names[0].suffix == ".txt"
-    assert names[0].parent == tmp_path
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), RuntimeError("a\nb"), KeyError("x"), KeyboardInterrupt()]
-)
-def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
-    (tmp_path / "a.txt").write_text("old")
-
-    def fail(temporary):
-        Path(temporary).write_text("half")
-        raise error
-
-    with pytest.raises((StyleTransferError, type(error))) as caught:
-        write_atomically(tmp_path / "a.txt", fail)
-    assert contents(tmp_path) == {"a.txt": "old"}
-    if isinstance(error, OSError):
-        assert type(caught.value) is StyleTransferError
-        assert "No space left" in str(caught.value)
-    assert type(error) is KeyError or "\n" not in str(caught.value)
-
-
-FULL_DISK = """
-import resource, sys, torch
-from pathlib import Path
-from safetensors.torch import save_file
-from nst.errors import StyleTransferError
-from nst.files import write_atomically
-
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # fails in the same place as a full disk
-for name, write in {
-    "a.safetensors": lambda path: save_file({"x": torch.zeros(10**6)}, path),
-    "a.pt": lambda path: torch.save(torch.zeros(10**6), path),
-    "a.txt": lambda path: Path(path).write_bytes(bytes(10**6)),
-}.items():
-    try:
-        write_atomically(Path(sys.argv[1]) / name, write)
-    except StyleTransferError as error:
-        print(error)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit to set")
-def test_full_disk_is_one_line_whichever_library_writes(tmp_path):
-    """safetensors and torch report it by errors of their own, not by OSError."""
-    run = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
-    result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
-    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["a.safetensors", "a.pt", "a.txt"]
-    assert contents(tmp_path) == {}
-
-
-def test_missing_folders_are_made(tmp_path):
-    write_atomically(tmp_path / "a" / "b" / "c.txt", lambda temporary: Path(temporary).write_text("x"))
-    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x"
-
-
-def test_folder_that_cannot_be_made_is_refused(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    message = refused(
-        tmp_path / "file" / "a.txt", lambda path: write_atomically(path, lambda _: pytest.fail("written"))
-    )
-    assert message.startswith("a.txt: cannot be written")
-
-
-def test_read_only_folder_is_refused(tmp_path):
-    tmp_path.chmod(0o555)
-    try:
-        if os.access(tmp_path, os.W_OK):
-            pytest.skip("this user may write everywhere")
-        refused(tmp_path / "a.txt", lambda path: write_atomically(path, lambda _: pytest.fail("written")))
-    finally:
-        tmp_path.chmod(0o755)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
-@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600)])
-def test_permissions_follow_the_umask(tmp_path, mask, mode):
-    """As if `open` had made the file: readable by others where the user's files are."""
-    before = os.umask(mask)
-    try:
-        write_atomically(tmp_path / "a.txt", lambda temporary: Path(temporary).write_text("x"))
-        assert os.umask(mask) == mask
-    finally:
-        os.umask(before)
-    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
-
-
-# Hardware
-
-
-def test_processor_with_float32_is_channels_last():
-    hardware = choose_hardware("cpu", "float32")
-    assert (hardware.device.type, hardware.dtype) == ("cpu", torch.float32)
-    assert hardware.memory_format == torch.channels_last
-
-
-def test_threads_follow_what_a_container_may_use(tmp_path, monkeypatch):
-    limit = tmp_path / "cpu.max"
-    monkeypatch.setattr("nst.hardware.CPU_LIMIT", limit)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    for text, cores in (("max 100000", 16), ("200000 100000", 2), ("50000 100000", 1), ("9900000 100000", 16)):
-        limit.write_text(text)
-        assert usable_cores() == cores
-    limit.unlink()
-    assert usable_cores() == 16
-
-
-def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
-    (tmp_path / "cpu.max").write_text("100000 100000")
-    monkeypatch.setattr("nst.hardware.CPU_LIMIT", tmp_path / "cpu.max")
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        choose_hardware("cpu")
-        assert torch.get_num_threads() == 2
-        monkeypatch.delenv("OMP_NUM_THREADS")
-        choose_hardware("cpu")
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_how_it_computes_is_told_in_words(monkeypatch):
-    monkeypatch.setattr("nst.hardware.usable_cores", lambda: 4)  # more threads than cores are not taken
-    before = torch.get_num_threads()
-    try:
-        for threads, said in ((1, "1 thread"), (3, "3 threads")):
-            torch.set_num_threads(threads)
-            assert computing("cpu", "float32") == f"cpu, float32, {said}, channels last"
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_bf16_is_channels_last():
-    hardware = choose_hardware("cpu", "bf16")
-    assert (hardware.dtype, hardware.memory_format) == (torch.bfloat16, torch.channels_last)
-    assert str(hardware) == "cpu, bf16"
-
-
-@pytest.mark.parametrize(
-    "cuda, mps, chosen", [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
-)
-def test_auto_takes_the_first_accelerator_there_is(monkeypatch, cuda, mps, chosen):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_hardware("auto", "float32").device.type == chosen
-
-
-@pytest.mark.parametrize("native, dtype", [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_precision_is_bf16_only_where_it_is_native(monkeypatch, native, dtype):
-    """Emulated, it is slower than float32."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert choose_hardware("cpu", "auto").dtype == dtype
-
-
-@pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_absent_device_is_refused(monkeypatch, device):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert device in refused(device, choose_hardware)
-
-
-@pytest.mark.parametrize("arguments", [("tpu", "auto"), ("auto", "float16"), ("", "auto")])
-def test_unknown_device_or_precision_is_refused(arguments):
-    refused(arguments, lambda both: choose_hardware(*both))
-
-
-def test_safetensors_metadata_stays_readable_by_the_official_library(checkpoint):
-    with safe_open(checkpoint, "np") as file:
-        assert json.loads(file.metadata()["top1"]) == 61.5

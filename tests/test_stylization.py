@@ -1,4 +1,4 @@
-"""The loop: its steps, previews, early ends and resumed runs, against a plain loop written here and numpy."""
+"""The loop: its steps, previews, early ends and refusals, against a plain loop written here and numpy."""
 
 import gc
 import pickle
@@ -10,69 +10,23 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_picture, shell
+from conftest import CONTENT, STYLE, make_picture, paint, refused_run, stopped_after
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import nst.canvas
 from nst.canvas import Canvas
-from nst.errors import StyleTransferError
 from nst.settings import StyleSettings
-from nst.stylization import RunState, Step, Style, stylize
+from nst.stylization import Step, Style, stylize
 from nst.targets import TARGETS
 
 IMAGENET = [torch.tensor(v).double().view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
-SHALLOW = {"content_layers": ("conv3_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1")}
-SHALLOW |= {"content_weight": 4.0, "style_statistic": "covariance", "canvas": "pyramid"}  # what has most parts
-SHALLOW |= {"start_noise": 0.0}  # the photo itself is what a run then starts from
-
-
-@pytest.fixture(autouse=True)
-def small_levels(monkeypatch):
-    """Small pictures have pyramids too."""
-    monkeypatch.setitem(nst.canvas.KINDS, "pyramid", replace(nst.canvas.KINDS["pyramid"], smallest=4))
-
-
-@pytest.fixture
-def fast(random_checkpoint) -> StyleSettings:
-    """One scale, 64 px, three blocks deep: a step takes milliseconds."""
-    return StyleSettings(
-        size=64, steps=3, scales=1, backbone=str(random_checkpoint), device="cpu", precision="float32", **SHALLOW
-    )
-
-
-@pytest.fixture
-def two_stages(fast) -> StyleSettings:
-    """64 px, then 128 px."""
-    return replace(fast, size=128, scales=2, steps=4)
-
-
-CONTENT, STYLE = make_picture(80, 80, seed=1), make_picture(90, 70, seed=2)
-
-
-def paint(settings: StyleSettings, content=CONTENT, style=STYLE, **options) -> Step:
-    *_, last = stylize(content, style, settings, preview_every=None, **options)
-    return last
-
-
-def stopped_after(count: int, settings: StyleSettings) -> Step:
-    calls = iter(range(1, 1000))
-    return paint(settings, should_stop=lambda: next(calls) >= count)
+pytestmark = pytest.mark.usefixtures("small_levels")
 
 
 def change(step: Step, content: Image.Image) -> np.ndarray:
     """How much each pixel moved from the photo, in grey levels."""
     before = content.resize(step.image.size, Image.Resampling.LANCZOS)
     return np.abs(np.asarray(step.image, int) - np.asarray(before, int)).mean(2)
-
-
-def refusal(content=CONTENT, style=STYLE, settings=None, **options) -> str:
-    """The message, which must be one line, of a run that must not start."""
-    with pytest.raises(StyleTransferError) as caught:
-        next(stylize(content, style, settings, **options))
-    message = str(caught.value)
-    assert message and "\n" not in message
-    return message
 
 
 # The recipe
@@ -128,7 +82,12 @@ def classic_by_hand(checkpoint, content, style, steps, side, style_weight, learn
 @pytest.mark.parametrize("style_weight", [1.0, 1000.0])
 def test_one_scale_is_the_classic_recipe_written_as_a_plain_loop(random_checkpoint, style_weight):
     settings = StyleSettings.preset(
-        "classic", size=64, steps=5, style_weight=style_weight, backbone=str(random_checkpoint), device="cpu",
+        "classic",
+        size=64,
+        steps=5,
+        style_weight=style_weight,
+        backbone=str(random_checkpoint),
+        device="cpu",
         precision="float32",
     )
     losses, pixels = classic_by_hand(random_checkpoint, CONTENT, STYLE, 5, 64, style_weight, settings.learning_rate)
@@ -314,8 +273,11 @@ def test_same_seed_same_bytes(fast, init):
 
 
 def test_the_seed_matters_only_where_the_start_is_noise(fast):
-    by_seed = {(init, seed): paint(replace(fast, init=init, seed=seed, steps=1)).image.tobytes()
-               for init in ("content", "noise") for seed in (0, 1)}
+    by_seed = {
+        (init, seed): paint(replace(fast, init=init, seed=seed, steps=1)).image.tobytes()
+        for init in ("content", "noise")
+        for seed in (0, 1)
+    }
     assert by_seed["content", 0] == by_seed["content", 1]
     assert by_seed["noise", 0] != by_seed["noise", 1]
 
@@ -400,195 +362,53 @@ def test_a_mask_confines_the_style_to_its_white_part(fast, white):
     assert min(everywhere[:, :24].mean(), everywhere[:, 40:].mean()) > 0.7 * inside
 
 
-# Resumed runs
-
-
-@pytest.mark.parametrize("stop", [1, 2, 3], ids=["inside the first stage", "between stages", "inside the last stage"])
-@pytest.mark.parametrize("init", ["content", "noise"])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(two_stages, tmp_path, stop, init):
-    settings = replace(two_stages, init=init, tv_weight=2.0)
-    whole = list(stylize(CONTENT, STYLE, settings, preview_every=None))
-    stopped_after(stop, settings).state.save(tmp_path / "run.safetensors")
-    state = RunState.load(tmp_path / "run.safetensors")
-    rest = list(stylize(CONTENT, STYLE, settings, preview_every=None, resume=state))
-    described = [[(s.step, s.steps, s.stage, s.total_loss) for s in steps] for steps in (whole[stop:], rest)]
-    assert described[0] == described[1]
-    assert rest[-1].image.tobytes() == whole[-1].image.tobytes()
-    for name, array in whole[-1].state.arrays.items():
-        np.testing.assert_array_equal(rest[-1].state.arrays[name], array, strict=name != "step")
-    np.testing.assert_array_equal(rest[-1].state.random_state, whole[-1].state.random_state)
-
-
-def test_a_run_stopped_twice_in_one_stage_is_the_same_in_the_default_precision_too(two_stages):
-    settings = replace(two_stages, steps=6, precision="auto")
-    whole = paint(settings)
-    state = stopped_after(1, settings).state
-    kept = pickle.dumps(state)
-    second = paint(settings, resume=state, should_stop=lambda: True)
-    assert (second.step, second.stage, second.state.stage_step) == (2, 0, 2)
-    assert pickle.dumps(state) == kept  # it can be used again
-    third, *_, last = stylize(CONTENT, STYLE, settings, resume=second.state)
-    assert (third.step, third.stage) == (3, 0)
-    assert last.image.tobytes() == whole.image.tobytes()
-    assert paint(settings, resume=state).image.tobytes() == whole.image.tobytes()
-
-
-def test_a_finished_run_can_be_given_more_steps(fast):
-    half = paint(replace(fast, steps=2))
-    steps = list(stylize(CONTENT, STYLE, replace(fast, steps=5), resume=half.state))
-    assert [(s.step, s.steps) for s in steps] == [(3, 5), (4, 5), (5, 5)]
-    assert steps[-1].image.tobytes() == paint(replace(fast, steps=5)).image.tobytes()
-
-
-def test_steps_added_to_a_run_of_two_stages_are_done_at_the_final_size(two_stages):
-    finished = paint(two_stages)
-    added = list(stylize(CONTENT, STYLE, replace(two_stages, steps=7), resume=finished.state))
-    assert [(s.step, s.stage) for s in added] == [(5, 1), (6, 1), (7, 1)]
-    assert added[-1].state.arrays["pixels"].shape == (1, 3, 128, 128)
-
-
-@pytest.mark.parametrize("steps", [4, 5, 6])
-def test_a_run_resumed_with_few_steps_left_still_ends_at_the_final_size(two_stages, steps):
-    """Three stages, stopped at 3 of 12; with so few steps in all, the first two would use up what is left."""
-    three_stages = replace(two_stages, size=256, scales=3, steps=12)
-    stopped = stopped_after(3, three_stages)
-    *_, last = stylize(CONTENT, STYLE, replace(three_stages, steps=steps), resume=stopped.state)
-    assert (last.step, last.stage, last.image.size) == (steps, 2, (256, 256))
-
-
-def test_resuming_is_refused_where_it_cannot_go_on(fast, two_stages):
-    state = paint(fast).state
-    assert "3 steps already" in refusal(settings=fast, resume=state)
-    longer = replace(fast, steps=9)
-    assert "64x64" in refusal(settings=replace(longer, size=72), resume=state)
-    assert "64x48" in refusal(content=make_picture(80, 60), settings=longer, resume=state)
-    assert "stages" in refusal(settings=longer, resume=paint(two_stages).state)
-
-
-def test_a_saved_run_comes_back_as_it_was(fast, tmp_path):
-    state = paint(fast).state
-    state.save(tmp_path / "new" / "run.safetensors")
-    loaded = RunState.load(tmp_path / "new" / "run.safetensors")
-    assert (loaded.step, loaded.stage, loaded.stage_step) == (3, 0, 3)
-    np.testing.assert_array_equal(loaded.random_state, state.random_state)
-    assert set(loaded.arrays) == set(state.arrays)
-    for name, array in state.arrays.items():
-        np.testing.assert_array_equal(loaded.arrays[name], array)
-        assert loaded.arrays[name].dtype == np.float32
-    assert [p.name for p in (tmp_path / "new").iterdir()] == ["run.safetensors"]
-
-
-DAMAGE = {
-    "cut short": lambda data: data[: len(data) // 2],
-    "empty": lambda data: b"",
-    "another kind of file": lambda data: b"steps: 3",
-    "header": lambda data: data[:50] + b"\0" + data[51:],
-    "without a count": lambda data: data.replace(b"stage_step", b"stage_stop"),
-    "a negative count": lambda data: data.replace(b'stage_step\\": 3', b'stage_step\\":-3'),
-    "a count that is no number": lambda data: data.replace(b'\\"step\\": 3', b'\\"step\\":[]'),
-    "without pixels": lambda data: data.replace(b"canvas.pixels", b"canvas.pickle"),
-    "without a moment": lambda data: data.replace(b"canvas.exp_avg_sq", b"canvas.exp_avg_pq"),
-    "pixels of another shape": lambda data: data.replace(b"[1,3,64,64]", b"[1,6,64,32]"),
-    "without the generator": lambda data: data.replace(b"random_state", b"random_stage"),
-    "a broken generator": lambda data: data.replace(b'"U8","shape":[', b'"I8","shape":['),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_saved_run_is_refused_in_one_line(fast, tmp_path, damage):
-    path = tmp_path / "run.safetensors"
-    paint(fast).state.save(path)
-    before = path.read_bytes()
-    path.write_bytes(damage(before))
-    assert path.read_bytes() != before
-    with pytest.raises(StyleTransferError, match=r"^run\.safetensors: not a saved run\.$"):
-        RunState.load(path)
-
-
-def test_other_files_are_no_saved_runs(random_checkpoint, tmp_path):
-    for path in (random_checkpoint, tmp_path, tmp_path / "missing.safetensors"):
-        with pytest.raises(StyleTransferError, match="not a saved run"):
-            RunState.load(path)
-
-
 # Input that cannot be used
 
 
 def test_pictures_that_cannot_be_used_are_refused_by_name(fast, tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
-    assert refusal(content=tmp_path / "photo.png", settings=fast).startswith("photo.png: no such file")
-    assert refusal(style=tmp_path / "notes.txt", settings=fast).startswith("notes.txt: ")
-    assert refusal(settings=replace(fast, backbone=str(tmp_path / "no.safetensors"))).startswith("no.safetensors: ")
+    assert refused_run(content=tmp_path / "photo.png", settings=fast).startswith("photo.png: no such file")
+    assert refused_run(style=tmp_path / "notes.txt", settings=fast).startswith("notes.txt: ")
+    assert refused_run(settings=replace(fast, backbone=str(tmp_path / "no.safetensors"))).startswith("no.safetensors: ")
 
 
 @pytest.mark.parametrize("which", ["content", "style"])
-def test_a_sliver_of_a_picture_is_refused(fast, which):
-    message = refusal(**{which: make_picture(20, 400)}, settings=fast)
+def test_a_sliver_of_a_picture_is_refused_run(fast, which):
+    message = refused_run(**{which: make_picture(20, 400)}, settings=fast)
     assert message.startswith(f"The {which} picture: its short side would be 3 px")
 
 
 @pytest.mark.parametrize("picture", [None, 3, b"photo.png", np.zeros((64, 64, 3), np.uint8)])
 @pytest.mark.parametrize("which", ["content", "style"])
-def test_what_is_no_picture_is_refused(fast, which, picture):
-    assert type(picture).__name__ in refusal(**{which: picture}, settings=fast)
+def test_what_is_no_picture_is_refused_run(fast, which, picture):
+    assert type(picture).__name__ in refused_run(**{which: picture}, settings=fast)
 
 
 @pytest.mark.parametrize("style", [[], (), [None], [STYLE, 3], {"picture": STYLE}, [[STYLE]], [Style(STYLE, mask=3)]])
-def test_styles_that_cannot_be_used_are_refused(fast, style):
-    refusal(style=style, settings=fast)
+def test_styles_that_cannot_be_used_are_refused_run(fast, style):
+    refused_run(style=style, settings=fast)
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), True, "1", None])
 def test_a_style_weight_must_be_a_number_above_0(fast, weight):
-    message = refusal(style=[Style(STYLE), Style(STYLE, weight)], settings=fast)
+    message = refused_run(style=[Style(STYLE), Style(STYLE, weight)], settings=fast)
     assert message.startswith("Style picture 2: its weight") and repr(weight) in message
 
 
 @pytest.mark.parametrize("preview_every", [0, -1, 0.0, float("nan"), True, "often", [1]])
 def test_preview_every_must_be_a_number_above_0(fast, preview_every):
-    assert refusal(settings=fast, preview_every=preview_every).startswith("preview_every must be")
+    assert refused_run(settings=fast, preview_every=preview_every).startswith("preview_every must be")
 
 
 @pytest.mark.parametrize("options", [{"settings": {"size": 64}}, {"settings": "quick"}, {"resume": "run.safetensors"}])
-def test_arguments_of_the_wrong_type_are_refused(fast, options):
-    assert "not " in refusal(**({"settings": fast} | options))
+def test_arguments_of_the_wrong_type_are_refused_run(fast, options):
+    assert "not " in refused_run(**({"settings": fast} | options))
 
 
 def test_a_loss_that_overflows_is_refused_at_its_step(fast, random_checkpoint, tmp_path):
     huge = {key: value * 1000 for key, value in load_file(random_checkpoint).items()}
     save_file(huge, tmp_path / "huge.safetensors")
-    message = refusal(settings=replace(fast, backbone=str(tmp_path / "huge.safetensors"), style_layers=("conv5_1",)))
+    message = refused_run(
+        settings=replace(fast, backbone=str(tmp_path / "huge.safetensors"), style_layers=("conv5_1",))
+    )
     assert message.startswith("The loss is no longer finite at step 1")
-
-
-# The package
-
-
-def test_importing_nst_waits_for_no_torch():
-    code = (
-        "import sys, nst\n"
-        "nst.StyleSettings.preset('classic'), nst.StyleTransferError, nst.PRESETS\n"
-        "assert not {'torch', 'torchvision', 'PIL', 'numpy'} & set(sys.modules)"
-    )
-    result = shell("-c", code)
-    assert result.returncode == 0, result.stderr
-
-
-def test_names_come_from_the_package_whatever_was_imported_before():
-    code = (
-        "import nst.stylization\n"
-        "from nst import StyleSettings, load_backbone, stylize\n"
-        "import nst\n"
-        "assert stylize is nst.stylization.stylize and callable(load_backbone)\n"
-        "assert all(getattr(nst, name) is not None for name in nst.__all__)\n"
-        "print(StyleSettings().size)"
-    )
-    result = shell("-c", code)
-    assert (result.returncode, result.stdout) == (0, "512\n"), result.stderr
-
-
-def test_unknown_names_are_attribute_errors():
-    import nst
-
-    with pytest.raises(AttributeError, match="paint"):
-        _ = nst.paint

@@ -1,0 +1,88 @@
+"""Which device, precision, memory format and number of threads are chosen, and how they are told."""
+
+import os
+
+import pytest
+import torch
+from conftest import refusal
+
+from nst.hardware import choose_hardware, computing, usable_cores
+
+
+def test_processor_with_float32_is_channels_last():
+    hardware = choose_hardware("cpu", "float32")
+    assert (hardware.device.type, hardware.dtype) == ("cpu", torch.float32)
+    assert hardware.memory_format == torch.channels_last
+
+
+def test_threads_follow_what_a_container_may_use(tmp_path, monkeypatch):
+    limit = tmp_path / "cpu.max"
+    monkeypatch.setattr("nst.hardware.CPU_LIMIT", limit)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    for text, cores in (("max 100000", 16), ("200000 100000", 2), ("50000 100000", 1), ("9900000 100000", 16)):
+        limit.write_text(text)
+        assert usable_cores() == cores
+    limit.unlink()
+    assert usable_cores() == 16
+
+
+def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
+    (tmp_path / "cpu.max").write_text("100000 100000")
+    monkeypatch.setattr("nst.hardware.CPU_LIMIT", tmp_path / "cpu.max")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        choose_hardware("cpu")
+        assert torch.get_num_threads() == 2
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        choose_hardware("cpu")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_how_it_computes_is_told_in_words(monkeypatch):
+    monkeypatch.setattr("nst.hardware.usable_cores", lambda: 4)  # more threads than cores are not taken
+    before = torch.get_num_threads()
+    try:
+        for threads, said in ((1, "1 thread"), (3, "3 threads")):
+            torch.set_num_threads(threads)
+            assert computing("cpu", "float32") == f"cpu, float32, {said}, channels last"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_bf16_is_channels_last():
+    hardware = choose_hardware("cpu", "bf16")
+    assert (hardware.dtype, hardware.memory_format) == (torch.bfloat16, torch.channels_last)
+    assert str(hardware) == "cpu, bf16"
+
+
+@pytest.mark.parametrize(
+    "cuda, mps, chosen", [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_takes_the_first_accelerator_there_is(monkeypatch, cuda, mps, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_hardware("auto", "float32").device.type == chosen
+
+
+@pytest.mark.parametrize("native, dtype", [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_precision_is_bf16_only_where_it_is_native(monkeypatch, native, dtype):
+    """Emulated, it is slower than float32."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert choose_hardware("cpu", "auto").dtype == dtype
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_absent_device_is_refused(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert device in refusal(choose_hardware, device)
+
+
+@pytest.mark.parametrize("arguments", [("tpu", "auto"), ("auto", "float16"), ("", "auto")])
+def test_unknown_device_or_precision_is_refused(arguments):
+    refusal(choose_hardware, *arguments)
