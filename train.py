@@ -34,7 +34,7 @@ from nst.card import card_files, superclass_accuracy, write_curves
 from nst.data import ImageDataset, normalise, open_split
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
-from nst.hardware import Hardware, choose_hardware, machine
+from nst.hardware import Hardware, choose_hardware, keep_freed_memory, machine
 from nst.hub import FILE, publish
 from nst.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.recipes import RECIPES, Recipe, choose_recipe, flag, picture_size
@@ -80,6 +80,7 @@ def load(split: ImageDataset, quiet: bool = False):
 
 
 def train(args: argparse.Namespace) -> None:
+    keep_freed_memory()
     recipe = chosen_recipe(args)
     hardware = choose_hardware(args.device, args.precision)
     rank = join_processes(hardware)

@@ -7,8 +7,9 @@ maps of 4x4, 50 and 5 ms on 2x2, but 104 and 123 ms on 8x8. It raises a whole tr
 
 In float32, Winograd's algorithm (nst/winograd.py) for the convolution and both its gradients. Measured on two cores of
 an AMD EPYC (AVX2, torch 2.11, batch 256), forward and gradients, library | this: 64 channels on 32x32 563 | 362 ms, 128
-on 16x16 366 | 225, 256 on 8x8 381 | 207, 512 on 4x4 416 | 235. `train.py --benchmark` there: 82 pictures a second at 32
-px and 40 at 48, 1.6 times as many as the plain loop. Relative error 3e-6 (weights 1e-5).
+on 16x16 366 | 225, 256 on 8x8 381 | 207, 512 on 4x4 416 | 235; and of an Intel Xeon with AVX512, where the library is
+faster on narrow maps: 64 channels 227 | 277, 128 191 | 185, 256 169 | 100, 512 246 | 123. Relative error 3e-6 (weights
+1e-5).
 """
 
 import math
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from nst.winograd import F4, Transforms
 
 LARGEST_MAP = 36  # pixels: in bf16 one matrix product wins up to here, see above
-NARROWEST = {torch.bfloat16: 256, torch.float32: 64}  # channels at the input
+WIDE_VECTORS = torch.backends.cpu.get_cpu_capability() == "AVX512"
+NARROWEST = {torch.bfloat16: 256, torch.float32: 128 if WIDE_VECTORS else 64}  # channels at the input
 CHUNK_BYTES = 4_000_000  # of transformed tiles at a time: what stays near the processor
 
 # Small maps are cut with less waste in smaller tiles: 2x2 by the points 0, 1, -1 and infinity, 3x3 by 2 besides.

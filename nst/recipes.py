@@ -25,7 +25,7 @@ class Recipe:
     muon_weight_decay: float = 0.05
     label_smoothing: float = 0.1
     size: int = 48  # side of the pictures in px, in the last epochs and in the test
-    start_size: int = 32  # in the first three quarters of the epochs: half the time, nearly as good (Howard 2018)
+    start_size: int = 24  # in the first epochs: half the time of a run at 32 px and more (Howard 2018)
     pooling: str = "max"  # after one epoch 32 % against 26 % with average pooling
     augment: bool = True  # random shifts by up to an eighth and flips, one view of each picture an epoch
     seed: int = 0
@@ -35,7 +35,7 @@ class Recipe:
             value, kind = getattr(self, field.name), field.type if isinstance(field.type, type) else type(field.default)
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise StyleTransferError(f"{flag(field.name)}: {value!r} is not of the type {kind.__name__}.")
-        whole = {"epochs": 1, "batch_size": 1, "size": 32, "start_size": 32}
+        whole = {"epochs": 1, "batch_size": 1, "size": 32, "start_size": 16}
         for name, low in whole.items():
             if getattr(self, name) < low:
                 raise StyleTransferError(f"{flag(name)} starts at {low}.")
@@ -92,5 +92,13 @@ def schedule(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def picture_size(epoch: int, recipe: Recipe) -> int:
-    """`start_size` in the first three quarters of the epochs, then `size`; an epoch of its own is at `size`."""
-    return recipe.start_size if epoch < 3 * recipe.epochs // 4 else recipe.size
+    """Grows from `start_size` over their geometric mean, in whole eights, to `size`, with as much time for each.
+
+    An epoch's time goes with the area, so that of 20 epochs from 24 to 48 px 11 are at 24, 6 at 32 and 3 at 48. An
+    epoch of its own is at `size`.
+    """
+    middle = 8 * round(math.sqrt(recipe.start_size * recipe.size) / 8)
+    sizes = (recipe.start_size, middle, recipe.size)
+    times = [side**-2 for side in sizes]
+    ends = (recipe.epochs * sum(times[: i + 1]) / sum(times) for i in range(2))
+    return next((side for side, end in zip(sizes, ends, strict=False) if epoch + 1 <= end), recipe.size)

@@ -29,7 +29,7 @@ class VGG19(nn.Module):
     """The full classifier: 16 convolutions in five blocks, then two fully connected layers on the global average.
 
     `features` is numbered as in torchvision (`vgg19`, or `vgg19_bn` with `batch_norm`), so their weights fit. Global
-    average pooling replaces the 7x7x512 input of the original classifier: any input from 32 px up is accepted.
+    average pooling replaces the 7x7x512 input of the original classifier: any input from 16 px up is accepted.
 
     Input: (N, 3, H, W) float, normalised with the mean and standard deviation the network was trained with.
     Output: (N, num_classes) logits.
@@ -70,7 +70,10 @@ class VGG19(nn.Module):
                     module.weight.data.add_(nn.init.dirac_(torch.empty_like(module.weight)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
+        x = self.features[:-1](x)
+        if min(x.shape[-2:]) > 1:  # of one pixel there is nothing left to pool
+            x = self.features[-1](x)
+        return self.classifier(x.mean((2, 3)))
 
     def convolutions(self) -> dict[str, nn.Conv2d]:
         """The 16 convolutions by layer name, `conv1_1` first."""

@@ -111,8 +111,8 @@ def test_classifier_works_on_the_average_over_positions(network, reference):
     torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("height, width", [(32, 32), (33, 47), (64, 64), (224, 224), (32, 224)])
-def test_classifier_accepts_any_input_from_32_px(network, height, width):
+@pytest.mark.parametrize("height, width", [(16, 16), (24, 24), (16, 40), (33, 47), (64, 64), (224, 224), (32, 224)])
+def test_classifier_accepts_any_input_from_16_px(network, height, width):
     with torch.no_grad():
         logits = network(torch.randn(1, 3, height, width))
     assert logits.shape == (1, 10)
