@@ -4,6 +4,7 @@
     python train.py --data PATH --resume             # go on after Ctrl-C, a crash or a power cut
     python train.py --data PATH --download           # fetch the official CIFAR-100 archive into PATH first
     python train.py --data PATH --recipe seed        # another recipe of nst/recipes.py; flags change single settings
+    python train.py --data PATH --recipe painter --start-from runs/vgg19/state.pt --run runs/painter    # see there
     torchrun --nproc-per-node 4 train.py --data PATH # four GPUs, or processes; the batch is shared out among them
     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 train.py --data PATH
     python train.py --evaluate checkpoints/vgg19-cifar100.safetensors --data PATH    # one JSON line: top1, top5
@@ -66,6 +67,7 @@ def arguments() -> argparse.Namespace:
     add("--output", type=Path, default=Path("checkpoints/vgg19-cifar100.safetensors"), help="the exported checkpoint")
     add("--dataset-name", default="CIFAR-100", help="written into the checkpoint's metadata")
     add("--resume", action="store_true", help="continue from the state in --run")
+    add("--start-from", type=Path, metavar="STATE", help="the state.pt of another run, whose network this one begins with")
     return parser.parse_args()
 
 
@@ -98,9 +100,11 @@ def train(args: argparse.Namespace) -> None:
     agreed = dataclasses.asdict(recipe) | {"pictures": len(images), "processes": trainer.processes}
     state_file, metrics_file = args.run / "state.pt", args.run / "metrics.jsonl"
     if args.resume:
-        trainer.resume(state_file, agreed)
+        agreed = trainer.resume(state_file, agreed)
     elif state_file.exists():
         raise StyleTransferError(f"{state_file} holds an earlier run: continue it with --resume, or delete it.")
+    elif args.start_from:
+        agreed["started_from"] = trainer.start_from(args.start_from)
     if rank == 0:
         for unfinished in args.run.glob(".state-*.pt"):  # of a process that was killed while it wrote
             unfinished.unlink()
@@ -151,26 +155,32 @@ def train(args: argparse.Namespace) -> None:
             stopped(bar, trainer)
     bar.close()
     if rank == 0:
-        export(args, trainer, train_split.classes, read_rows(metrics_file), test_images, test_labels)
+        told = {"classes": train_split.classes, "curve": read_rows(metrics_file)}
+        if "started_from" in agreed:
+            told["started_from"] = agreed["started_from"]
+        export(args, trainer, told, test_images, test_labels)
     wait_for_all()  # a process that leaves while another still works can take the group's threads down with it
 
 
-def export(args: argparse.Namespace, trainer: Trainer, classes, rows, test_images, test_labels) -> None:
-    """Write the checkpoint with its metadata, measured as exported: folded and in float16; and its curves."""
+def export(args: argparse.Namespace, trainer: Trainer, told: dict, test_images, test_labels) -> None:
+    """Write the checkpoint with its metadata, measured as exported: folded and in float16; and its curves.
+
+    told: what only the run knows of the metadata, at least its `classes` and the rows of its `curve`.
+    """
     recipe, hardware = trainer.recipe, trainer.hardware
     metadata = {"dataset": args.dataset_name, "epochs": recipe.epochs, "image_size": recipe.size, "mean": MEAN,
-                "std": STD, "classes": classes, "pictures": len(trainer.images), "recipe": dataclasses.asdict(recipe),
-                "curve": rows, "made_on": machine(hardware)}
+                "std": STD, "pictures": len(trainer.images), "recipe": dataclasses.asdict(recipe),
+                "made_on": machine(hardware), **told}
     save_checkpoint(trainer.network, args.output, metadata)
     exported = load_backbone(args.output)
     full = Hardware(hardware.device, torch.float32, hardware.memory_format)
     plain = exported.prepared(full.device, full.dtype, full.memory_format)
     result = evaluate(plain, test_images, test_labels, size=recipe.size, mean=MEAN, std=STD, hardware=full,
-                      classes=classes)
+                      classes=told["classes"])
     by_class = result.pop("top1_by_class")
     metadata |= {"top1": result["top1"], "top5": result["top5"], "top1_by_class": by_class}
     save_checkpoint(exported.network, args.output, metadata)
-    write_curves(rows, args.output.with_suffix(".svg"))
+    write_curves(told["curve"], args.output.with_suffix(".svg"))
     print(json.dumps({"checkpoint": str(args.output), **result}))
 
 

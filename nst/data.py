@@ -183,3 +183,19 @@ def augment(images: Tensor, generator: torch.Generator, padding: float = 1 / 8) 
     rows, columns = (side - 1 - (side - 1 - i.abs()).abs() for i in (rows, columns))  # mirror at both edges
     picture, channel = torch.arange(n)[:, None, None, None], torch.arange(3)[None, :, None, None]
     return images[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def random_crops(images: Tensor, generator: torch.Generator, size: int, smallest: float) -> Tensor:
+    """A random square of each of (N, 3, S, S) uint8, flipped at random, scaled to (N, 3, size, size) uint8.
+
+    smallest: the least side of a square, as a share of S, above 0 and at most 1; sides are uniform from there to 1.
+    """
+    n = len(images)
+    share = smallest + (1 - smallest) * torch.rand(n, generator=generator)
+    x, y = (torch.rand(2, n, generator=generator) * 2 - 1) * (1 - share)  # centres, in [-1, 1] from edge to edge
+    flip = 1.0 - 2.0 * torch.randint(0, 2, (n,), generator=generator)
+    zero = torch.zeros(n)
+    windows = torch.stack([share * flip, zero, x, zero, share, y], 1).view(n, 2, 3)
+    grid = F.affine_grid(windows, (n, 3, size, size), align_corners=False)
+    crops = F.grid_sample(images.float(), grid, mode="bicubic", padding_mode="border", align_corners=False)
+    return crops.round_().clamp_(0, 255).to(torch.uint8)

@@ -28,6 +28,7 @@ class Recipe:
     start_size: int = 24  # in the first epochs: half the time of a run at 32 px and more (Howard 2018)
     pooling: str = "max"  # after one epoch 32 % against 26 % with average pooling
     augment: bool = True  # random shifts by up to an eighth and flips, one view of each picture an epoch
+    crop: float = 1.0  # below 1: random squares instead of shifts, their sides from this share of the picture's up
     seed: int = 0
 
     def __post_init__(self):
@@ -45,6 +46,8 @@ class Recipe:
             raise StyleTransferError("--weight-decay and --muon-weight-decay start at 0.")
         if not 0 <= self.label_smoothing < 1:
             raise StyleTransferError("--label-smoothing is from 0 to below 1.")
+        if not 0 < self.crop <= 1:
+            raise StyleTransferError("--crop is above 0 and at most 1.")
         for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("pooling", POOLINGS)):
             if getattr(self, name) not in choices:
                 raise StyleTransferError(f"{flag(name)}: choose from {', '.join(choices)}.")
@@ -67,6 +70,18 @@ RECIPES = {
         start_size=224,
         pooling="max",
         augment=False,
+    ),
+    # For a network that paints, begun from a finished run with `--start-from`: half an epoch of these settings turns
+    # fine scratches into strokes. The high learning rate is kept to the end, because its lowering, which sharpens
+    # what the network tells apart, is what spoils painting; larger pictures and close-ups make strokes broader.
+    "painter": Recipe(
+        epochs=1,
+        batch_size=128,
+        schedule="constant",
+        size=64,
+        start_size=64,
+        pooling="average",
+        crop=0.375,
     ),
 }
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst.convolution import TrainedConv2d
-from nst.data import augment, normalise
+from nst.data import augment, normalise, random_crops
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
 from nst.hardware import Hardware
@@ -83,7 +83,9 @@ class Trainer:
         chosen = self._chosen()
         images, target = self.images[chosen], self.labels[chosen]
         if recipe.augment:
-            images = augment(images, torch.Generator().manual_seed(recipe.seed * 10_000_000 + self.step))
+            generator = torch.Generator().manual_seed(recipe.seed * 10_000_000 + self.step)
+            cropping = recipe.crop < 1
+            images = random_crops(images, generator, size, recipe.crop) if cropping else augment(images, generator)
         share = slice(self.rank, None, self.processes)
         x = normalise(images[share].to(device, non_blocking=True), self.mean, self.std, size)
         target = target[share].to(device, non_blocking=True)
@@ -107,25 +109,46 @@ class Trainer:
         state = {"network": self.network.state_dict(), "optimizers": optimizers, "step": self.step}
         write_atomically(path, lambda temporary: torch.save(state | {"recipe": recipe}, temporary))
 
-    def resume(self, path: Path, recipe: dict) -> None:
-        """Continue from `path`. Raises StyleTransferError if it is missing, damaged, or of another recipe."""
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            step, earlier = int(state["step"]), dict(state["recipe"])
-        except FileNotFoundError as error:
-            raise StyleTransferError(f"{path}: nothing to resume; start without --resume.") from error
-        except Exception as error:  # torch.load raises many types on a damaged file
-            raise StyleTransferError(f"{path}: a damaged training state.") from error
-        if changed := [key for key, value in recipe.items() if earlier.get(key) != value]:
-            raise StyleTransferError(f"{path} was trained with another {flag(changed[0])}: {earlier.get(changed[0])}.")
+    def resume(self, path: Path, recipe: dict) -> dict:
+        """Continue from `path`; what that run was told.
+
+        Raises StyleTransferError if it is missing, damaged, or of another recipe.
+        """
+        state = _read_state(path, "nothing to resume; start without --resume.")
+        if changed := [key for key, value in recipe.items() if state["recipe"].get(key) != value]:
+            earlier = state["recipe"].get(changed[0])
+            raise StyleTransferError(f"{path} was trained with another {flag(changed[0])}: {earlier}.")
+        self._load(path, state, self.optimizers)
+        self.step = state["step"]
+        return state["recipe"]
+
+    def start_from(self, path: Path) -> dict:
+        """Begin with the network of another run, whose state is `path`; what that run was told.
+
+        Raises StyleTransferError if it is missing, damaged, or has other classes.
+        """
+        state = _read_state(path, "no such training state to start from.")
+        self._load(path, state, [])
+        return state["recipe"]
+
+    def _load(self, path: Path, state: dict, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         try:
             self.network.load_state_dict(state["network"])
-            for optimizer, earlier in zip(self.optimizers, state["optimizers"], strict=True):
+            for optimizer, earlier in zip(optimizers, state["optimizers"], strict=bool(optimizers)):
                 optimizer.load_state_dict(earlier)
         except Exception as error:  # missing keys, other shapes
             message = f"{path} does not fit: it is from a data set with other classes, or damaged."
             raise StyleTransferError(message) from error
-        self.step = step
+
+
+def _read_state(path: Path, missing: str) -> dict:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state | {"step": int(state["step"]), "recipe": dict(state["recipe"])}
+    except FileNotFoundError as error:
+        raise StyleTransferError(f"{path}: {missing}") from error
+    except Exception as error:  # torch.load raises many types on a damaged file
+        raise StyleTransferError(f"{path}: a damaged training state.") from error
 
 
 def _optimizers(network: VGG19, recipe: Recipe) -> list[torch.optim.Optimizer]:

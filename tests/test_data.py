@@ -11,7 +11,7 @@ import torchvision
 from conftest import COLOURS, MEAN, STD, coloured, make_picture, refusal, write_table
 from PIL import Image
 
-from nst.data import ImageDataset, augment, normalise, open_split
+from nst.data import ImageDataset, augment, normalise, open_split, random_crops
 
 
 @pytest.fixture
@@ -199,10 +199,30 @@ def test_augmented_pictures_are_mirrored_shifts_and_flips_and_nothing_else(side,
     assert 0.45 < np.mean([flipped for _, _, flipped in drawn]) < 0.55
 
 
-def test_augmentation_depends_on_nothing_but_its_generator():
+def test_random_crops_are_squares_within_the_picture_of_all_sides_and_some_are_flipped():
+    """Read off a picture whose colours are its coordinates."""
+    x = torch.arange(32, dtype=torch.float32).expand(32, 32)
+    picture = (8 * torch.stack([x, x.T, torch.zeros(32, 32)])).to(torch.uint8)
+    crops = random_crops(picture.expand(2000, -1, -1, -1), torch.Generator().manual_seed(3), 64, 0.375) / 8 + 0.5
+    assert crops.shape == (2000, 3, 64, 64) and not (crops[:, 2] - 0.5).any()
+    inner = slice(16, 48)  # away from the borders, where a curve through four pixels runs beyond the picture
+    across = (crops[:, 0, 32, 47] - crops[:, 0, 32, 16]) / 31 * 64  # pixels of the picture per window
+    down = (crops[:, 1, 47, 32] - crops[:, 1, 16, 32]) / 31 * 64
+    flipped = across < 0
+    assert 0.45 < flipped.float().mean() < 0.55 and (down > 0).all()
+    torch.testing.assert_close(across.abs(), down, atol=1, rtol=0)
+    sides = across.abs()
+    assert 11 < sides.min() < 13 and 31 < sides.max() < 33 and 21 < sides.mean() < 23
+    for centres in (crops[:, 0, inner, inner].mean((1, 2)), crops[:, 1, inner, inner].mean((1, 2))):
+        assert (centres - sides / 2 > -1).all() and (centres + sides / 2 < 33).all()
+        assert centres[sides < 16].std() > 3 and abs(centres.mean() - 16) < 0.4
+
+
+@pytest.mark.parametrize("changed", [augment, lambda x, generator: random_crops(x, generator, 16, 0.5)])
+def test_augmentation_depends_on_nothing_but_its_generator(changed):
     pictures = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
     before = pictures.clone()
-    first, again, other = (augment(pictures, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (changed(pictures, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(pictures, before) and first.dtype == torch.uint8
 

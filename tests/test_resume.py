@@ -29,6 +29,9 @@ from conftest import (
 )
 
 from nst import training
+from nst.card import read_metadata
+from nst.hardware import choose_hardware
+from nst.recipes import Recipe
 from nst.training import Trainer
 
 THREE = [*SMALL, "--epochs", 3]
@@ -349,3 +352,46 @@ def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path,
                       "--resume")  # fmt: skip
     assert ("nothing to resume" if damage == "missing" else "damaged training state") in refused(result)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+# Begun with another run's network
+
+
+def test_a_run_begins_with_the_network_of_another(whole, tables, runs, train_py, narrow):
+    start = ["--data", tables, *SMALL, "--epochs", 1, "--seed", 5, "--start-from", runs / "whole" / "state.pt"]
+    assert train_py(*start, *into(runs, "started")).code == 0
+    told = read_metadata(runs / "started.safetensors")
+    assert told["recipe"]["epochs"] == 1 and told["started_from"]["epochs"] == 3
+    assert "started_from" not in read_metadata(runs / "whole.safetensors")
+    assert rows_of(runs / "started")[0]["train_loss"] < rows_of(runs / "whole")[0]["train_loss"]
+    assert train_py(*start, *into(runs, "started"), "--resume").code == 0  # the state says where it came from
+    assert read_metadata(runs / "started.safetensors")["started_from"] == told["started_from"]
+
+
+def test_only_the_network_of_another_run_is_taken(whole, runs, narrow):
+    images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
+    state = torch.load(runs / "whole" / "state.pt", weights_only=True)
+    classes = state["network"]["classifier.3.bias"].numel()
+    recipe = Recipe(batch_size=16, optimizer="adam")
+    trainer = Trainer(recipe, images, torch.zeros(48, dtype=torch.long), classes, choose_hardware("cpu", "float32"),
+                      (0.5,) * 3, (0.5,) * 3)  # fmt: skip
+    assert trainer.start_from(runs / "whole" / "state.pt") == state["recipe"]
+    assert all(torch.equal(value, state["network"][name]) for name, value in trainer.network.state_dict().items())
+    assert trainer.step == 0 and not any(optimizer.state for optimizer in trainer.optimizers)
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "other classes"])
+def test_a_network_that_cannot_be_started_from_is_refused_in_one_line(whole, tables, runs, tmp_path, train_py, narrow,
+                                                                      damage):  # fmt: skip
+    state, data = tmp_path / "other.pt", (runs / "whole" / "state.pt").read_bytes()
+    if damage != "missing":
+        state.write_bytes(data[:500] if damage == "damaged" else data)
+    if damage == "other classes":
+        for split in ("train", "test"):
+            with open(tables / f"{split}.csv", newline="") as file:
+                rows = [(tables / image, "all") for image, _ in list(csv.reader(file))[1:]]
+            write_table(tmp_path, ("image", "label"), *rows, name=f"{split}.csv")
+    data = tmp_path if damage == "other classes" else tables
+    result = train_py("--data", data, *into(tmp_path, "run"), *SMALL, "--start-from", state)
+    said = {"missing": "no such training state", "damaged": "a damaged training state"}.get(damage, damage)
+    assert state.name in refused(result) and said in refused(result)
