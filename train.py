@@ -5,6 +5,7 @@
     python train.py --data PATH --download           # fetch the official CIFAR-100 archive into PATH first
     python train.py --data PATH --recipe seed        # another recipe of nst/recipes.py; flags change single settings
     python train.py --data PATH --recipe painter --start-from runs/vgg19/state.pt --run runs/painter    # see there
+    python train.py --data PATH --recipe cooldown --start-from runs/painter/state.pt --run runs/cooldown    # as well
     torchrun --nproc-per-node 4 train.py --data PATH # four GPUs, or processes; the batch is shared out among them
     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 train.py --data PATH
     python train.py --evaluate checkpoints/vgg19-cifar100.safetensors --data PATH    # one JSON line: top1, top5
@@ -67,7 +68,7 @@ def arguments() -> argparse.Namespace:
     add("--output", type=Path, default=Path("checkpoints/vgg19-cifar100.safetensors"), help="the exported checkpoint")
     add("--dataset-name", default="CIFAR-100", help="written into the checkpoint's metadata")
     add("--resume", action="store_true", help="continue from the state in --run")
-    add("--start-from", type=Path, metavar="STATE", help="the state.pt of another run, whose network this one begins with")
+    add("--start-from", type=Path, metavar="STATE", help="another run's state.pt, whose network this one begins with")
     return parser.parse_args()
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, fields, replace
 
 from nst.errors import StyleTransferError
+from nst.layers import LAYERS
 from nst.vgg import POOLINGS
 
 OPTIMIZERS = ("adam", "adamw", "muon")
@@ -29,6 +30,7 @@ class Recipe:
     pooling: str = "max"  # after one epoch 32 % against 26 % with average pooling
     augment: bool = True  # random shifts by up to an eighth and flips, one view of each picture an epoch
     crop: float = 1.0  # below 1: random squares instead of shifts, their sides from this share of the picture's up
+    freeze: str = ""  # the layer up to which the convolutions stay as they were begun; by default all learn
     seed: int = 0
 
     def __post_init__(self):
@@ -48,9 +50,10 @@ class Recipe:
             raise StyleTransferError("--label-smoothing is from 0 to below 1.")
         if not 0 < self.crop <= 1:
             raise StyleTransferError("--crop is above 0 and at most 1.")
-        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("pooling", POOLINGS)):
+        chosen = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "pooling": POOLINGS, "freeze": ("", *LAYERS)}
+        for name, choices in chosen.items():
             if getattr(self, name) not in choices:
-                raise StyleTransferError(f"{flag(name)}: choose from {', '.join(choices)}.")
+                raise StyleTransferError(f"{flag(name)}: choose from {', '.join(filter(None, choices))}.")
 
 
 def flag(name: str) -> str:
@@ -83,6 +86,8 @@ RECIPES = {
         pooling="average",
         crop=0.375,
     ),
+    # After `painter`, and begun from it: the layers that paint stay, those above learn again to tell things apart.
+    "cooldown": Recipe(epochs=2, start_size=32, pooling="average", freeze="conv3_1"),
 }
 
 

@@ -54,6 +54,8 @@ class Trainer:
 
         torch.manual_seed(recipe.seed)
         network = VGG19(classes, batch_norm=True, pooling=recipe.pooling, convolution=TrainedConv2d)
+        self._frozen = _up_to(network, recipe.freeze)
+        self._frozen.requires_grad_(False)
         if self.processes > 1 and hardware.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network.to(hardware.device, memory_format=hardware.memory_format)
@@ -89,6 +91,7 @@ class Trainer:
         share = slice(self.rank, None, self.processes)
         x = normalise(images[share].to(device, non_blocking=True), self.mean, self.std, size)
         target = target[share].to(device, non_blocking=True)
+        self._frozen.eval()  # its batch norm goes by what it has seen before
         torch.manual_seed((recipe.seed * 10_000_000 + self.step) * self.processes + self.rank)  # dropout
         with autocast(self.hardware):
             logits = self._model(x.contiguous(memory_format=self.hardware.memory_format))
@@ -151,15 +154,23 @@ def _read_state(path: Path, missing: str) -> dict:
         raise StyleTransferError(f"{path}: a damaged training state.") from error
 
 
+def _up_to(network: VGG19, layer: str) -> nn.Sequential:
+    """What comes before and up to that convolution's ReLU; nothing without a name."""
+    if not layer:
+        return nn.Sequential()
+    at = list(network.features).index(network.convolutions()[layer])
+    return network.features[: at + 3]  # convolution, batch norm, ReLU
+
+
 def _optimizers(network: VGG19, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Adam or AdamW for all weights; or Muon for the convolutions between the first one and the classifier.
 
     Muon's authors keep the first and the last layer to AdamW, as biases and batch norm, which are no matrices.
     """
     hidden = list(network.convolutions().values())[1:] if recipe.optimizer == "muon" else []
-    matrices = [convolution.weight for convolution in hidden]
+    matrices = [convolution.weight for convolution in hidden if convolution.weight.requires_grad]
     taken = {id(weight) for weight in matrices}
-    rest = [p for p in network.parameters() if id(p) not in taken]
+    rest = [p for p in network.parameters() if p.requires_grad and id(p) not in taken]
     groups = [
         {"params": [p for p in rest if p.dim() > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0},  # decay would only fight batch norm

@@ -380,6 +380,25 @@ def test_only_the_network_of_another_run_is_taken(whole, runs, narrow):
     assert trainer.step == 0 and not any(optimizer.state for optimizer in trainer.optimizers)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_frozen_layers_stay_to_the_last_bit_and_those_above_learn(whole, runs, narrow, optimizer):
+    state = torch.load(runs / "whole" / "state.pt", weights_only=True)["network"]
+    recipe = Recipe(batch_size=16, optimizer=optimizer, freeze="conv2_1", pooling="average")
+    images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.zeros(48, dtype=torch.long)
+    trainer = Trainer(recipe, images, labels, state["classifier.3.bias"].numel(), choose_hardware("cpu", "float32"),
+                      (0.5,) * 3, (0.5,) * 3)  # fmt: skip
+    trainer.start_from(runs / "whole" / "state.pt")
+    trainer.network.train()
+    for _ in range(2):
+        trainer.train_step(32)
+    kept = {name for name, value in trainer.network.state_dict().items() if torch.equal(value, state[name])}
+    below = {name for name in state if name.startswith("features.") and int(name.split(".")[1]) < 10}  # conv2_1's ReLU
+    assert below <= kept
+    weights = {name for name in state if name.endswith("weight")}
+    assert kept & weights == below & weights
+
+
 @pytest.mark.parametrize("damage", ["missing", "damaged", "other classes"])
 def test_a_network_that_cannot_be_started_from_is_refused_in_one_line(whole, tables, runs, tmp_path, train_py, narrow,
                                                                       damage):  # fmt: skip

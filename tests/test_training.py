@@ -122,7 +122,7 @@ def test_evaluate_prints_one_line_of_json(whole, runs, folders):
     ("flag", "value"),
     [("--epochs", 0), ("--batch-size", 0), ("--lr", 0), ("--lr", "nan"), ("--size", 31), ("--start-size", 8),
      ("--weight-decay", -1), ("--label-smoothing", 1), ("--device", "tpu"), ("--precision", "int8"),
-     ("--optimizer", "sgd"), ("--schedule", "cosine"), ("--pooling", "median"), ("--crop", 0)],
+     ("--optimizer", "sgd"), ("--schedule", "cosine"), ("--pooling", "median"), ("--crop", 0), ("--freeze", "conv9_1")],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_in_one_line(tables, tmp_path, train_py, flag, value):
     run, output = tmp_path / "run", tmp_path / "out.safetensors"
@@ -222,6 +222,7 @@ def test_an_unknown_recipe_is_refused_in_one_line(name):
         ("pooling", ["median", ["max"]]),
         ("augment", [1, "yes", None]),
         ("crop", [0, 1.1, -0.5, float("nan"), "half"]),
+        ("freeze", ["conv3", "all", None]),
         ("seed", [0.5, "0"]),
     ],
 )
