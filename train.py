@@ -105,7 +105,10 @@ def train(args: argparse.Namespace) -> None:
     elif state_file.exists():
         raise StyleTransferError(f"{state_file} holds an earlier run: continue it with --resume, or delete it.")
     elif args.start_from:
-        agreed["started_from"] = trainer.start_from(args.start_from)
+        earlier = trainer.start_from(args.start_from)
+        curve = earlier.get("started_from", {}).pop("curve", [])  # of all that came before, kept once
+        curve = joined(curve, read_rows(args.start_from.with_name("metrics.jsonl")))
+        agreed["started_from"] = earlier | {"curve": curve}
     if rank == 0:
         for unfinished in args.run.glob(".state-*.pt"):  # of a process that was killed while it wrote
             unfinished.unlink()
@@ -156,9 +159,10 @@ def train(args: argparse.Namespace) -> None:
             stopped(bar, trainer)
     bar.close()
     if rank == 0:
-        told = {"classes": train_split.classes, "curve": read_rows(metrics_file)}
-        if "started_from" in agreed:
-            told["started_from"] = agreed["started_from"]
+        before = dict(agreed.get("started_from", {}))
+        told = {"classes": train_split.classes, "curve": joined(before.pop("curve", []), read_rows(metrics_file))}
+        if before:
+            told["started_from"] = before
         export(args, trainer, told, test_images, test_labels)
     wait_for_all()  # a process that leaves while another still works can take the group's threads down with it
 
@@ -169,7 +173,7 @@ def export(args: argparse.Namespace, trainer: Trainer, told: dict, test_images, 
     told: what only the run knows of the metadata, at least its `classes` and the rows of its `curve`.
     """
     recipe, hardware = trainer.recipe, trainer.hardware
-    metadata = {"dataset": args.dataset_name, "epochs": recipe.epochs, "image_size": recipe.size, "mean": MEAN,
+    metadata = {"dataset": args.dataset_name, "epochs": len(told["curve"]), "image_size": recipe.size, "mean": MEAN,
                 "std": STD, "pictures": len(trainer.images), "recipe": dataclasses.asdict(recipe),
                 "made_on": machine(hardware), **told}
     save_checkpoint(trainer.network, args.output, metadata)
@@ -276,6 +280,11 @@ def stopped(bar: tqdm, trainer: Trainer) -> None:
 
 def read_rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def joined(before: list[dict], after: list[dict]) -> list[dict]:
+    """The rows of a run and of one that began with its network; epochs are counted on."""
+    return before + [row | {"epoch": len(before) + row["epoch"]} for row in after]
 
 
 def write_row(path: Path, row: dict) -> None:

@@ -87,7 +87,7 @@ RECIPES = {
         crop=0.375,
     ),
     # After `painter`, and begun from it: the layers that paint stay, those above learn again to tell things apart.
-    "cooldown": Recipe(epochs=2, start_size=32, pooling="average", freeze="conv3_1"),
+    "cooldown": Recipe(epochs=1, size=40, start_size=40, pooling="average", freeze="conv3_1"),
 }
 
 

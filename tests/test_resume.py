@@ -362,10 +362,16 @@ def test_a_run_begins_with_the_network_of_another(whole, tables, runs, train_py,
     assert train_py(*start, *into(runs, "started")).code == 0
     told = read_metadata(runs / "started.safetensors")
     assert told["recipe"]["epochs"] == 1 and told["started_from"]["epochs"] == 3
+    before, (own,) = rows_of(runs / "whole"), rows_of(runs / "started")
+    assert told["curve"] == [*before, own | {"epoch": 4}] and told["epochs"] == 4
     assert "started_from" not in read_metadata(runs / "whole.safetensors")
     assert rows_of(runs / "started")[0]["train_loss"] < rows_of(runs / "whole")[0]["train_loss"]
     assert train_py(*start, *into(runs, "started"), "--resume").code == 0  # the state says where it came from
     assert read_metadata(runs / "started.safetensors")["started_from"] == told["started_from"]
+    third = ["--data", tables, *SMALL, "--epochs", 1, "--start-from", runs / "started" / "state.pt"]
+    assert train_py(*third, *into(runs, "third")).code == 0
+    told = read_metadata(runs / "third.safetensors")
+    assert [row["epoch"] for row in told["curve"]] == [1, 2, 3, 4, 5] and "curve" not in str(told["started_from"])
 
 
 def test_only_the_network_of_another_run_is_taken(whole, runs, narrow):
