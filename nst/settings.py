@@ -59,9 +59,9 @@ class StyleSettings:
     steps: int = 150
     scales: int = 3
     content_weight: float = 1.0
-    laplacian_weight: float = 15.0
-    style_weight: float = 50.0
-    tv_weight: float = 20.0
+    laplacian_weight: float = 90.0
+    style_weight: float = 90.0
+    tv_weight: float = 60.0
     content_layers: tuple[str, ...] = ("conv2_2",)
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
     style_statistic: str = "covariance"
