@@ -103,13 +103,13 @@ def test_files_as_asked_for_each_with_the_recipe(painted, files, tmp_path, kind,
             frame = next(file.decode(video=0))
             return frame.format.name, frame.to_ndarray()
 
-    for _ in range(30):  # until the file has been written
-        path = download(painted, "#download", tmp_path)
-        if form(path)[0] == mode:
+    wanted = (mode, (48, 64, 4 if transparent else 3))
+    for _ in range(30):  # until the file has been written, as both the kind and the transparency were asked for
+        name, pixels = form(path := download(painted, "#download", tmp_path))
+        if (name, pixels.shape) == wanted:
             break
         painted.wait_for_timeout(1000)
-    name, pixels = form(path)
-    assert (name, pixels.shape) == (mode, (48, 64, 4 if transparent else 3))
+    assert (name, pixels.shape) == wanted
     assert pixels.dtype == (np.uint8 if kind == "PNG" else np.uint16)
     if transparent:
         assert pixels[:, :30, 3].max() == 0 and pixels[:, 34:, 3].min() == np.iinfo(pixels.dtype).max
