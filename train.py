@@ -160,9 +160,9 @@ def train(args: argparse.Namespace) -> None:
     bar.close()
     if rank == 0:
         before = dict(agreed.get("started_from", {}))
-        told = {"classes": train_split.classes, "curve": joined(before.pop("curve", []), read_rows(metrics_file))}
-        if before:
-            told["started_from"] = before
+        curve = before.pop("curve", [])
+        told = {"classes": train_split.classes, "epochs": len(curve) + recipe.epochs,
+                "curve": joined(curve, read_rows(metrics_file)), **({"started_from": before} if before else {})}
         export(args, trainer, told, test_images, test_labels)
     wait_for_all()  # a process that leaves while another still works can take the group's threads down with it
 
@@ -170,10 +170,10 @@ def train(args: argparse.Namespace) -> None:
 def export(args: argparse.Namespace, trainer: Trainer, told: dict, test_images, test_labels) -> None:
     """Write the checkpoint with its metadata, measured as exported: folded and in float16; and its curves.
 
-    told: what only the run knows of the metadata, at least its `classes` and the rows of its `curve`.
+    told: what only the run knows of the metadata, at least its `classes`, `epochs` and the rows of its `curve`.
     """
     recipe, hardware = trainer.recipe, trainer.hardware
-    metadata = {"dataset": args.dataset_name, "epochs": len(told["curve"]), "image_size": recipe.size, "mean": MEAN,
+    metadata = {"dataset": args.dataset_name, "image_size": recipe.size, "mean": MEAN,
                 "std": STD, "pictures": len(trainer.images), "recipe": dataclasses.asdict(recipe),
                 "made_on": machine(hardware), **told}
     save_checkpoint(trainer.network, args.output, metadata)

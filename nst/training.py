@@ -54,11 +54,10 @@ class Trainer:
 
         torch.manual_seed(recipe.seed)
         network = VGG19(classes, batch_norm=True, pooling=recipe.pooling, convolution=TrainedConv2d)
-        self._frozen = _up_to(network, recipe.freeze)
-        self._frozen.requires_grad_(False)
         if self.processes > 1 and hardware.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network.to(hardware.device, memory_format=hardware.memory_format)
+        self._frozen = _up_to(self.network, recipe.freeze).requires_grad_(False)
         self._model = nn.parallel.DistributedDataParallel(self.network) if self.processes > 1 else self.network
         self.optimizers = _optimizers(self.network, recipe)
         self._order = (-1, None)
