@@ -18,20 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nst.winograd import F4, Transforms
+from nst.winograd import F2, F4, Transforms
 
 LARGEST_MAP = 36  # pixels: in bf16 one matrix product wins up to here, see above
 WIDE_VECTORS = torch.backends.cpu.get_cpu_capability() == "AVX512"
 NARROWEST = {torch.bfloat16: 256, torch.float32: 128 if WIDE_VECTORS else 64}  # channels at the input
 CHUNK_BYTES = 4_000_000  # of transformed tiles at a time: what stays near the processor
 
-# Small maps are cut with less waste in smaller tiles: 2x2 by the points 0, 1, -1 and infinity, 3x3 by 2 besides.
-F2 = Transforms.of(
-    2,
-    [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]],
-    [[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
-    [[1, 1, 1, 0], [0, 1, -1, 1]],
-)
+# Small maps are cut with less waste in smaller tiles, 2x2 or 3x3. For the points 0, 1, -1, 2 and infinity.
 F3 = Transforms.of(
     3,
     [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]],

@@ -14,7 +14,7 @@ from nst.layers import CHANNELS, LAYERS
 from nst.objective import TILE_SIDE, UNTILED_BYTES, Objective, build_extractor
 from nst.settings import StyleSettings
 from nst.tiles import reach
-from nst.winograd import NARROWEST
+from nst.winograd import WAYS, is_wide
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
 BACKWARD_MAPS = 3  # copies of the largest feature map alive while gradients flow (measured)
@@ -75,7 +75,7 @@ def _peak_bytes(pixels: int, settings: StyleSettings) -> int:
     per_pixel = sum(_widths((*layers, *compared))) + BACKWARD_MAPS * max(_widths(layers))
     held = pixels if pixels * itemsize <= UNTILED_BYTES else min(pixels, (TILE_SIDE + 2 * reach(layers[-1])) ** 2)
     always = pixels * (PICTURES * 3 * 4 + itemsize * sum(_widths(settings.content_layers)))
-    kernels = sum(_transformed_bytes(layer) for layer in layers) if hardware.dtype is torch.float32 else 0
+    kernels = sum(_transformed_bytes(layer, hardware.dtype) for layer in layers)
     return int(BASE_BYTES + kernels + held * itemsize * per_pixel + always)
 
 
@@ -106,12 +106,12 @@ def _evaluate(objective: Objective, pixels: torch.Tensor) -> None:
     objective.evaluate(pixels.clone().requires_grad_(True))[0].total.item()
 
 
-def _transformed_bytes(layer: str) -> int:
+def _transformed_bytes(layer: str, dtype: torch.dtype) -> int:
     """Of the kernels that a wide layer keeps transformed for both directions."""
     outputs = CHANNELS[layer]
     before = LAYERS.index(layer) - 1
     inputs = CHANNELS[LAYERS[before]] if before >= 0 else 3
-    return 2 * 36 * 4 * inputs * outputs if min(inputs, outputs) >= NARROWEST else 0
+    return 2 * WAYS[dtype].products * dtype.itemsize * inputs * outputs if is_wide(inputs, outputs, dtype) else 0
 
 
 def _widths(layers: Iterable[str]) -> Iterable[float]:

@@ -1,11 +1,16 @@
-"""3x3 convolutions with a quarter of the multiplications, for frozen weights in float32 on processors.
+"""3x3 convolutions with fewer multiplications, for frozen weights on processors.
 
 Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016): F(4x4, 3x3) makes 4x4 outputs of tiles of
-6x6 inputs through 36 products per pair of channels instead of 144. The transforms around the products cost the same
-for any number of channels, so that only wide layers gain.
+6x6 inputs through 36 products per pair of channels instead of 144, F(2x2, 3x3) 2x2 of 4x4 through 16 instead of 36. The
+transforms around the products cost the same for any number of channels, so that only wide layers gain.
 
-Measured on two cores of an AMD EPYC (AVX2, torch 2.11), 512 px: conv3_2 103 -> 44 ms, conv4_2 80 -> 31 ms, conv5_1
-21 -> 11 ms; at 64 channels it would be slower. Relative error 3e-6.
+float32 takes F(4x4, 3x3). Measured on two cores of an AMD EPYC (AVX2, torch 2.11), 512 px: conv3_2 103 -> 44 ms,
+conv4_2 80 -> 31 ms, conv5_1 21 -> 11 ms; at 64 channels it would be slower. Relative error 3e-6.
+
+bf16 takes F(2x2, 3x3), whose transforms only add and subtract: relative error 5e-3, where the library's bf16 has 3e-3
+and F(4x4, 3x3) would have 3e-2. Measured on two cores of an AMD EPYC with AVX512-BF16, 512 px: conv3_2 32 -> 24 ms, conv4_2
+32 -> 21 ms, conv3_1 16 -> 12 ms; 128 -> 128 channels would gain nothing. With AMX the products are faster than what
+surrounds them, and the library's convolution stays.
 """
 
 import math
@@ -15,9 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NARROWEST = 128  # channels on either side
 SMALLEST_MAP = 64  # pixels
-CHUNK_BYTES = 12_000_000  # of transformed tiles at a time: what stays near the processor
+CHUNK_BYTES = {torch.float32: 12_000_000, torch.bfloat16: 4_000_000}  # of tiles at a time: what stays in caches
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,38 @@ F4 = Transforms.of(
      [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]],
     [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
 )  # fmt: skip
+# For the points 0, 1, -1 and infinity.
+F2 = Transforms.of(
+    2,
+    [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]],
+    [[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
+    [[1, 1, 1, 0], [0, 1, -1, 1]],
+)
+WAYS = {torch.float32: F4, torch.bfloat16: F2}
+
+
+def is_wide(inputs: int, outputs: int, dtype: torch.dtype) -> bool:
+    """Whether a layer of so many channels is faster this way in that precision, on this machine."""
+    if dtype is torch.bfloat16:
+        return min(inputs, outputs) >= 128 and max(inputs, outputs) >= 256 and not torch.cpu._is_amx_tile_supported()
+    return dtype is torch.float32 and min(inputs, outputs) >= 128
 
 
 def transformed(weight: Tensor) -> Tensor:
-    """A kernel (O, I, 3, 3) as (36, I, O), float32: the matrices that the tiles are multiplied with."""
+    """A kernel (O, I, 3, 3) as (products, I, O) in its own dtype: the matrices that the tiles are multiplied with."""
     outputs, inputs = weight.shape[:2]
-    both = F4.kernel.double() @ weight.double().reshape(outputs * inputs, 9).t()
-    return both.view(36, outputs, inputs).transpose(1, 2).float().contiguous()
+    way = WAYS[weight.dtype]
+    both = way.kernel.double() @ weight.double().reshape(outputs * inputs, 9).t()
+    return both.view(way.products, outputs, inputs).transpose(1, 2).to(weight.dtype).contiguous()
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
-    """`F.conv2d(x, weight, padding=1)` for (N, I, H, W) float32 and `kernel = transformed(weight)`; channels_last."""
+    """`F.conv2d(x, weight, padding=1)` for (N, I, H, W), `kernel = transformed(weight)`, of one dtype; channels_last.
+
+    In bf16, tiles, products and outputs are each rounded once.
+    """
     n, _, height, width = x.shape
-    y = torch.empty((n, kernel.shape[2], height, width), memory_format=torch.channels_last)
+    y = torch.empty((n, kernel.shape[2], height, width), dtype=x.dtype, memory_format=torch.channels_last)
     for one, into in zip(x.permute(0, 2, 3, 1), y.permute(0, 2, 3, 1), strict=True):
         _convolve_one(one, kernel, into)
     return y
@@ -72,31 +95,37 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
 
 def _convolve_one(x: Tensor, kernel: Tensor, into: Tensor) -> None:
     """(H, W, I) to (H, W, O)."""
+    way = WAYS[x.dtype]
+    side, products = way.side, way.products
+    to_tiles, from_products = way.input.to(x.dtype), way.output.to(x.dtype)
     height, width, channels = x.shape
     outputs = kernel.shape[2]
-    down, across = math.ceil(height / 4), math.ceil(width / 4)
-    x = F.pad(x, (0, 0, 1, 4 * across - width + 1, 1, 4 * down - height + 1))
+    down, across = math.ceil(height / side), math.ceil(width / side)
+    x = F.pad(x, (0, 0, 1, side * across - width + 1, 1, side * down - height + 1))
     row, column = x.stride(0), x.stride(1)
-    step = max(1, CHUNK_BYTES // (36 * 4 * across * max(channels, outputs)))
+    step = max(1, CHUNK_BYTES[x.dtype] // (products * x.dtype.itemsize * across * max(channels, outputs)))
     for first in range(0, down, step):
         rows = min(step, down - first)
         overlapping = x.as_strided(
-            (6, 6, rows, across, channels), (row, column, 4 * row, 4 * column, 1), x.storage_offset() + 4 * first * row
+            (side + 2, side + 2, rows, across, channels),
+            (row, column, side * row, side * column, 1),
+            x.storage_offset() + side * first * row,
         )
-        tiles = (F4.input @ overlapping.reshape(36, -1)).view(36, rows * across, channels)
-        products = torch.bmm(tiles, kernel).view(36, -1)
-        y = (F4.output @ products).view(4, 4, rows, across, outputs).permute(2, 0, 3, 1, 4)
-        target = into[4 * first : 4 * (first + rows)]
-        if target.shape[0] == 4 * rows and width == 4 * across:
-            target.view(rows, 4, across, 4, outputs).copy_(y)
+        tiles = (to_tiles @ overlapping.reshape(products, -1)).view(products, rows * across, channels)
+        multiplied = torch.bmm(tiles, kernel).view(products, -1)
+        y = (from_products @ multiplied).view(side, side, rows, across, outputs).permute(2, 0, 3, 1, 4)
+        target = into[side * first : side * (first + rows)]
+        if target.shape[0] == side * rows and width == side * across:
+            target.view(rows, side, across, side, outputs).copy_(y)
         else:
-            target.copy_(y.reshape(4 * rows, 4 * across, outputs)[: len(target), :width])
+            target.copy_(y.reshape(side * rows, side * across, outputs)[: len(target), :width])
 
 
 class FrozenConv2d(nn.Conv2d):
-    """`nn.Conv2d(..., 3, padding=1)` with the same weights and results; fast where they are frozen, float32 and wide.
+    """`nn.Conv2d(..., 3, padding=1)` with the same weights and results; fast where they are frozen and many.
 
-    The transformed kernels, four times the weights' size in each direction, are kept from the first use on.
+    The transformed kernels, in each direction four times the weights' size in float32 and 1.8 times in bf16, are kept
+    from the first use on.
     """
 
     def __init__(self, *args, **kwargs):
@@ -105,8 +134,9 @@ class FrozenConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
-        plain = weight.requires_grad or weight.dtype is not torch.float32 or weight.device.type != "cpu"
-        if plain or min(weight.shape[:2]) < NARROWEST or x.shape[-1] * x.shape[-2] < SMALLEST_MAP:
+        small = x.shape[-1] * x.shape[-2] < SMALLEST_MAP
+        plain = weight.requires_grad or weight.device.type != "cpu" or x.dtype is not weight.dtype
+        if small or plain or not is_wide(*weight.shape[:2], weight.dtype):
             return super().forward(x)
         version = weight._version  # weights that were loaded anew are transformed anew
         if version not in self._kernels:

@@ -18,7 +18,7 @@ def frozen(inputs, outputs, seed=0):
 @pytest.mark.parametrize("shape", [(1, 128, 16, 24), (2, 130, 9, 31), (1, 256, 8, 8), (1, 128, 90, 66)])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_value_and_gradient_are_those_of_the_convolution_in_double(shape, memory_format, monkeypatch):
-    monkeypatch.setattr(winograd, "CHUNK_BYTES", 1_000_000)
+    monkeypatch.setitem(winograd.CHUNK_BYTES, torch.float32, 1_000_000)
     layer = frozen(shape[1], 192)
     x = torch.randn(shape).to(memory_format=memory_format).requires_grad_()
     at_output = torch.randn(shape[0], 192, *shape[2:])
@@ -30,6 +30,25 @@ def test_value_and_gradient_are_those_of_the_convolution_in_double(shape, memory
     assert (y - expected).norm() < 1e-5 * expected.norm()
     assert (gradient - expected_gradient).norm() < 1e-5 * expected_gradient.norm()
     assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("shape", [(1, 256, 16, 24), (2, 256, 9, 31), (1, 256, 45, 66)])
+def test_bf16_is_nearly_as_exact_as_torchs(shape, monkeypatch):
+    monkeypatch.setitem(winograd.CHUNK_BYTES, torch.bfloat16, 500_000)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    layer = frozen(256, 192).bfloat16()
+    x = torch.randn(shape).bfloat16().requires_grad_()
+    at_output = torch.randn(shape[0], 192, *shape[2:]).bfloat16()
+    exact = x.detach().double().requires_grad_()
+    expected = F.conv2d(exact, layer.weight.double(), layer.bias.double(), padding=1)
+    (expected_gradient,) = torch.autograd.grad(expected, exact, at_output.double())
+    y = layer(x)
+    (gradient,) = torch.autograd.grad(y, x, at_output)
+    theirs = F.conv2d(x, layer.weight, layer.bias, padding=1)
+    (their_gradient,) = torch.autograd.grad(theirs, x, at_output)
+    assert y.dtype is gradient.dtype is torch.bfloat16
+    for ours, other, true in ((y, theirs, expected), (gradient, their_gradient, expected_gradient)):
+        assert (ours - true).norm() < 4 * (other - true).norm() < 0.015 * true.norm()
 
 
 def test_a_kernel_that_moves_the_picture_moves_it_exactly():
@@ -49,13 +68,19 @@ def used(layer, x, monkeypatch):
     return bool(called)
 
 
-def test_used_only_where_weights_are_frozen_wide_and_float32(monkeypatch):
+def test_used_only_where_weights_are_frozen_and_wide(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     x = torch.randn(1, 128, 16, 16)
     assert used(frozen(128, 128), x, monkeypatch)
     assert not used(FrozenConv2d(128, 128, 3, padding=1), x, monkeypatch)
     assert not used(frozen(64, 128), x[:, :64], monkeypatch)
     assert not used(frozen(128, 128), x[..., :4, :4], monkeypatch)
     assert not used(frozen(128, 128).bfloat16(), x.bfloat16(), monkeypatch)
+    assert used(frozen(128, 256).bfloat16(), x.bfloat16(), monkeypatch)
+    assert not used(frozen(128, 256).double(), x.double(), monkeypatch)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert used(frozen(128, 256), x, monkeypatch)
+    assert not used(frozen(128, 256).bfloat16(), x.bfloat16(), monkeypatch)
 
 
 def test_weights_loaded_anew_are_used_anew():
