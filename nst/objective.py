@@ -16,6 +16,7 @@ from torch import Tensor
 from nst.backbones import Backbone
 from nst.colour import grey, grey_gradient, with_luminance_of
 from nst.hardware import Hardware
+from nst.layers import LAYERS
 from nst.losses import STATISTICS, at_least_tiny, compare, laplacian, laplacian_loss, square_sum, total_variation
 from nst.settings import StyleSettings
 from nst.targets import TARGETS, digest
@@ -77,7 +78,8 @@ class StyleTarget:
 class Look:
     """One tile seen through the network: its features, and what the losses need of them.
 
-    The sums are functions of `leaves`, cut off from the network, so that the losses' gradient can wait for all tiles.
+    The sums are functions of `leaves`, the same features cut off from the network: so the losses' gradient can wait for
+    all tiles.
     """
 
     pixels: Tensor
@@ -206,9 +208,8 @@ class Objective:
         pixels = (image if whole else image[(..., *tile.outer)]).detach().requires_grad_(differentiable)
         with torch.set_grad_enabled(differentiable):
             features = self.extractor.extract_features(pixels, layers)
-            if not whole:
-                features = {layer: x[(..., *tile.of_own_map(layer))] for layer, x in features.items()}
             leaves = {layer: x.detach().requires_grad_(differentiable) for layer, x in features.items()}
+            inner = leaves if whole else {layer: x[(..., *tile.of_own_map(layer))] for layer, x in leaves.items()}
             sums, squares = {}, {}
             for layer in self.settings.style_layers:
                 map_size = [side // 2 ** (int(layer[4]) - 1) for side in image.shape[-2:]]
@@ -219,30 +220,35 @@ class Objective:
                     weights = None
                     if target.mask is not None:
                         weights = target.mask_at(level, layer, map_size)[(..., *tile.of_map(layer))]
-                    sums[style, layer] = self.statistic.accumulate(leaves[layer], weights)
+                    sums[style, layer] = self.statistic.accumulate(inner[layer], weights)
             if level == 0:
                 for layer, target in self.content_targets.items():
                     target = target if whole else target[(..., *tile.of_map(layer))]
-                    squares[layer] = square_sum(leaves[layer] - target)
+                    squares[layer] = square_sum(inner[layer] - target)
         return Look(pixels, features, leaves, sums, squares)
 
     def _back(self, look: Look, from_style: dict, from_content: dict) -> Tensor:
         """The gradient at a tile's pixels, given the losses' gradients at the sums over all tiles."""
-        outputs, gradients = [], []
+        wanted: dict[str, list[tuple[Tensor, Tensor]]] = {}  # by layer: what depends on it, and the gradient there
         for (style, layer), sums in look.sums.items():
-            for output, gradient in zip(sums, from_style[style, layer], strict=True):
-                if output.requires_grad and gradient is not None:
-                    outputs.append(output)
-                    gradients.append(gradient)
+            pairs = zip(sums, from_style[style, layer], strict=True)
+            wanted.setdefault(layer, []).extend((x, g) for x, g in pairs if x.requires_grad and g is not None)
         for layer, squares in look.squares.items():
-            outputs.append(squares)
-            gradients.append(torch.as_tensor(from_content[layer], dtype=squares.dtype, device=squares.device))
-        if not outputs:  # a level that the style picture was too small for
+            gradient = torch.as_tensor(from_content[layer], dtype=squares.dtype, device=squares.device)
+            wanted.setdefault(layer, []).append((squares, gradient))
+        layers = sorted((layer for layer, pairs in wanted.items() if pairs), key=LAYERS.index)
+        if not layers:  # a level that the style picture was too small for
             return torch.zeros_like(look.pixels)
-        found = torch.autograd.grad(outputs, list(look.leaves.values()), gradients, allow_unused=True)
-        pairs = [pair for pair in zip(look.features.values(), found, strict=True) if pair[1] is not None]
-        features, at_features = zip(*pairs, strict=True)
-        return torch.autograd.grad(features, look.pixels, at_features)[0]
+
+        def at_features(layer: str) -> Tensor:
+            outputs, gradients = zip(*wanted[layer], strict=True)
+            return torch.autograd.grad(outputs, look.leaves[layer], gradients)[0]
+
+        *others, deepest = layers
+        for layer in others:  # found when the deeper layers' gradient arrives: none is held until then
+            add = lambda gradient, layer=layer: at_features(layer).add_(gradient)  # noqa: E731
+            look.features[layer].register_hook(add)
+        return torch.autograd.grad(look.features[deepest], look.pixels, at_features(deepest))[0]
 
     def _style(self, sums: dict[tuple[int | None, str], Sums], level: int, levels: int) -> tuple[Tensor, dict]:
         """The style loss of a level's sums over positions, and the gradient of its share of the total at each."""

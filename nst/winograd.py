@@ -8,9 +8,9 @@ float32 takes F(4x4, 3x3). Measured on two cores of an AMD EPYC (AVX2, torch 2.1
 conv4_2 80 -> 31 ms, conv5_1 21 -> 11 ms; at 64 channels it would be slower. Relative error 3e-6.
 
 bf16 takes F(2x2, 3x3), whose transforms only add and subtract: relative error 5e-3, where the library's bf16 has 3e-3
-and F(4x4, 3x3) would have 3e-2. Measured on two cores of an AMD EPYC with AVX512-BF16, 512 px: conv3_2 32 -> 24 ms, conv4_2
-32 -> 21 ms, conv3_1 16 -> 12 ms; 128 -> 128 channels would gain nothing. With AMX the products are faster than what
-surrounds them, and the library's convolution stays.
+and F(4x4, 3x3) would have 3e-2. Measured on two cores of an AMD EPYC with AVX512-BF16, 512 px: conv3_2 32 -> 24 ms,
+conv4_2 32 -> 21 ms, conv3_1 16 -> 12 ms; 128 -> 128 channels would gain nothing. With AMX the products are faster than
+what surrounds them, and the library's convolution stays.
 """
 
 import math
