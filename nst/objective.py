@@ -240,14 +240,15 @@ class Objective:
         if not layers:  # a level that the style picture was too small for
             return torch.zeros_like(look.pixels)
 
+        leaves = look.leaves  # a hook that knew the features themselves would keep them alive
+
         def at_features(layer: str) -> Tensor:
             outputs, gradients = zip(*wanted[layer], strict=True)
-            return torch.autograd.grad(outputs, look.leaves[layer], gradients)[0]
+            return torch.autograd.grad(outputs, leaves[layer], gradients)[0]
 
         *others, deepest = layers
         for layer in others:  # found when the deeper layers' gradient arrives: none is held until then
-            add = lambda gradient, layer=layer: at_features(layer).add_(gradient)  # noqa: E731
-            look.features[layer].register_hook(add)
+            look.features[layer].register_hook(lambda gradient, layer=layer: at_features(layer).add_(gradient))
         return torch.autograd.grad(look.features[deepest], look.pixels, at_features(deepest))[0]
 
     def _style(self, sums: dict[tuple[int | None, str], Sums], level: int, levels: int) -> tuple[Tensor, dict]:
