@@ -46,7 +46,7 @@ from nst.targets import TARGETS
 ROOT = Path(__file__).resolve().parent.parent
 CLASSIC_512 = StyleSettings.preset("classic", size=512, keep_aspect=True, steps=10_000)
 # The classic losses on our own way to them.
-CLASSIC_QUICKLY = StyleSettings.preset("classic", keep_aspect=True, canvas="deep-pyramid", learning_rate=0.017)
+CLASSIC_QUICKLY = StyleSettings.preset("classic", keep_aspect=True, canvas="deep-pyramid", learning_rate=0.012)
 
 
 @dataclass(frozen=True)
