@@ -58,7 +58,7 @@ def doubling(length: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("kind", "beta1", "beta2", "half"), [("pyramid", 0.9, 0.99, np.inf), ("deep-pyramid", 0.85, 0.95, 60)]
+    ("kind", "beta1", "beta2", "half"), [("pyramid", 0.9, 0.99, np.inf), ("deep-pyramid", 0.85, 0.8, 40)]
 )
 def test_a_pyramid_takes_adam_steps_of_its_coefficients(kind, beta1, beta2, half):
     """By matrices: x = c_0 + U(c_1 + U c_2), and the gradient at a coefficient is its transpose's of the pixels'."""
