@@ -122,7 +122,7 @@ def _convolve_one(x: Tensor, kernel: Tensor, into: Tensor) -> None:
 
 
 class FrozenConv2d(nn.Conv2d):
-    """`nn.Conv2d(..., 3, padding=1)` with the same weights and results; fast where they are frozen and many.
+    """`nn.Conv2d(..., 3, padding=1)` with the same weights and results; fast where they are frozen and wide.
 
     The transformed kernels, in each direction four times the weights' size in float32 and 1.8 times in bf16, are kept
     from the first use on.
