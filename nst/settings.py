@@ -56,21 +56,21 @@ class StyleSettings:
 
     size: int = 512
     keep_aspect: bool = True
-    steps: int = 150
+    steps: int = 120
     scales: int = 3
     content_weight: float = 1.0
-    laplacian_weight: float = 90.0
-    style_weight: float = 90.0
-    tv_weight: float = 60.0
-    content_layers: tuple[str, ...] = ("conv2_2",)
+    laplacian_weight: float = 25.0
+    style_weight: float = 36.0
+    tv_weight: float = 16.0
+    content_layers: tuple[str, ...] = ("conv1_2", "conv2_2")
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
     style_statistic: str = "covariance"
-    style_levels: int = 5
+    style_levels: int = 4
     style_scale: float = 1.0
     preserve_colours: bool = False
     relative_losses: bool = True
     canvas: str = "pyramid"
-    learning_rate: float = 0.04
+    learning_rate: float = 0.05
     init: str = "content"
     start_noise: float = 0.05
     pooling: str = "backbone"
@@ -198,8 +198,8 @@ CLASSIC = StyleSettings(
 )
 PRESETS = {
     "classic": CLASSIC,
-    "quick": StyleSettings(size=384, steps=75),
+    "quick": StyleSettings(size=384, steps=60),
     "balanced": StyleSettings(),
-    "fine": StyleSettings(size=768, steps=300, scales=4),
+    "fine": StyleSettings(size=768, steps=240, scales=4),
 }
 DEFAULT_PRESET = "balanced"
