@@ -8,7 +8,10 @@ import time
 
 
 def in_a_fresh_process(side: int, precision: str) -> dict:
-    """peak_bytes and seconds of the default preset on a 4:3 pair with that long side, two steps at every size."""
+    """peak_bytes and seconds of the default preset on a 4:3 pair with that long side, two steps at every size.
+
+    From 2048 px on at the full size only: the coarser ones need less, and would take minutes.
+    """
     command = [sys.executable, "-m", "nst.bench_memory", str(side), precision]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -20,7 +23,8 @@ def main(side: int, precision: str) -> None:
     from nst.stylization import stylize
 
     bench = Bench(full=False)
-    settings = StyleSettings.preset("balanced", size=side, precision=precision, steps=2 * PRESETS["balanced"].scales)
+    scales = PRESETS["balanced"].scales if side < 2048 else 1
+    settings = StyleSettings.preset("balanced", size=side, precision=precision, scales=scales, steps=2 * scales)
     photo, painting = (one.resize((side, side * 3 // 4)) for one in (bench.photo, bench.painting))
     started = time.perf_counter()
     for _ in stylize(photo, painting, settings, preview_every=None):

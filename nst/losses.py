@@ -19,25 +19,28 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
 
     Gatys et al. eq. 1 halves the sum instead of taking the mean: a constant factor, part of the weight.
     """
-    return square_sum(features - target) / features.numel()
+    return squared_difference(features, target) / features.numel()
 
 
-def square_sum(x: Tensor) -> Tensor:
-    """The sum of squares as a float32 scalar, without a float32 copy of `x`."""
-    return _SquareSum.apply(x)
+def squared_difference(features: Tensor, target: Tensor) -> Tensor:
+    """The sum of squared differences of two maps of one shape, as a float32 scalar; `target` has no gradient.
+
+    The difference is found again for the gradient: a map as large as the features is not kept until then.
+    """
+    return _SquaredDifference.apply(features, target)
 
 
-class _SquareSum(torch.autograd.Function):
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return torch.linalg.vector_norm(x, dtype=torch.float32).square()
+class _SquaredDifference(torch.autograd.Function):
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return x * (2 * gradient).to(x.dtype)
+    def forward(ctx, features: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(features, target)
+        return torch.linalg.vector_norm(features - target, dtype=torch.float32).square()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        features, target = ctx.saved_tensors
+        return (features - target).mul_((2 * gradient).to(features.dtype)), None
 
 
 class GramStyle:
@@ -54,12 +57,11 @@ class GramStyle:
 
         weights: (N, 1, H, W), at least 0, how much each position counts; by default 1.
         """
-        last = features.stride(1) == 1  # channels_last in memory: either way the rows of a whole map are a view
-        rows = features.permute(0, 2, 3, 1).flatten(1, 2) if last else features.flatten(2).mT
+        rows = _rows(features)
         if weights is None:
-            return _OuterSums.apply(rows), rows.new_full((len(rows), 1, 1), rows.shape[1], dtype=torch.float32)
+            return _Moments.apply(rows, False)[0], _count(rows)
         weights = weights.float().flatten(2).mT
-        return _OuterSums.apply(rows * weights.sqrt().to(rows.dtype)), weights.sum(1, keepdim=True)
+        return _Moments.apply(rows * weights.sqrt().to(rows.dtype), False)[0], weights.sum(1, keepdim=True)
 
     @staticmethod
     def finish(sums: Tensor, count: Tensor) -> Tensor:
@@ -90,9 +92,11 @@ class CovarianceStyle:
 
         weights: (N, 1, H, W), at least 0, how much each position counts; by default 1.
         """
-        products, count = GramStyle.accumulate(features, weights)
         if weights is None:
-            return products, features.sum((2, 3), dtype=torch.float32).unsqueeze(-1), count
+            rows = _rows(features)
+            products, sums = _Moments.apply(rows, True)
+            return products, sums, _count(rows)
+        products, count = GramStyle.accumulate(features, weights)
         weighted = features * weights.to(features.dtype)
         return products, weighted.sum((2, 3), dtype=torch.float32).unsqueeze(-1), count
 
@@ -126,33 +130,54 @@ def at_least_tiny(scale: Tensor) -> Tensor:
     return scale.clamp_min(1e-8)
 
 
-class _OuterSums(torch.autograd.Function):
-    """(N, P, C) to (N, C, C) float32: the sum over P of every row's outer product with itself.
+def _rows(features: Tensor) -> Tensor:
+    """(N, C, H, W) as (N, P, C), a view: the rows of a whole map, whether or not it is channels_last in memory."""
+    last = features.stride(1) == 1
+    return features.permute(0, 2, 3, 1).flatten(1, 2) if last else features.flatten(2).mT
+
+
+def _count(rows: Tensor) -> Tensor:
+    return rows.new_full((len(rows), 1, 1), rows.shape[1], dtype=torch.float32)
+
+
+class _Moments(torch.autograd.Function):
+    """(N, P, C) to (N, C, C) and (N, C, 1), float32: over P, the sum of the rows' outer products, and of the rows if
+    that is wanted.
 
     bf16 rows are multiplied in bf16, which processors do fast, without a float32 copy of the map. Each product is
     rounded to bf16 at its end; as sums of many chunks, added in float32, they keep an error of about 1e-4.
+    Both gradients are found at once, in one map.
     """
 
     @staticmethod
-    def forward(ctx, rows: Tensor) -> Tensor:
+    def forward(ctx, rows: Tensor, with_sums: bool) -> tuple[Tensor, Tensor | None]:
         ctx.save_for_backward(rows)
-        if rows.dtype.itemsize > 2:
-            return (rows.mT @ rows).float()
-        n, positions, channels = rows.shape
-        whole = positions - positions % CHUNK
-        sums = rows.new_zeros((n, channels, channels), dtype=torch.float32)
-        if whole:
-            chunks = rows[:, :whole].unflatten(1, (-1, CHUNK)).flatten(0, 1)
-            sums += torch.bmm(chunks.mT, chunks).unflatten(0, (n, -1)).sum(1, dtype=torch.float32)
-        if whole < positions:
-            rest = rows[:, whole:]
-            sums += rest.mT @ rest
-        return sums
+        ctx.set_materialize_grads(False)
+        return _outer_sums(rows), rows.sum(1, dtype=torch.float32).unsqueeze(-1) if with_sums else None
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx, at_products: Tensor | None, at_sums: Tensor | None) -> tuple[Tensor | None, None]:
         (rows,) = ctx.saved_tensors
-        return rows @ (gradient + gradient.mT).to(rows.dtype)
+        each = None if at_sums is None else at_sums.mT.to(rows.dtype)
+        if at_products is None:
+            return None if each is None else each.expand_as(rows), None
+        matrix = (at_products + at_products.mT).to(rows.dtype)
+        return rows @ matrix if each is None else torch.baddbmm(each, rows, matrix), None
+
+
+def _outer_sums(rows: Tensor) -> Tensor:
+    if rows.dtype.itemsize > 2:
+        return (rows.mT @ rows).float()
+    n, positions, channels = rows.shape
+    whole = positions - positions % CHUNK
+    sums = rows.new_zeros((n, channels, channels), dtype=torch.float32)
+    if whole:
+        chunks = rows[:, :whole].unflatten(1, (-1, CHUNK)).flatten(0, 1)
+        sums += torch.bmm(chunks.mT, chunks).unflatten(0, (n, -1)).sum(1, dtype=torch.float32)
+    if whole < positions:
+        rest = rows[:, whole:]
+        sums += rest.mT @ rest
+    return sums
 
 
 def gram_matrix(features: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -17,7 +17,15 @@ from nst.backbones import Backbone
 from nst.colour import grey, grey_gradient, with_luminance_of
 from nst.hardware import Hardware
 from nst.layers import LAYERS
-from nst.losses import STATISTICS, at_least_tiny, compare, laplacian, laplacian_loss, square_sum, total_variation
+from nst.losses import (
+    STATISTICS,
+    at_least_tiny,
+    compare,
+    laplacian,
+    laplacian_loss,
+    squared_difference,
+    total_variation,
+)
 from nst.settings import StyleSettings
 from nst.targets import TARGETS, digest
 from nst.tiles import Tile, cut
@@ -224,7 +232,7 @@ class Objective:
             if level == 0:
                 for layer, target in self.content_targets.items():
                     target = target if whole else target[(..., *tile.of_map(layer))]
-                    squares[layer] = square_sum(inner[layer] - target)
+                    squares[layer] = squared_difference(inner[layer], target)
         return Look(pixels, features, leaves, sums, squares)
 
     def _back(self, look: Look, from_style: dict, from_content: dict) -> Tensor:
@@ -240,16 +248,19 @@ class Objective:
         if not layers:  # a level that the style picture was too small for
             return torch.zeros_like(look.pixels)
 
-        leaves = look.leaves  # a hook that knew the features themselves would keep them alive
+        features, leaves = look.features, look.leaves
 
         def at_features(layer: str) -> Tensor:
-            outputs, gradients = zip(*wanted[layer], strict=True)
-            return torch.autograd.grad(outputs, leaves[layer], gradients)[0]
+            features.pop(layer)  # its map is not needed any more, and the largest ones come last
+            outputs, gradients = zip(*wanted.pop(layer), strict=True)
+            return torch.autograd.grad(outputs, leaves.pop(layer), gradients)[0]
 
         *others, deepest = layers
         for layer in others:  # found when the deeper layers' gradient arrives: none is held until then
-            look.features[layer].register_hook(lambda gradient, layer=layer: at_features(layer).add_(gradient))
-        return torch.autograd.grad(look.features[deepest], look.pixels, at_features(deepest))[0]
+            features[layer].register_hook(lambda gradient, layer=layer: at_features(layer).add_(gradient))
+        gradient = torch.autograd.grad(features[deepest], look.pixels, at_features(deepest))[0]
+        features.clear()  # a layer that nothing depended on is known to the hooks too
+        return gradient
 
     def _style(self, sums: dict[tuple[int | None, str], Sums], level: int, levels: int) -> tuple[Tensor, dict]:
         """The style loss of a level's sums over positions, and the gradient of its share of the total at each."""
