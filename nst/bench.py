@@ -1,6 +1,6 @@
 """How fast, how large, how soon: `python -m nst.bench` measures what the README claims on the machine it runs on.
 
-    python -m nst.bench                # a table; about 15 minutes on two cores
+    python -m nst.bench                # a table; about 25 minutes on two cores
     python -m nst.bench --json         # the same as one JSON object
     python -m nst.bench --full         # also the comparisons that take an hour
     python -m nst.bench --only step    # targets whose name contains a word
@@ -137,24 +137,23 @@ class Bench:
     def _until(self, loss: float, settings: StyleSettings, loop: PlainLoop) -> tuple[float | None, int, float]:
         """Seconds and steps until the loss at full size, in float32, is at most `loss`; None where `MOST` are too few.
 
-        One run finds the step at which its own arithmetic says so; further runs, which end there or a little later, are
-        what is timed and judged. (At one size a run of fewer steps is the beginning of a longer one.)
+        The run stops where its own arithmetic says so, and goes on for some steps if float32's does not.
         """
-        lowest, steps = float("inf"), 0
-        with closing(stylize(self.photo, self.painting, replace(settings, steps=MOST), preview_every=None)) as run:
-            for step in run:
-                lowest, steps = min(lowest, step.total_loss), step.step - 1
-                if lowest <= loss:
-                    break
-            else:
-                return None, MOST, lowest
+        settings, seconds, state = replace(settings, steps=MOST), 0.0, None
         while True:
-            (*_, last) = stylize(self.photo, self.painting, replace(settings, steps=steps), preview_every=None)
+            told = []  # a step later than it could be: the loss is that of the picture before the step
+            run = stylize(
+                self.photo, self.painting, settings, preview_every=None, resume=state,
+                should_stop=lambda: bool(told) and told[-1] <= loss,  # noqa: B023 - used at once
+            )  # fmt: skip
+            for step in run:
+                told.append(step.total_loss)
+            seconds, state = seconds + step.seconds, step.state
             with torch.no_grad():
-                reached = loop.loss(torch.from_numpy(last.state.arrays["pixels"])).item()
-            if reached <= loss or steps >= MOST:
-                return last.seconds if reached <= loss else None, steps, reached
-            steps += max(1, steps // 50)
+                reached = loop.loss(torch.from_numpy(state.arrays["pixels"])).item()
+            if reached <= loss or step.step >= MOST:
+                return seconds if reached <= loss else None, step.step, reached
+
 
     def presets(self) -> Iterator[Target]:
         """What a preset's run takes, in evaluations of the plain loop at 512 px; previews as in the app."""

@@ -160,7 +160,7 @@ class _Moments(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         each = None if at_sums is None else at_sums.mT.to(rows.dtype)
         if at_products is None:
-            return None if each is None else each.expand_as(rows), None
+            return None if each is None else each.expand_as(rows).clone(), None
         matrix = (at_products + at_products.mT).to(rows.dtype)
         return rows @ matrix if each is None else torch.baddbmm(each, rows, matrix), None
 

@@ -86,10 +86,11 @@ class StyleTarget:
 class Look:
     """One tile seen through the network: its features, and what the losses need of them.
 
-    The sums are functions of `leaves`, the same features cut off from the network: so the losses' gradient can wait for
-    all tiles.
+    The sums are functions of `leaves`, the features of the tile's inner part cut off from the network: so the losses'
+    gradient can wait for all tiles.
     """
 
+    tile: Tile
     pixels: Tensor
     features: dict[str, Tensor]
     leaves: dict[str, Tensor]
@@ -216,8 +217,8 @@ class Objective:
         pixels = (image if whole else image[(..., *tile.outer)]).detach().requires_grad_(differentiable)
         with torch.set_grad_enabled(differentiable):
             features = self.extractor.extract_features(pixels, layers)
-            leaves = {layer: x.detach().requires_grad_(differentiable) for layer, x in features.items()}
-            inner = leaves if whole else {layer: x[(..., *tile.of_own_map(layer))] for layer, x in leaves.items()}
+            inner = features if whole else {key: x[(..., *tile.of_own_map(key))] for key, x in features.items()}
+            leaves = {layer: x.detach().requires_grad_(differentiable) for layer, x in inner.items()}
             sums, squares = {}, {}
             for layer in self.settings.style_layers:
                 map_size = [side // 2 ** (int(layer[4]) - 1) for side in image.shape[-2:]]
@@ -228,12 +229,12 @@ class Objective:
                     weights = None
                     if target.mask is not None:
                         weights = target.mask_at(level, layer, map_size)[(..., *tile.of_map(layer))]
-                    sums[style, layer] = self.statistic.accumulate(inner[layer], weights)
+                    sums[style, layer] = self.statistic.accumulate(leaves[layer], weights)
             if level == 0:
                 for layer, target in self.content_targets.items():
                     target = target if whole else target[(..., *tile.of_map(layer))]
-                    squares[layer] = squared_difference(inner[layer], target)
-        return Look(pixels, features, leaves, sums, squares)
+                    squares[layer] = squared_difference(leaves[layer], target)
+        return Look(tile, pixels, features, leaves, sums, squares)
 
     def _back(self, look: Look, from_style: dict, from_content: dict) -> Tensor:
         """The gradient at a tile's pixels, given the losses' gradients at the sums over all tiles."""
@@ -248,16 +249,22 @@ class Objective:
         if not layers:  # a level that the style picture was too small for
             return torch.zeros_like(look.pixels)
 
-        features, leaves = look.features, look.leaves
+        tile, features, leaves = look.tile, look.features, look.leaves
 
-        def at_features(layer: str) -> Tensor:
-            features.pop(layer)  # its map is not needed any more, and the largest ones come last
+        def at_features(layer: str, deeper: Tensor | None = None) -> Tensor:
+            """The losses' own, and what deeper layers give."""
+            size = features.pop(layer).shape  # the map is not needed any more, and the largest ones come last
             outputs, gradients = zip(*wanted.pop(layer), strict=True)
-            return torch.autograd.grad(outputs, leaves.pop(layer), gradients)[0]
+            own = torch.autograd.grad(outputs, leaves.pop(layer), gradients)[0]
+            if own.shape == size:
+                return own if deeper is None else own.add_(deeper)
+            gradient = own.new_zeros(size) if deeper is None else deeper.clone()
+            gradient[(..., *tile.of_own_map(layer))] += own
+            return gradient
 
         *others, deepest = layers
         for layer in others:  # found when the deeper layers' gradient arrives: none is held until then
-            features[layer].register_hook(lambda gradient, layer=layer: at_features(layer).add_(gradient))
+            features[layer].register_hook(lambda gradient, layer=layer: at_features(layer, gradient))
         gradient = torch.autograd.grad(features[deepest], look.pixels, at_features(deepest))[0]
         features.clear()  # a layer that nothing depended on is known to the hooks too
         return gradient
