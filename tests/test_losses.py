@@ -16,6 +16,7 @@ from nst.losses import (
     gram_matrix,
     laplacian,
     laplacian_loss,
+    squared_difference,
     style_loss,
     total_variation,
 )
@@ -232,3 +233,20 @@ def test_gradient_of_every_entry_by_central_differences(loss):
     error = (gradient.flatten() - numeric).abs().max().item()
     assert gradient.abs().max() > 1e-3
     assert error < 0.01 * gradient.abs().max().item()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_covariances_and_of_squared_differences_are_autograds(layout):
+    """Of formulas written with torch's own mean, cov and square, in float64."""
+    values, other = uniform(1, 5, 6, 7, seed=1), uniform(1, 5, 6, 7, seed=2)
+    weights = uniform(5, 6, seed=3)
+
+    features = values.clone(memory_format=layout).requires_grad_()
+    statistic = CovarianceStyle.finish(*CovarianceStyle.accumulate(features))[0]
+    ((statistic * weights).sum() + 0.5 * squared_difference(features, other)).backward()
+
+    plain = values.double().requires_grad_()
+    rows = plain[0].flatten(1)
+    by_torch = torch.cat([torch.cov(rows, correction=0), rows.mean(1, keepdim=True)], 1)
+    ((by_torch * weights).sum() + 0.5 * (plain - other).square().sum()).backward()
+    torch.testing.assert_close(features.grad.double(), plain.grad, rtol=1e-4, atol=1e-5)
