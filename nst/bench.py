@@ -154,7 +154,6 @@ class Bench:
             if reached <= loss or step.step >= MOST:
                 return seconds if reached <= loss else None, step.step, reached
 
-
     def presets(self) -> Iterator[Target]:
         """What a preset's run takes, in evaluations of the plain loop at 512 px; previews as in the app."""
         loop, pixels = self.plain(512)

@@ -152,17 +152,13 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, with_sums: bool) -> tuple[Tensor, Tensor | None]:
         ctx.save_for_backward(rows)
-        ctx.set_materialize_grads(False)
         return _outer_sums(rows), rows.sum(1, dtype=torch.float32).unsqueeze(-1) if with_sums else None
 
     @staticmethod
-    def backward(ctx, at_products: Tensor | None, at_sums: Tensor | None) -> tuple[Tensor | None, None]:
+    def backward(ctx, at_products: Tensor, at_sums: Tensor | None) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
-        each = None if at_sums is None else at_sums.mT.to(rows.dtype)
-        if at_products is None:
-            return None if each is None else each.expand_as(rows).clone(), None
         matrix = (at_products + at_products.mT).to(rows.dtype)
-        return rows @ matrix if each is None else torch.baddbmm(each, rows, matrix), None
+        return rows @ matrix if at_sums is None else torch.baddbmm(at_sums.mT.to(rows.dtype), rows, matrix), None
 
 
 def _outer_sums(rows: Tensor) -> Tensor:
