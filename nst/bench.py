@@ -1,6 +1,6 @@
 """How fast, how large, how soon: `python -m nst.bench` measures what the README claims on the machine it runs on.
 
-    python -m nst.bench                # a table; about 25 minutes on two cores
+    python -m nst.bench                # a table; about 20 minutes on two cores
     python -m nst.bench --json         # the same as one JSON object
     python -m nst.bench --full         # also the comparisons that take an hour
     python -m nst.bench --only step    # targets whose name contains a word
