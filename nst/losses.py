@@ -69,9 +69,9 @@ class GramStyle:
         return sums / count.clamp_min(1e-8)
 
     @staticmethod
-    def scale(target: Tensor) -> Tensor:
-        """What makes `compare` relative to a target: its mean square, a scalar."""
-        return at_least_tiny(target.square().mean())
+    def scale(statistic: Tensor) -> Tensor:
+        """What makes `compare` relative to a statistic: its mean square, a scalar."""
+        return at_least_tiny(statistic.square().mean())
 
 
 class CovarianceStyle:
@@ -108,10 +108,10 @@ class CovarianceStyle:
         return torch.cat([products / count - mean @ mean.mT, mean], 2)
 
     @staticmethod
-    def scale(target: Tensor) -> Tensor:
+    def scale(statistic: Tensor) -> Tensor:
         """What makes `compare` relative, (1, 1, C + 1): covariance and mean count half, each over its mean square."""
-        channels = target.shape[1]
-        covariance, mean = target.square().split([channels, 1], 2)
+        channels = statistic.shape[1]
+        covariance, mean = statistic.square().split([channels, 1], 2)
         share = 2 / (channels + 1)  # the mean over all entries counts a covariance C times as often as a mean
         scales = [at_least_tiny(covariance.mean()) * share * channels] * channels + [at_least_tiny(mean.mean()) * share]
         return torch.stack(scales).view(1, 1, -1)

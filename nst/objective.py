@@ -138,12 +138,18 @@ class Objective:
                 layer: at_least_tiny(target.float().var()) if settings.relative_losses else 1.0
                 for layer, target in self.content_targets.items()
             }
+            seen = (settings.style_layers, settings.style_levels)
+            photo = self._kept("style", content, seen, self._statistics_of) if settings.relative_losses else {}
             for picture, weight, mask in styles:
-                seen = (settings.style_layers, settings.style_levels)
                 statistics = self._kept("style", picture, seen, self._statistics_of)
-                relative = settings.relative_losses
-                scales = {key: self.statistic.scale(x) if relative else 1.0 for key, x in statistics.items()}
+                scales = {key: self._scale(x, photo.get(key)) for key, x in statistics.items()}
                 self.style_targets.append(StyleTarget(statistics, scales, weight / total, mask))
+
+    def _scale(self, style: Tensor, photo: Tensor | None) -> Tensor | float:
+        """What a style loss is divided by: the larger of the painting's size and the photo's, so that a pale painting's
+        small statistic does not outweigh everything that is to be kept of the photo.
+        """
+        return 1.0 if photo is None else torch.maximum(self.statistic.scale(style), self.statistic.scale(photo))
 
     def evaluate(self, pixels: Tensor) -> tuple[Losses, Tensor]:
         """Losses and the gradient of the total at `pixels`, (1, 3, H, W) in [0, 1]."""

@@ -39,8 +39,8 @@ class StyleSettings:
     shallow layers see strokes as broad as the deepest would, and more exactly.
     style_scale: the style pictures' long side, in that of the result (0.25 to 2): broader strokes above 1, finer below.
     preserve_colours: paint the photo's luminance alone, and leave its colours as they are.
-    relative_losses: divide each layer's loss by its target's own size, so that every layer counts alike, whatever the
-    backbone; off in the plain recipe.
+    relative_losses: divide each layer's loss by its target's own size (for a style, the photo's if that is larger), so
+    that every layer counts alike, whatever the backbone; off in the plain recipe.
     canvas: what is optimised, `pixels` or the coefficients of a Laplacian `pyramid`, which moves broad areas sooner and
     leaves less grain, but also less of the photo; a `deep-pyramid` reaches the lowest loss in the fewest steps.
     learning_rate: Adam's, in units of pixel value (0 to 1).
@@ -60,7 +60,7 @@ class StyleSettings:
     scales: int = 3
     content_weight: float = 1.0
     laplacian_weight: float = 25.0
-    style_weight: float = 36.0
+    style_weight: float = 45.0
     tv_weight: float = 16.0
     content_layers: tuple[str, ...] = ("conv1_2", "conv2_2")
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")

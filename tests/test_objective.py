@@ -246,3 +246,16 @@ def test_relative_losses_are_one_for_a_picture_without_features(network):
     for parameter in extractor.parameters():
         parameter.mul_(1e-3)
     assert objective.evaluate(black)[0].style.item() == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("statistic", ["gram", "covariance"])
+def test_a_pale_painting_outweighs_nothing(extractor, statistic):
+    """Without contrast its statistic is next to nothing; over the photo's own it is not far from it."""
+    settings = dataclasses.replace(SETTINGS, relative_losses=True, style_statistic=statistic)
+    content = photo(1, 64, 64)
+    pale = 0.45 + 0.02 * (content - content.mean())
+    losses, _ = Objective(extractor, settings, content, [(pale, 1.0, None)]).evaluate(content)
+    assert 0.1 < losses.style.item() < 1.5
+    from_pale, _ = Objective(extractor, settings, pale, [(content, 1.0, None)]).evaluate(pale)
+    from_itself, _ = Objective(extractor, settings, content, [(content, 1.0, None)]).evaluate(pale)
+    assert from_pale.style.item() == pytest.approx(from_itself.style.item(), rel=1e-4)  # over the painting's own
