@@ -1,7 +1,7 @@
 """Score presets on pictures, with a judge that knows no network; prints the README's table.
 
     python tests/quality.py --pair PHOTO PAINTING [PUBLISHED] [--pair ...] [--preset balanced ...] [--save DIR]
-    python tests/quality.py --pair ... --size 256 --style-weight 7.5 15 30 60 120    # what style strength does
+    python tests/quality.py --pair ... --size 256 --style-weight 11 22 45 90 180    # what style strength does
 
 PUBLISHED is somebody else's result for the same pair, scored beside ours. Each cell is style / content as `judge.py`
 defines them: a style distance (lower is better) and an agreement of edges with the photo (higher is better). Values of
