@@ -11,9 +11,9 @@ from nst.errors import StyleTransferError
 from nst.hardware import choose_hardware, free_memory
 from nst.images import fitted_size
 from nst.layers import CHANNELS, LAYERS
-from nst.objective import TILE_SIDE, UNTILED_BYTES, Objective, build_extractor
+from nst.objective import UNTILED_BYTES, Objective, build_extractor, side_of_tiles
 from nst.settings import StyleSettings
-from nst.tiles import reach
+from nst.tiles import halo
 from nst.winograd import WAYS, is_wide
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
@@ -73,7 +73,8 @@ def _peak_bytes(pixels: int, settings: StyleSettings) -> int:
     compared = (*settings.content_layers, *settings.style_layers)
     layers = LAYERS[: 1 + max(map(LAYERS.index, compared))]
     per_pixel = sum(_widths((*layers, *compared))) + BACKWARD_MAPS * max(_widths(layers))
-    held = pixels if pixels * itemsize <= UNTILED_BYTES else min(pixels, (TILE_SIDE + 2 * reach(layers[-1])) ** 2)
+    tile = (side_of_tiles(layers) + 2 * halo(layers)) ** 2
+    held = pixels if pixels * itemsize <= UNTILED_BYTES else min(pixels, tile)
     always = pixels * (PICTURES * 3 * 4 + itemsize * sum(_widths(settings.content_layers)))
     kernels = sum(_transformed_bytes(layer, hardware.dtype) for layer in layers)
     return int(BASE_BYTES + kernels + held * itemsize * per_pixel + always)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from nst.layers import BLOCKS, LAYERS
 
+STEP = 2 ** (len(BLOCKS) - 1)  # px: tiles start where every pooling's squares do
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -50,19 +52,22 @@ def reach(layer: str) -> int:
     raise ValueError(layer)
 
 
+def halo(layers: Iterable[str]) -> int:
+    """How many pixels more to either side a tile must show of a picture, for features of these layers."""
+    return math.ceil(max(map(reach, layers)) / STEP) * STEP
+
+
 def cut(height: int, width: int, side: int, layers: Iterable[str]) -> list[Tile]:
     """Tiles of about equal size, at most about `side` px each way, whose inner parts cover the picture once.
 
     The whole picture, as one tile, if it is no larger than that.
     """
-    layers = list(layers)
-    step = 2 ** (len(BLOCKS) - 1)
-    halo = math.ceil(max(map(reach, layers)) / step) * step
-    rows, columns = (_pieces(length, side, step) for length in (height, width))
+    margin = halo(layers)
+    rows, columns = (_pieces(length, side) for length in (height, width))
     return [
         Tile(
             (inner_rows, inner_columns),
-            (_widened(inner_rows, halo, height), _widened(inner_columns, halo, width)),
+            (_widened(inner_rows, margin, height), _widened(inner_columns, margin, width)),
             (height, width),
         )
         for inner_rows in rows
@@ -70,11 +75,11 @@ def cut(height: int, width: int, side: int, layers: Iterable[str]) -> list[Tile]
     ]
 
 
-def _pieces(length: int, side: int, step: int) -> list[slice]:
+def _pieces(length: int, side: int) -> list[slice]:
     count = math.ceil(length / side)
-    piece = math.ceil(length / count / step) * step
+    piece = math.ceil(length / count / STEP) * STEP
     return [slice(start, min(start + piece, length)) for start in range(0, length, piece)]
 
 
-def _widened(part: slice, halo: int, length: int) -> slice:
-    return slice(max(0, part.start - halo), min(length, part.stop + halo))
+def _widened(part: slice, margin: int, length: int) -> slice:
+    return slice(max(0, part.start - margin), min(length, part.stop + margin))
