@@ -62,8 +62,8 @@ def flag(name: str) -> str:
 
 RECIPES = {
     "default": Recipe(),
-    # The plainest one, which the method's tutorials use: kept as the yardstick. Slow, as 32 px pictures are seen at 224:
-    # on two cores 3.5 a second; mean loss 4.70 in its first ten steps and 4.66 in the next ten.
+    # The plainest one, which the method's tutorials use: kept as the yardstick. Slow: 32 px pictures seen at 224 px,
+    # 3.5 a second on two cores; mean loss 4.70 in its first ten steps and 4.66 in the next ten.
     "seed": Recipe(
         batch_size=25,
         optimizer="adam",
