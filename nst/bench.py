@@ -38,10 +38,11 @@ from nst.examples import painting_path, photo_path
 from nst.hardware import Hardware, choose_hardware, machine
 from nst.images import load_picture, resize_picture, to_tensor
 from nst.layers import CHANNELS, LAYERS
-from nst.objective import TILE_SIDE, Objective, build_extractor
+from nst.objective import Objective, build_extractor
 from nst.settings import PRESETS, StyleSettings
 from nst.stylization import stylize
 from nst.targets import TARGETS
+from nst.tiles import TILE_SIDE
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSIC_512 = StyleSettings.preset("classic", size=512, keep_aspect=True, steps=10_000)

@@ -11,9 +11,9 @@ from nst.errors import StyleTransferError
 from nst.hardware import choose_hardware, free_memory
 from nst.images import fitted_size
 from nst.layers import CHANNELS, LAYERS
-from nst.objective import UNTILED_BYTES, Objective, build_extractor, side_of_tiles
+from nst.objective import UNTILED_BYTES, Objective, build_extractor
 from nst.settings import StyleSettings
-from nst.tiles import halo
+from nst.tiles import halo, side_of_tiles
 from nst.winograd import WAYS, is_wide
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)

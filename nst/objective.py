@@ -5,7 +5,7 @@ is looked at in tiles, twice: once to sum what the losses compare, once to carry
 of the whole picture, so tiling changes nothing but time and memory.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,14 +28,11 @@ from nst.losses import (
 )
 from nst.settings import StyleSettings
 from nst.targets import TARGETS, digest
-from nst.tiles import Tile, cut, halo
+from nst.tiles import Tile, cut, side_of_tiles
 from nst.vgg import Vgg19
 
 OUTLINES = (8, 16)  # px a mean: they keep where things are. Of 4 they would keep strokes away, of 32 let things move
 SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid holds too few positions to count
-# px: in bf16 no map of a tile is over 32 MiB; the C library keeps what is no larger, and gives the rest back to the
-# system, which clears it anew each time: 8 to 16 % of a step, measured.
-TILE_SIDE = 480
 UNTILED_BYTES = 6_500_000  # pixels times bytes a feature: what is held whole in less than six gigabytes
 
 
@@ -66,13 +63,13 @@ Statistics = dict[tuple[int, str], Tensor]  # by level of the image pyramid and 
 
 @dataclass
 class StyleTarget:
-    """One style to paint in: its statistics, what the loss at each is divided by, its share, and a mask.
+    """One style to paint in: its statistics, what the loss at each is divided by (else 1), its share, and a mask.
 
     The mask is (1, 1, H, W) in [0, 1], where the style goes, or None for everywhere.
     """
 
     statistics: Statistics
-    scales: dict[tuple[int, str], Tensor | float]
+    scales: dict[tuple[int, str], Tensor]
     weight: float
     mask: Tensor | None = None
     weights: dict[tuple[int, str], Tensor] = field(default_factory=dict)  # the mask at the sizes of the feature maps
@@ -142,16 +139,14 @@ class Objective:
             }
             seen = (settings.style_layers, settings.style_levels)
             photo = self._kept("style", content, seen, self._statistics_of) if settings.relative_losses else {}
+            least = {key: self.statistic.scale(x) for key, x in photo.items()}
             for picture, weight, mask in styles:
                 statistics = self._kept("style", picture, seen, self._statistics_of)
-                scales = {key: self._scale(x, photo.get(key)) for key, x in statistics.items()}
+                # Over the photo's scale where the painting's is smaller: what little there is of a pale painting must
+                # not outweigh everything that is to be kept of the photo.
+                shared = statistics.keys() & least.keys()
+                scales = {key: torch.maximum(self.statistic.scale(statistics[key]), least[key]) for key in shared}
                 self.style_targets.append(StyleTarget(statistics, scales, weight / total, mask))
-
-    def _scale(self, style: Tensor, photo: Tensor | None) -> Tensor | float:
-        """What a style loss is divided by: the larger of the painting's size and the photo's, so that a pale painting's
-        small statistic does not outweigh everything that is to be kept of the photo.
-        """
-        return 1.0 if photo is None else torch.maximum(self.statistic.scale(style), self.statistic.scale(photo))
 
     def evaluate(self, pixels: Tensor) -> tuple[Losses, Tensor]:
         """Losses and the gradient of the total at `pixels`, (1, 3, H, W) in [0, 1]."""
@@ -287,7 +282,7 @@ class Objective:
                 style = None if target.mask is None else number
                 shared = [key for key in target.statistics if key[0] < levels]  # a small style has fewer levels
                 for key in [key for key in shared if key[0] == level]:
-                    part = compare(statistics[style, key[1]], target.statistics[key], target.scales[key])
+                    part = compare(statistics[style, key[1]], target.statistics[key], target.scales.get(key, 1.0))
                     loss = loss + part * (target.weight / len(shared))
             if not loss.requires_grad:
                 return loss, {key: (None,) * len(part) for key, part in sums.items()}
@@ -332,11 +327,6 @@ class Objective:
                     sums[layer] = _added(sums.get(layer), part)
             statistics |= {(level, layer): self.statistic.finish(*part) for layer, part in sums.items()}
         return statistics
-
-
-def side_of_tiles(layers: Iterable[str]) -> int:
-    """px, in pictures too large to be held whole: at least so large that the margins are less than half of the work."""
-    return max(TILE_SIDE, 10 * halo(layers))
 
 
 def _value_and_gradient(loss, x: Tensor) -> tuple[Tensor, Tensor]:
