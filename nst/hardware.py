@@ -68,20 +68,25 @@ def computes_bf16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.
-    there = device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return there and _product_seconds(torch.bfloat16) < 0.8 * _product_seconds(torch.float32)
+    if device != "cpu" or not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return False
+    bf16, float32 = _product_seconds(torch.bfloat16, torch.float32)
+    return bf16 < 0.8 * float32
 
 
-def _product_seconds(dtype: torch.dtype, side: int = 768, tries: int = 5) -> float:
-    """The shortest of some matrix products, a few milliseconds each; the first ones also choose kernels."""
-    matrix = torch.ones(side, side, dtype=dtype)
+def _product_seconds(*dtypes: torch.dtype, side: int = 768, turns: int = 8) -> list[float]:
+    """The shortest matrix product of each type, a few milliseconds; the first ones also choose kernels.
 
-    def seconds() -> float:
+    They take turns: a moment in which the machine is busy, or still waking a core, then slows all of them alike.
+    """
+    matrices = [torch.ones(side, side, dtype=dtype) for dtype in dtypes]
+
+    def seconds(matrix: torch.Tensor) -> float:
         start = time.perf_counter()
         torch.mm(matrix, matrix)
         return time.perf_counter() - start
 
-    return min(seconds() for _ in range(tries))
+    return [min(times) for times in zip(*([seconds(m) for m in matrices] for _ in range(turns)), strict=True)]
 
 
 def usable_cores() -> int:

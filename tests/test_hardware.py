@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_auto_takes_the_first_accelerator_there_is(monkeypatch, cuda, mps, chose
 def test_auto_precision_is_bf16_only_where_it_is_native_and_faster(monkeypatch, native, seconds, dtype):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(hardware, "_product_seconds", seconds.get)
+    monkeypatch.setattr(hardware, "_product_seconds", lambda *dtypes: [seconds[dtype] for dtype in dtypes])
     hardware.computes_bf16.cache_clear()
     assert choose_hardware("cpu", "auto").dtype == dtype
     hardware.computes_bf16.cache_clear()  # what was made up is forgotten
@@ -91,11 +92,27 @@ def test_auto_precision_is_bf16_only_where_it_is_native_and_faster(monkeypatch, 
 def test_the_race_is_run_once(monkeypatch):
     runs = []
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(hardware, "_product_seconds", lambda dtype: runs.append(dtype) or 1.0)
+    monkeypatch.setattr(hardware, "_product_seconds", lambda *dtypes: runs.append(dtypes) or [1.0, 1.0])
     hardware.computes_bf16.cache_clear()
     for _ in range(3):
         choose_hardware("cpu", "auto")
-    assert len(runs) == 2
+    assert len(runs) == 1
+    hardware.computes_bf16.cache_clear()
+
+
+def test_a_busy_moment_does_not_decide_the_race(monkeypatch):
+    now = 0.0
+
+    def multiply(a, b):
+        nonlocal now
+        busy = 3 if now < 130 else 1
+        now += busy * {torch.bfloat16: 8, torch.float32: 22}[a.dtype]
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch, "mm", multiply)
+    monkeypatch.setattr(hardware, "time", SimpleNamespace(perf_counter=lambda: now))
+    hardware.computes_bf16.cache_clear()
+    assert choose_hardware("cpu", "auto").dtype == torch.bfloat16
     hardware.computes_bf16.cache_clear()
 
 
