@@ -25,8 +25,8 @@ class Recipe:
     weight_decay: float = 0.05  # Adam's; decoupled: a step shrinks the matrices by lr * decay
     muon_weight_decay: float = 0.05
     label_smoothing: float = 0.1
-    size: int = 48  # side of the pictures in px, in the last epochs and in the test
-    start_size: int = 24  # in the first epochs: half the time of a run at 32 px and more (Howard 2018)
+    size: int = 40  # side of the pictures in px, in the last epochs and in the test
+    start_size: int = 32  # in the first epochs (Howard 2018); from 24 to 48 px in three quarters of the time: 71.4 %
     pooling: str = "max"  # after one epoch 32 % against 26 % with average pooling
     augment: bool = True  # random shifts by up to an eighth and flips, one view of each picture an epoch
     crop: float = 1.0  # below 1: random squares instead of shifts, their sides from this share of the picture's up
@@ -115,8 +115,8 @@ def schedule(step: int, steps: int, recipe: Recipe) -> float:
 def picture_size(epoch: int, recipe: Recipe) -> int:
     """Grows from `start_size` over their geometric mean, in whole eights, to `size`, with as much time for each.
 
-    An epoch's time goes with the area, so that of 20 epochs from 24 to 48 px 11 are at 24, 6 at 32 and 3 at 48. An
-    epoch of its own is at `size`.
+    An epoch's time goes with the area, so that of 20 epochs from 24 to 48 px 11 are at 24, 6 at 32 and 3 at 48; from 32
+    to 40 px, whose mean is 32 again, 15 are at 32 and 5 at 40. An epoch of its own is at `size`.
     """
     middle = 8 * round(math.sqrt(recipe.start_size * recipe.size) / 8)
     sizes = (recipe.start_size, middle, recipe.size)

@@ -287,10 +287,15 @@ def test_pictures_grow_and_have_their_full_size_at_the_end(epochs):
 
 def test_each_size_has_about_as_much_time():
     """The time of an epoch goes with the area."""
-    sizes = [picture_size(epoch, choose_recipe("default")) for epoch in range(20)]
+    sizes = [picture_size(epoch, choose_recipe("default", start_size=24, size=48)) for epoch in range(20)]
     times = [side**2 * sizes.count(side) for side in sorted(set(sizes))]
     assert sorted(set(sizes)) == [24, 32, 48]
     assert max(times) < 1.2 * min(times)
+
+
+def test_two_thirds_of_the_time_are_at_a_size_that_is_also_the_middle():
+    sizes = [picture_size(epoch, choose_recipe("default", start_size=32, size=40)) for epoch in range(20)]
+    assert sizes == 15 * [32] + 5 * [40]
 
 
 # Steps
