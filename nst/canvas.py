@@ -50,24 +50,35 @@ class Canvas:
         while smallest and min(sizes[-1]) >= 2 * smallest:
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
         self.steps = [pixels.new_zeros(1, 3, *size, dtype=torch.float32, requires_grad=True) for size in sizes]
-        self.optimizer = torch.optim.Adam(self.steps, betas=KINDS[kind].betas)
+        # On a GPU in one kernel, and so that a CUDA graph can do it: Adam's count of steps and its rate are there too.
+        on_gpu = pixels.is_cuda
+        self.optimizer = torch.optim.Adam(self.steps, betas=KINDS[kind].betas, fused=on_gpu, capturable=on_gpu)
 
     def pixels(self) -> Tensor:
-        """The picture. It is not changed in place."""
+        """The picture. An update changes it in place."""
         return self._pixels
 
-    def update(self, gradient: Tensor, learning_rate: float) -> None:
+    def tensors(self) -> list[Tensor]:
+        """All that an update changes, in place: the picture, and Adam's memory of every level."""
+        for step in self.steps:
+            if step not in self.optimizer.state:
+                moments = {name: torch.zeros_like(step, requires_grad=False) for name in MOMENTS}
+                self.optimizer.state[step] = {"step": self._count(0), **moments}
+        return [self._pixels, *(x for step in self.steps for x in self.optimizer.state[step].values())]
+
+    def update(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
         """One step of Adam, given the gradient at `pixels()`; the picture then goes back into [0, 1]."""
         with torch.enable_grad():
             gradients = torch.autograd.grad(self._sum(), self.steps, gradient)
         for step, at_step in zip(self.steps, gradients, strict=True):
             step.grad = at_step
         state = self.optimizer.state.get(self.steps[0])
-        done = state["step"].item() if state else 0
+        done = state["step"] if state else 0
+        done = done.item() if state and not done.is_cuda else done  # a GPU's is not looked at: that would wait for it
         self.optimizer.param_groups[0]["lr"] = learning_rate / (1 + done / KINDS[self.kind].half)
         self.optimizer.step()
         with torch.no_grad():
-            self._pixels = (self._pixels + self._sum()).clamp_(0, 1)
+            self._pixels.add_(self._sum()).clamp_(0, 1)
             for step in self.steps:
                 step.zero_()
                 step.grad = None
@@ -76,6 +87,10 @@ class Canvas:
     def roughen(self, grain: Tensor) -> None:
         """Add `grain`, which broadcasts to the picture, and go back into [0, 1]."""
         self._pixels = (self._pixels + grain).clamp_(0, 1)
+
+    def _count(self, steps: float) -> Tensor:
+        """Adam's count of its steps, where it keeps it."""
+        return torch.tensor(float(steps), device=self._pixels.device if self._pixels.is_cuda else "cpu")
 
     def _sum(self) -> Tensor:
         total = self.steps[-1]
@@ -114,7 +129,7 @@ class Canvas:
         if "step" in arrays:
             for level, step in enumerate(canvas.steps):
                 moments = {name: torch.from_numpy(arrays[f"{name}.{level}"].copy()).to(device) for name in MOMENTS}
-                canvas.optimizer.state[step] = {"step": torch.tensor(float(arrays["step"])), **moments}
+                canvas.optimizer.state[step] = {"step": canvas._count(float(arrays["step"])), **moments}
         if {name: array.shape for name, array in canvas.state().items()} != {k: np.shape(v) for k, v in arrays.items()}:
             raise ValueError("arrays")
         return canvas

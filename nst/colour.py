@@ -6,6 +6,8 @@ moves red, green and blue of a pixel alike, and the optimiser, which is blind to
 in all three: the picture's colour differences stay the photo's.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -14,8 +16,7 @@ WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in luminance (ITU-R BT
 
 def luminance(pixels: Tensor) -> Tensor:
     """(N, 1, H, W) of (N, 3, H, W)."""
-    weights = torch.tensor(WEIGHTS, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
-    return (pixels * weights).sum(1, keepdim=True)
+    return (pixels * _weights(pixels.dtype, pixels.device)).sum(1, keepdim=True)
 
 
 def grey(pixels: Tensor) -> Tensor:
@@ -25,8 +26,12 @@ def grey(pixels: Tensor) -> Tensor:
 
 def grey_gradient(gradient: Tensor) -> Tensor:
     """The gradient at pixels, given that at their `grey`: (N, 3, H, W) both."""
-    weights = torch.tensor(WEIGHTS, dtype=gradient.dtype, device=gradient.device).view(1, 3, 1, 1)
-    return gradient.sum(1, keepdim=True) * weights
+    return gradient.sum(1, keepdim=True) * _weights(gradient.dtype, gradient.device)
+
+
+@functools.cache  # copied to a GPU once: a copy at every step would wait for it
+def _weights(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(WEIGHTS, dtype=dtype, device=device).view(1, 3, 1, 1)
 
 
 def with_colours_of(pixels: Tensor, photo: Tensor) -> Tensor:

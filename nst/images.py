@@ -240,10 +240,14 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def to_picture(pixels: Tensor) -> Image.Image:
     """An RGB image from (1, 3, H, W) or (3, H, W); values are clamped to [0, 1] and rounded to 8 bits."""
+    return Image.fromarray(to_bytes(pixels).cpu().numpy())
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """(H, W, 3) uint8, on the same device, of what `to_picture` takes."""
     pixels = pixels.detach()
     pixels = pixels[0] if pixels.dim() == 4 else pixels
-    array = pixels.float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(np.ascontiguousarray(array))
+    return pixels.float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
 def image_processing(path_or_image: PictureLike, size: int | tuple[int, int] = (224, 224)) -> Tensor:

@@ -1,9 +1,7 @@
 """The stylisation loop: a generator that paints one step at a time."""
 
-import copy
 import functools
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +18,7 @@ from torch import Tensor
 from nst.backbones import load_backbone
 from nst.canvas import Canvas, check_state
 from nst.colour import with_colours_of, with_covariance_of
+from nst.descent import Guard, descend
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
 from nst.files import write_atomically
@@ -34,7 +33,7 @@ from nst.images import (
     to_picture,
     to_tensor,
 )
-from nst.objective import Losses, Objective, build_extractor
+from nst.objective import Objective, build_extractor
 from nst.settings import Stage, StyleSettings
 
 
@@ -200,7 +199,7 @@ def stylize(
     done = resume.step if resume else 0
     work_left = sum(_work(photo, settings, stage) * steps for _, stage, steps in stages)
     last_image = -float("inf")
-    guard = _Guard(resume.step_scale if resume else 1.0)
+    guard = Guard(resume.step_scale if resume else 1.0)
 
     for number, stage, steps in stages:
         size = _size(photo, settings, stage)
@@ -214,24 +213,34 @@ def stylize(
         stage_step = resume.stage_step if resume and number == resume.stage else 0
         if stage_step == 0 and settings.start_noise:
             canvas.roughen(settings.start_noise * _grain(targets, pixels, settings, generator))
-        guard.begin_stage()
+        guard.begin_stage(done)
+        descent = descend(objective, canvas, settings.learning_rate, guard)
         pace_started = time.perf_counter()
-        for index in range(1, steps + 1):
-            canvas, values, gradient, note = guard.evaluate(objective, canvas, done)
-            canvas.update(gradient, settings.learning_rate * guard.step_scale)
-            done += 1
+        index, stopping = 0, False  # of the step that was read last in this stage
+        while index < steps:
+            while descent.launched < min(steps, index + 1 + descent.ahead):
+                descent.launch()
+                now, launched = time.perf_counter(), done - index + descent.launched
+                if should_stop and should_stop():
+                    steps, stopping = descent.launched, True
+                by_steps = isinstance(preview_every, int) and launched % preview_every == 0
+                by_seconds = isinstance(preview_every, float) and now - last_image >= preview_every
+                if by_steps or by_seconds:
+                    descent.copy_picture()
+                    last_image = now
+            if (told := descent.read()) is None:
+                continue
+            index, done = index + 1, done + 1
             work_left -= _work(photo, settings, stage)
+            finished = index == steps and (stopping or done >= settings.steps)
             now = time.perf_counter()
-            finished = done >= settings.steps or bool(should_stop and should_stop())
-            by_steps = isinstance(preview_every, int) and done % preview_every == 0
-            by_seconds = isinstance(preview_every, float) and now - last_image >= preview_every
-            step = Step(done, settings.steps, number, *values, seconds=now - started, seconds_left=0.0, note=note)
+            step = Step(done, settings.steps, number, *told.losses, now - started, 0.0, told.note)
             if not finished:
                 step.seconds_left = work_left * (now - pace_started) / (index * _work(photo, settings, stage))
-            if finished or by_steps or by_seconds:
-                image = to_picture(canvas.pixels())
+            canvas = descent.canvas
+            if finished or told.picture is not None:
+                image = to_picture(canvas.pixels()) if finished else Image.fromarray(told.picture.numpy())
                 step.image = image if image.size == final_size else image.resize(final_size, Image.Resampling.BICUBIC)
-                last_image = now
             if finished:
                 drawn = generator.get_state().numpy()
                 step.state = RunState(canvas.state(), done, number, stage_step + index, drawn, guard.step_scale)
@@ -239,43 +248,6 @@ def stylize(
             yield step
             if finished:
                 return
-
-
-class _Guard:
-    """Takes a step back that made the losses infinite or many times larger, and halves the steps from there on."""
-
-    TOO_FAR = 4  # times the smallest of the stage, total and style loss both: early steps may well raise one of them
-    HALVINGS = 8  # in one run; what still fails then, no step size mends
-
-    def __init__(self, step_scale: float):
-        self.step_scale = step_scale
-        self.begin_stage()
-
-    def begin_stage(self) -> None:
-        self._last, self._smallest = None, (math.inf, math.inf)  # losses at different sizes are not compared
-
-    def evaluate(self, objective: Objective, canvas: Canvas, done: int):
-        """(canvas, values of the losses, gradient, note), the canvas being the last good one where `canvas` is not."""
-        note = ""
-        while True:
-            losses, gradient = objective.evaluate(canvas.pixels())
-            *values, check = torch.stack([*losses, gradient.sum()]).tolist()  # one read, in which any NaN shows
-            values = Losses(*values)
-            finite = all(map(math.isfinite, [*values, check]))
-            judged = values.total, values.style
-            grown = all(new > self.TOO_FAR * old for new, old in zip(judged, self._smallest, strict=True))
-            if finite and not grown:
-                break
-            if self._last is None:
-                raise StyleTransferError(f"The loss is no longer finite at step {done + 1}: lower the weights.")
-            if self.step_scale <= 0.5**self.HALVINGS:
-                raise StyleTransferError(f"The loss only grows at step {done}: lower the weights or the learning rate.")
-            canvas = self._last
-            self.step_scale /= 2
-            note = f"Step {done} went too far and was taken back; steps are {self.step_scale:g} as long from here on."
-        self._smallest = tuple(map(min, self._smallest, judged))
-        self._last = copy.deepcopy(canvas)
-        return canvas, values, gradient, note
 
 
 def _load_styles(style: PictureLike | Sequence[Style]) -> list[tuple[Image.Image, float, Image.Image | None]]:
