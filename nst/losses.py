@@ -5,6 +5,8 @@ a mask) can be summed separately and added; `finish` makes of the sums what `com
 are float32 whatever the features' dtype.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -157,13 +159,25 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def backward(ctx, at_products: Tensor, at_sums: Tensor | None) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
-        matrix = (at_products + at_products.mT).to(rows.dtype)
-        return rows @ matrix if at_sums is None else torch.baddbmm(at_sums.mT.to(rows.dtype), rows, matrix), None
+        matrix, sums = moments_gradient(rows.dtype, at_products, at_sums)
+        return rows @ matrix if sums is None else torch.baddbmm(sums, rows, matrix), None
+
+
+def moments_gradient(
+    dtype: torch.dtype, at_products: Tensor, at_sums: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """What makes the gradient at rows (N, P, C), `rows @ matrix + sums`, of the losses' at their moments.
+
+    (N, C, C) and (N, 1, C) or None, of `dtype`, given (N, C, C) and (N, C, 1) or None.
+    """
+    return (at_products + at_products.mT).to(dtype), None if at_sums is None else at_sums.mT.to(dtype)
 
 
 def _outer_sums(rows: Tensor) -> Tensor:
     if rows.dtype.itemsize > 2:
         return (rows.mT @ rows).float()
+    if rows.is_cuda:
+        return torch.bmm(rows.mT, rows, out_dtype=torch.float32)
     n, positions, channels = rows.shape
     whole = positions - positions % CHUNK
     sums = rows.new_zeros((n, channels, channels), dtype=torch.float32)
@@ -203,8 +217,12 @@ def laplacian(pixels: Tensor, pool: int) -> Tensor:
     (N, 1, H / pool, W / pool), rounded up; beyond the border the picture goes on as it ends.
     """
     means = F.avg_pool2d(luminance(pixels), pool, ceil_mode=True)
-    kernel = pixels.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]]).view(1, 1, 3, 3)
-    return F.conv2d(F.pad(means, (1, 1, 1, 1), mode="replicate"), kernel)
+    return F.conv2d(F.pad(means, (1, 1, 1, 1), mode="replicate"), _laplacian_kernel(means.dtype, means.device))
+
+
+@functools.cache  # copied to a GPU once: a copy at every step would wait for it
+def _laplacian_kernel(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=dtype, device=device).view(1, 1, 3, 3)
 
 
 def laplacian_loss(pixels: Tensor, targets: dict[int, Tensor]) -> Tensor:

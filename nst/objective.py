@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nst.backbones import Backbone
 from nst.colour import grey, grey_gradient, with_luminance_of
+from nst.gpu_network import Own
 from nst.hardware import Hardware
 from nst.layers import LAYERS
 from nst.losses import (
@@ -23,6 +24,7 @@ from nst.losses import (
     compare,
     laplacian,
     laplacian_loss,
+    moments_gradient,
     squared_difference,
     total_variation,
 )
@@ -34,6 +36,7 @@ from nst.vgg import Vgg19
 OUTLINES = (8, 16)  # px a mean: they keep where things are. Of 4 they would keep strokes away, of 32 let things move
 SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid holds too few positions to count
 UNTILED_BYTES = 6_500_000  # pixels times bytes a feature: what is held whole in less than six gigabytes
+UNTILED_GPU_BYTES = 12e9  # a GPU with so much memory holds as much whole, and a larger one more
 
 
 class Losses(NamedTuple):
@@ -44,6 +47,13 @@ class Losses(NamedTuple):
     style: Tensor
     tv: Tensor
     total: Tensor
+
+
+def untiled_bytes(device: torch.device) -> float:
+    """Pixels times bytes a feature up to which a picture is looked at as a whole."""
+    if device.type != "cuda":
+        return UNTILED_BYTES
+    return UNTILED_BYTES * max(1.0, torch.cuda.get_device_properties(device).total_memory / UNTILED_GPU_BYTES)
 
 
 def build_extractor(backbone: Backbone, settings: StyleSettings, hardware: Hardware) -> Vgg19:
@@ -58,6 +68,7 @@ def build_extractor(backbone: Backbone, settings: StyleSettings, hardware: Hardw
 
 
 Sums = tuple[Tensor, ...]  # of a style statistic, over positions
+StyleSums = dict[int | None, Sums]  # by style's number; None: all without a mask
 Statistics = dict[tuple[int, str], Tensor]  # by level of the image pyramid and layer
 
 
@@ -91,10 +102,11 @@ class Look:
 
     tile: Tile
     pixels: Tensor
-    features: dict[str, Tensor]
-    leaves: dict[str, Tensor]
-    sums: dict[tuple[int | None, str], Sums]  # by style (None: all without a mask) and layer
-    squares: dict[str, Tensor]  # of the difference to the content, by content layer
+    features: dict[str, Tensor] = field(default_factory=dict)
+    leaves: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[tuple[int | None, str], Sums] = field(default_factory=dict)  # by style (None: all unmasked) and layer
+    squares: dict[str, Tensor] = field(default_factory=dict)  # of the difference to the content, by content layer
+    found: dict[str, tuple[Tensor, dict]] = field(default_factory=dict)  # what `Objective._style` says of a style layer
 
 
 class Objective:
@@ -121,7 +133,7 @@ class Objective:
         self.statistic = STATISTICS[settings.style_statistic]
         if tile_side is None:
             itemsize = extractor.convolutions["conv1_1"].weight.dtype.itemsize
-            large = content.shape[-1] * content.shape[-2] * itemsize > UNTILED_BYTES
+            large = content.shape[-1] * content.shape[-2] * itemsize > untiled_bytes(content.device)
             tile_side = side_of_tiles(extractor.required_layers) if large else max(content.shape[-2:])
         self.tile_side = tile_side
         if settings.preserve_colours:
@@ -160,8 +172,11 @@ class Objective:
             content_here, style_here, gradient = self._level(levels[level], level, len(levels))
             content, style = content + content_here, style + style_here
             gradients.append(gradient)
-        tv, gradient = _value_and_gradient(total_variation, pixels.detach())
-        gradient = settings.tv_weight * gradient
+        if by_hand := self.extractor.by_hand:
+            tv, gradient = by_hand.kernels.total_variation(pixels.detach().contiguous(), settings.tv_weight)
+        else:
+            tv, gradient = _value_and_gradient(total_variation, pixels.detach())
+            gradient = settings.tv_weight * gradient
         outlines = torch.zeros((), device=pixels.device)
         if self.outlines:
             outlines, at_pixels = _value_and_gradient(lambda x: laplacian_loss(x, self.outlines), pixels.detach())
@@ -180,16 +195,19 @@ class Objective:
     def _level(self, image: Tensor, level: int, levels: int) -> tuple[Tensor, Tensor, Tensor]:
         """Content and style loss of one of the pyramid's levels, and the gradient of their part of the total at it."""
         tiles = self._tiles(image)
-        held = self._look(image, tiles[0], level, True) if len(tiles) == 1 else None
-        sums: dict[tuple[int | None, str], Sums] = {}
+        of_layer = lambda layer, sums: self._style(layer, sums, level, levels)  # noqa: E731
+        held = self._look(image, tiles[0], level, True, of_layer) if len(tiles) == 1 else None
+        sums: dict[str, StyleSums] = {layer: {} for layer in self.settings.style_layers}
         squares = dict.fromkeys(self.content_targets if level == 0 else (), 0.0)
         for tile in tiles:
             look = held or self._look(image, tile, level, False)
-            for key, part in look.sums.items():
-                sums[key] = _added(sums.get(key), tuple(x.detach() for x in part))
+            for (style, layer), part in look.sums.items():
+                sums[layer][style] = _added(sums[layer].get(style), _detached(part))
             squares |= {layer: squares[layer] + x.detach() for layer, x in look.squares.items()}
 
-        style, from_style = self._style(sums, level, levels)
+        found = held.found if held else {layer: of_layer(layer, part) for layer, part in sums.items()}
+        loss = sum(loss for loss, _ in found.values())
+        from_style = {(style, layer): part for layer, (_, parts) in found.items() for style, part in parts.items()}
         content, from_content = torch.zeros((), device=image.device), {}
         for layer, square in squares.items():
             target = self.content_targets[layer]
@@ -197,12 +215,14 @@ class Objective:
             content = content + square / divisor
             from_content[layer] = self.settings.content_weight / divisor
 
+        if held:
+            return content, loss, self._back(held, from_style, from_content)
         gradient = torch.zeros_like(image)
         for tile in tiles:
-            look = held or self._look(image, tile, level, True)
+            look = self._look(image, tile, level, True)
             rows, columns = tile.outer
             gradient[..., rows, columns] += self._back(look, from_style, from_content)
-        return content, style, gradient
+        return content, loss, gradient
 
     def _pyramid(self, pixels: Tensor) -> list[Tensor]:
         """The picture, its half size, and so on (Snelgrove 2017)."""
@@ -214,30 +234,50 @@ class Objective:
     def _tiles(self, image: Tensor) -> list[Tile]:
         return cut(*image.shape[-2:], self.tile_side, self.extractor.required_layers)
 
-    def _look(self, image: Tensor, tile: Tile, level: int, differentiable: bool) -> Look:
+    def _look(
+        self, image: Tensor, tile: Tile, level: int, differentiable: bool, of_layer: Callable | None = None
+    ) -> Look:
+        """of_layer: what `found` is found with, where the tile is the whole picture."""
         layers = self.extractor.required_layers if level == 0 else self.settings.style_layers
         whole = tile.inner == tile.outer
         pixels = (image if whole else image[(..., *tile.outer)]).detach().requires_grad_(differentiable)
-        with torch.set_grad_enabled(differentiable):
-            features = self.extractor.extract_features(pixels, layers)
-            inner = features if whole else {key: x[(..., *tile.of_own_map(key))] for key, x in features.items()}
-            leaves = {layer: x.detach().requires_grad_(differentiable) for layer, x in inner.items()}
-            sums, squares = {}, {}
-            for layer in self.settings.style_layers:
-                map_size = [side // 2 ** (int(layer[4]) - 1) for side in image.shape[-2:]]
-                for number, target in enumerate(self.style_targets):
-                    style = None if target.mask is None else number
-                    if (style, layer) in sums:
-                        continue  # all styles without a mask share one statistic of the picture
-                    weights = None
-                    if target.mask is not None:
-                        weights = target.mask_at(level, layer, map_size)[(..., *tile.of_map(layer))]
-                    sums[style, layer] = self.statistic.accumulate(leaves[layer], weights)
-            if level == 0:
-                for layer, target in self.content_targets.items():
-                    target = target if whole else target[(..., *tile.of_map(layer))]
-                    squares[layer] = squared_difference(leaves[layer], target)
-        return Look(tile, pixels, features, leaves, sums, squares)
+        look = Look(tile, pixels)
+
+        def seen(layer: str, features: Tensor) -> None:
+            if layer not in layers:
+                return
+            inner = features if whole else features[(..., *tile.of_own_map(layer))]
+            look.leaves[layer] = leaf = inner.detach().requires_grad_(differentiable)
+            with torch.set_grad_enabled(differentiable):
+                if layer in self.settings.style_layers:
+                    sums = self._sums(leaf, layer, level, tile)
+                    look.sums |= {(style, layer): part for style, part in sums.items()}
+                    if of_layer:
+                        look.found[layer] = of_layer(layer, {style: _detached(part) for style, part in sums.items()})
+                if level == 0 and layer in self.content_targets:
+                    content = self.content_targets[layer]
+                    look.squares[layer] = squared_difference(leaf, content[(..., *tile.of_map(layer))])
+
+        if self.extractor.by_hand:
+            look.features = self.extractor.by_hand.features(pixels, max(layers, key=LAYERS.index), seen)
+        else:
+            with torch.set_grad_enabled(differentiable):
+                look.features = self.extractor.extract_features(pixels, layers)
+            for layer, features in look.features.items():
+                seen(layer, features)
+        return look
+
+    def _sums(self, features: Tensor, layer: str, level: int, tile: Tile) -> StyleSums:
+        """A style layer's sums over a tile's inner part; all styles without a mask share one."""
+        sums: StyleSums = {}
+        for number, target in enumerate(self.style_targets):
+            if target.mask is not None:
+                map_size = [side // 2 ** (int(layer[4]) - 1) for side in tile.size]
+                weights = target.mask_at(level, layer, map_size)[(..., *tile.of_map(layer))]
+                sums[number] = self.statistic.accumulate(features, weights)
+            elif None not in sums:
+                sums[None] = self.statistic.accumulate(features)
+        return sums
 
     def _back(self, look: Look, from_style: dict, from_content: dict) -> Tensor:
         """The gradient at a tile's pixels, given the losses' gradients at the sums over all tiles."""
@@ -246,17 +286,15 @@ class Objective:
             pairs = zip(sums, from_style[style, layer], strict=True)
             wanted.setdefault(layer, []).extend((x, g) for x, g in pairs if x.requires_grad and g is not None)
         for layer, squares in look.squares.items():
-            gradient = torch.as_tensor(from_content[layer], dtype=squares.dtype, device=squares.device)
-            wanted.setdefault(layer, []).append((squares, gradient))
+            wanted.setdefault(layer, []).append((squares, torch.ones_like(squares) * from_content[layer]))
         layers = sorted((layer for layer, pairs in wanted.items() if pairs), key=LAYERS.index)
         if not layers:  # a level that the style picture was too small for
             return torch.zeros_like(look.pixels)
 
         tile, features, leaves = look.tile, look.features, look.leaves
 
-        def at_features(layer: str, deeper: Tensor | None = None) -> Tensor:
-            """The losses' own, and what deeper layers give."""
-            size = features.pop(layer).shape  # the map is not needed any more, and the largest ones come last
+        def at_features(layer: str, size: Sequence[int], deeper: Tensor | None = None) -> Tensor:
+            """The losses' own at a map of that size, and what deeper layers give."""
             outputs, gradients = zip(*wanted.pop(layer), strict=True)
             own = torch.autograd.grad(outputs, leaves.pop(layer), gradients)[0]
             if own.shape == size:
@@ -265,31 +303,47 @@ class Objective:
             gradient[(..., *tile.of_own_map(layer))] += own
             return gradient
 
+        if self.extractor.by_hand:
+            sizes = {layer: features[layer].shape for layer in layers}
+            matrices = {layer: self._as_matrix(look, layer, from_style) for layer in layers}
+            own = {layer: matrices[layer] or Own(at_features(layer, sizes[layer])) for layer in layers}
+            return self.extractor.by_hand.gradient(features, own)
+
         *others, deepest = layers
         for layer in others:  # found when the deeper layers' gradient arrives: none is held until then
-            features[layer].register_hook(lambda gradient, layer=layer: at_features(layer, gradient))
-        gradient = torch.autograd.grad(features[deepest], look.pixels, at_features(deepest))[0]
+            # The map is not needed any more then, and the largest ones come last.
+            features[layer].register_hook(lambda g, layer=layer: at_features(layer, features.pop(layer).shape, g))
+        last = features.pop(deepest)
+        gradient = torch.autograd.grad(last, look.pixels, at_features(deepest, last.shape))[0]
         features.clear()  # a layer that nothing depended on is known to the hooks too
         return gradient
 
-    def _style(self, sums: dict[tuple[int | None, str], Sums], level: int, levels: int) -> tuple[Tensor, dict]:
-        """The style loss of a level's sums over positions, and the gradient of its share of the total at each."""
-        sums = {key: tuple(x.requires_grad_() for x in part) for key, part in sums.items()}
+    def _as_matrix(self, look: Look, layer: str, from_style: dict) -> Own | None:
+        """The losses' own gradient at a whole map as a matrix for its rows, where it is that and no more."""
+        masked = any(name == layer and style is not None for style, name in look.sums)
+        if masked or layer in look.squares or look.tile.inner != look.tile.outer:
+            return None
+        *at_moments, _ = from_style[None, layer]  # the last is at the count
+        matrix, sums = moments_gradient(look.features[layer].dtype, *at_moments)
+        return Own(None, matrix[0], None if sums is None else sums.flatten())
+
+    def _style(self, layer: str, sums: StyleSums, level: int, levels: int) -> tuple[Tensor, dict[int | None, tuple]]:
+        """A layer's share of a level's style loss, given its sums over positions, and the total's gradient at each."""
+        sums = {style: tuple(x.requires_grad_() for x in part) for style, part in sums.items()}
         with torch.enable_grad():
-            statistics = {key: self.statistic.finish(*part) for key, part in sums.items()}
+            statistics = {style: self.statistic.finish(*part) for style, part in sums.items()}
             loss = torch.zeros((), device=next(iter(statistics.values())).device)
             for number, target in enumerate(self.style_targets):
                 style = None if target.mask is None else number
-                shared = [key for key in target.statistics if key[0] < levels]  # a small style has fewer levels
-                for key in [key for key in shared if key[0] == level]:
-                    part = compare(statistics[style, key[1]], target.statistics[key], target.scales.get(key, 1.0))
-                    loss = loss + part * (target.weight / len(shared))
+                shared = sum(key[0] < levels for key in target.statistics)  # a small style has fewer levels
+                if (key := (level, layer)) in target.statistics:
+                    part = compare(statistics[style], target.statistics[key], target.scales.get(key, 1.0))
+                    loss = loss + part * (target.weight / shared)
             if not loss.requires_grad:
-                return loss, {key: (None,) * len(part) for key, part in sums.items()}
+                return loss, {style: (None,) * len(part) for style, part in sums.items()}
             inputs = [x for part in sums.values() for x in part]
-            found = torch.autograd.grad(self.settings.style_weight * loss, inputs, allow_unused=True)
-        found = iter(found)
-        return loss.detach(), {key: tuple(next(found) for _ in part) for key, part in sums.items()}
+            found = iter(torch.autograd.grad(self.settings.style_weight * loss, inputs, allow_unused=True))
+        return loss.detach(), {style: tuple(next(found) for _ in part) for style, part in sums.items()}
 
     def _kept(self, kind: str, picture: Tensor, seen: tuple, build: Callable[[Tensor], dict]) -> dict:
         """`build(picture)`, or what it gave before for the same picture seen in the same way."""
@@ -340,6 +394,10 @@ def _unpooled(gradient: Tensor, size: Sequence[int]) -> Tensor:
     """The gradient of a 2x2 average pooling at its input of (height, width) `size`."""
     spread = F.interpolate(gradient, scale_factor=2, mode="nearest") / 4
     return F.pad(spread, (0, size[1] - spread.shape[-1], 0, size[0] - spread.shape[-2]))
+
+
+def _detached(sums: Sums) -> Sums:
+    return tuple(x.detach() for x in sums)
 
 
 def _added(sums: Sums | None, part: Sums) -> Sums:

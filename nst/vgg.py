@@ -4,6 +4,7 @@
 the papers' convention, `conv<block>_<index>`, and mean the convolution's output after its ReLU.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst.errors import StyleTransferError
+from nst.gpu_network import GpuNetwork, has_triton
 from nst.layers import BLOCKS, LAYERS
 from nst.winograd import FrozenConv2d
 
@@ -142,6 +144,13 @@ class Vgg19(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
         self.eval().requires_grad_(False)
 
+    @functools.cached_property
+    def by_hand(self) -> GpuNetwork | None:
+        """The same features with their gradient by hand, where there is a GPU with Triton."""
+        if self.mean.device.type != "cuda" or not has_triton():
+            return None
+        return GpuNetwork(dict(self.convolutions.items()), self.mean, self.std, isinstance(self.pool, nn.MaxPool2d))
+
     def extract_features(self, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """ReLU outputs by layer name for (N, 3, H, W) float32 RGB in [0, 1].
 
@@ -158,6 +167,9 @@ class Vgg19(nn.Module):
                 f"A {x.shape[-1]}x{x.shape[-2]} picture is too small for {deepest}: "
                 f"the short side must be at least {2**poolings} px."
             )
+        if self.by_hand is not None and len(x) == 1 and not (x.requires_grad and torch.is_grad_enabled()):
+            maps = self.by_hand.features(x, deepest)
+            return {name: maps[name] for name in self.required_layers if name in wanted}
         first = self.convolutions["conv1_1"].weight
         x = ((x - self.mean) / self.std).to(first.dtype)
         features = {}

@@ -1,0 +1,38 @@
+"""The arithmetic that GPUs do by hand, checked without one: in a process where Triton interprets its kernels."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nst import gpu_network
+from nst.backbones import load_backbone
+from nst.hardware import choose_hardware
+from nst.objective import build_extractor
+from nst.settings import StyleSettings
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
+def test_kernels_and_network_interpreted():
+    tests = Path(__file__).with_name("gpu_interpreted.py")
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", str(tests)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"})
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout
+
+
+def test_processors_go_by_autograd():
+    extractor = build_extractor(load_backbone("cifar100"), StyleSettings(), choose_hardware("cpu", "float32"))
+    assert extractor.by_hand is None
+
+
+def test_without_a_working_triton_there_is_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nst.gpu_kernels", None)  # importing it fails
+    gpu_network.has_triton.cache_clear()
+    try:
+        assert gpu_network.has_triton() is False
+    finally:
+        gpu_network.has_triton.cache_clear()
