@@ -11,7 +11,7 @@ from nst.errors import StyleTransferError
 from nst.hardware import choose_hardware, free_memory
 from nst.images import fitted_size
 from nst.layers import CHANNELS, LAYERS
-from nst.objective import UNTILED_BYTES, Objective, build_extractor
+from nst.objective import Objective, build_extractor, untiled_bytes
 from nst.settings import StyleSettings
 from nst.tiles import halo, side_of_tiles
 from nst.winograd import WAYS, is_wide
@@ -19,6 +19,7 @@ from nst.winograd import WAYS, is_wide
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
 BACKWARD_MAPS = 3  # copies of the largest feature map alive while gradients flow (measured)
 PICTURES = 16  # float32 pictures at full size: pixels, moments, gradients, their copies and coarser levels
+PICTURES_ON_GPU = 40  # the canvas too as it was before each of the steps under way
 PROBE_SIDE = 192  # px: large enough that the cost of a pixel is that of a large picture, small enough not to be felt
 
 
@@ -45,12 +46,13 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
 def check_memory(content_size: tuple[int, int], settings: StyleSettings) -> None:
     """Refuse what this machine cannot hold, with the largest size that it can.
 
-    Only for processors; where the system does not say how much is free, nothing is refused.
+    Where the system does not say how much is free, nothing is refused.
 
     Raises StyleTransferError.
     """
-    free = free_memory()
-    if free is None or choose_hardware(settings.device, settings.precision).device.type != "cpu":
+    device = choose_hardware(settings.device, settings.precision).device
+    free = None if device.type == "mps" else free_memory(device)
+    if free is None:
         return
     needed = lambda side: _peak_bytes(_area(content_size, settings, side), settings)  # noqa: E731
     if needed(settings.size) <= free:
@@ -74,8 +76,9 @@ def _peak_bytes(pixels: int, settings: StyleSettings) -> int:
     layers = LAYERS[: 1 + max(map(LAYERS.index, compared))]
     per_pixel = sum(_widths((*layers, *compared))) + BACKWARD_MAPS * max(_widths(layers))
     tile = (side_of_tiles(layers) + 2 * halo(layers)) ** 2
-    held = pixels if pixels * itemsize <= UNTILED_BYTES else min(pixels, tile)
-    always = pixels * (PICTURES * 3 * 4 + itemsize * sum(_widths(settings.content_layers)))
+    held = pixels if pixels * itemsize <= untiled_bytes(hardware.device) else min(pixels, tile)
+    pictures = PICTURES_ON_GPU if hardware.device.type == "cuda" else PICTURES
+    always = pixels * (pictures * 3 * 4 + itemsize * sum(_widths(settings.content_layers)))
     kernels = sum(_transformed_bytes(layer, hardware.dtype) for layer in layers)
     return int(BASE_BYTES + kernels + held * itemsize * per_pixel + always)
 

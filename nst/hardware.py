@@ -109,11 +109,15 @@ def keep_freed_memory() -> None:
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: give nothing back
 
 
-def free_memory() -> int | None:
+def free_memory(device: torch.device | None = None) -> int | None:
     """Bytes that this process could still take, with what it holds already; None where the system does not say.
 
-    The least of the system's and the container's: hosts give a container less than the machine has.
+    device: a GPU, whose memory is meant then. Of the machine's, the least of the system's and the container's: hosts
+    give a container less than the machine has.
     """
+    if device is not None and device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for what is asked for next
+        return torch.cuda.mem_get_info(device)[0] + kept
     try:
         with open("/proc/meminfo") as file:
             table = dict(line.split(":", 1) for line in file)

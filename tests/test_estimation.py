@@ -63,22 +63,22 @@ def test_the_figure_is_near_a_real_peak(random_checkpoint):
 
 def test_what_cannot_fit_is_refused_with_a_size_that_does(monkeypatch):
     settings = StyleSettings(size=2048, device="cpu", precision="float32")
-    monkeypatch.setattr(estimation, "free_memory", lambda: 2_000_000_000)
+    monkeypatch.setattr(estimation, "free_memory", lambda device: 2_000_000_000)
     with pytest.raises(StyleTransferError, match=r"size 2048 needs about .* GB .* 2\.0 GB are free") as error:
         estimation.check_memory((4000, 3000), settings)
     advised = int(re.search(r"set size to (\d+)", str(error.value))[1])
     estimation.check_memory((4000, 3000), replace(settings, size=advised))
     with pytest.raises(StyleTransferError):
         estimation.check_memory((4000, 3000), replace(settings, size=advised + 32))
-    monkeypatch.setattr(estimation, "free_memory", lambda: 1000)
+    monkeypatch.setattr(estimation, "free_memory", lambda device: 1000)
     with pytest.raises(StyleTransferError, match="close other programs"):
         estimation.check_memory((4000, 3000), settings)
-    monkeypatch.setattr(estimation, "free_memory", lambda: None)  # a system that does not say
+    monkeypatch.setattr(estimation, "free_memory", lambda device: None)  # a system that does not say
     estimation.check_memory((4000, 3000), settings)
 
 
 def test_a_run_that_cannot_fit_ends_before_it_begins(monkeypatch):
-    monkeypatch.setattr(estimation, "free_memory", lambda: 1000)
+    monkeypatch.setattr(estimation, "free_memory", lambda device: 1000)
     picture = Image.new("RGB", (80, 60))
     with pytest.raises(StyleTransferError, match="GB of memory"):
         next(stylize(picture, picture, StyleSettings(size=64, device="cpu")))
