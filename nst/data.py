@@ -1,6 +1,7 @@
 """Labelled pictures for training: a CSV, class folders, or the official CIFAR-100 archive."""
 
 import csv
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -168,20 +169,30 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], size:
     x = images.float().div_(255)
     if x.shape[-1] != size:
         x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    mean, std = (torch.tensor(v, device=x.device).view(1, 3, 1, 1) for v in (mean, std))
-    return x.sub_(mean).div_(std)
+    return x.sub_(_channels(tuple(mean), x.device)).div_(_channels(tuple(std), x.device))
+
+
+@functools.cache  # copied to a GPU once: a copy at every step would wait for it
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 def augment(images: Tensor, generator: torch.Generator, padding: float = 1 / 8) -> Tensor:
-    """A random shift by up to `padding` of the side (edges mirrored) and a random flip for each of (N, 3, S, S)."""
-    n, _, _, side = images.shape
+    """A random shift by up to `padding` of the side (edges mirrored) and a random flip for each of (N, 3, S, S).
+
+    generator: of the processor, wherever the images are: a GPU draws the same.
+    """
+    (n, _, _, side), device = images.shape, images.device
     pad = max(1, round(side * padding))
-    flip, dy, dx = (torch.randint(0, high, (n,), generator=generator) for high in (2, 2 * pad + 1, 2 * pad + 1))
-    position = torch.arange(side)
+    highs = (2, 2 * pad + 1, 2 * pad + 1)
+    drawn = (torch.randint(0, high, (n,), generator=generator) for high in highs)
+    flip, dy, dx = (one.to(device, non_blocking=True) for one in drawn)
+    position = torch.arange(side, device=device)
     rows = position + dy[:, None] - pad
     columns = torch.where(flip[:, None] == 1, side - 1 - position, position) + dx[:, None] - pad
     rows, columns = (side - 1 - (side - 1 - i.abs()).abs() for i in (rows, columns))  # mirror at both edges
-    picture, channel = torch.arange(n)[:, None, None, None], torch.arange(3)[None, :, None, None]
+    picture, channel = (torch.arange(count, device=device) for count in (n, 3))
+    picture, channel = picture[:, None, None, None], channel[None, :, None, None]
     return images[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
@@ -189,6 +200,7 @@ def random_crops(images: Tensor, generator: torch.Generator, size: int, smallest
     """A random square of each of (N, 3, S, S) uint8, flipped at random, scaled to (N, 3, size, size) uint8.
 
     smallest: the least side of a square, as a share of S, above 0 and at most 1; sides are uniform from there to 1.
+    generator: as in `augment`.
     """
     n = len(images)
     share = smallest + (1 - smallest) * torch.rand(n, generator=generator)
@@ -196,6 +208,6 @@ def random_crops(images: Tensor, generator: torch.Generator, size: int, smallest
     flip = 1.0 - 2.0 * torch.randint(0, 2, (n,), generator=generator)
     zero = torch.zeros(n)
     windows = torch.stack([share * flip, zero, x, zero, share, y], 1).view(n, 2, 3)
-    grid = F.affine_grid(windows, (n, 3, size, size), align_corners=False)
+    grid = F.affine_grid(windows.to(images.device, non_blocking=True), (n, 3, size, size), align_corners=False)
     crops = F.grid_sample(images.float(), grid, mode="bicubic", padding_mode="border", align_corners=False)
     return crops.round_().clamp_(0, 255).to(torch.uint8)

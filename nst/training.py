@@ -12,10 +12,12 @@ from nst.convolution import TrainedConv2d
 from nst.data import augment, normalise, random_crops
 from nst.errors import StyleTransferError
 from nst.files import write_atomically
-from nst.hardware import Hardware
+from nst.hardware import Hardware, free_memory
 from nst.muon import Muon
 from nst.recipes import Recipe, flag, schedule
 from nst.vgg import VGG19
+
+SHARE_OF_GPU = 0.25  # of a GPU's memory that the pictures may take; what is larger stays with the processor
 
 
 class Trainer:
@@ -41,7 +43,9 @@ class Trainer:
         std: Sequence[float],
     ):
         self.recipe, self.hardware, self.mean, self.std = recipe, hardware, mean, std
-        self.images, self.labels = images, labels
+        on_gpu = hardware.device.type == "cuda" and images.nbytes < free_memory(hardware.device) * SHARE_OF_GPU
+        # There they are cut and flipped in no time, and nothing waits for a processor to do it.
+        self.images, self.labels = (x.to(hardware.device) if on_gpu else x for x in (images, labels))
         distributed = torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if distributed else 0
         self.processes = torch.distributed.get_world_size() if distributed else 1
@@ -71,7 +75,8 @@ class Trainer:
         """Which pictures the step to come sees, over all processes."""
         if self._order[0] != self.epoch:
             generator = torch.Generator().manual_seed(self.recipe.seed * 10_000 + self.epoch)
-            self._order = (self.epoch, torch.randperm(len(self.images), generator=generator))
+            order = torch.randperm(len(self.images), generator=generator)
+            self._order = (self.epoch, order.to(self.images.device))
         position = (self.step % self.steps_per_epoch) * self.batch
         return self._order[1][position : position + self.batch]
 
