@@ -24,9 +24,10 @@ class PlainLoop:
 
     def __init__(self, backbone: Backbone, settings: StyleSettings, content: Tensor, style: Tensor):
         self.settings = settings
-        self.mean, self.std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.mean, backbone.std))
+        device = content.device
+        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (backbone.mean, backbone.std))
         self.weights = {
-            name: (layer.weight.detach().float().contiguous(), layer.bias.detach().float())
+            name: (layer.weight.detach().float().contiguous().to(device), layer.bias.detach().float().to(device))
             for name, layer in backbone.network.convolutions().items()
         }
         wanted = {*settings.content_layers, *settings.style_layers}

@@ -84,7 +84,7 @@ class Bench:
         return to_tensor(resize_picture(self.photo, size)), to_tensor(resize_picture(self.painting, size))
 
     def plain(self, long_side: int, settings: StyleSettings = CLASSIC_512) -> tuple[PlainLoop, Tensor]:
-        content, style = self.tensors(long_side)
+        content, style = (x.to(self.auto.device) for x in self.tensors(long_side))
         return PlainLoop(self.backbone, settings, content, style), content
 
     def objective(self, long_side: int, settings: StyleSettings, hardware: Hardware, tile_side=None):
@@ -95,33 +95,40 @@ class Bench:
     # --- the targets -------------------------------------------------------------------------------------------------
 
     def step(self) -> Iterator[Target]:
-        """A whole step of `stylize` at 512 px, classic layers, in turns with the plain loop's evaluation."""
-        loop, pixels = self.plain(512)
-        runs = {}
-        for name, hardware in (("auto", self.auto), ("float32", self.float32)):
-            if name == "float32" and hardware == self.auto:
-                runs[name] = runs["auto"]
-                continue
-            settings = replace(CLASSIC_512, precision=name)
-            runs[name] = stylize(self.photo, self.painting, settings, preview_every=None)
-        steps = {name: lambda run=run: next(run) for name, run in runs.items()}
-        seconds = in_turns({"plain": lambda: loop.evaluate(pixels), **steps}, turns=5)
-        auto = str(self.auto).rpartition(" ")[2]
-        note = f"plain {seconds['plain']:.2f} s, ours {seconds['auto']:.2f} s"
-        yield Target(f"step at 512 px, {auto}, plain over ours", seconds["plain"] / seconds["auto"], 2.5, note=note)
-        note = f"ours {seconds['float32']:.2f} s"
-        yield Target("step at 512 px, forced to float32", seconds["plain"] / seconds["float32"], 1.1, note=note)
-        rate = _operations(512, 384, loop.layers) / seconds["auto"]
-        best = best_product_rate(self.auto)
-        note = f"{rate / 1e9:.0f} of {best / 1e9:.0f} GFLOP/s; operations as counted for direct convolutions"
-        yield Target("arithmetic per second, of the best matrix product's", rate / best, 0.75, note=note)
+        """Whole steps of `stylize`, classic layers, in turns with the plain loop's evaluation."""
+        on_gpu = self.auto.device.type == "cuda"
+        best, auto = best_product_rate(self.auto), str(self.auto).rpartition(" ")[2]
+        for side in (512, 1024, 2048) if on_gpu else (512,):
+            loop, pixels = self.plain(side)
+            runs = {}
+            for name, hardware in (("auto", self.auto), ("float32", self.float32)):
+                if name == "float32" and hardware == self.auto:
+                    runs[name] = runs["auto"]
+                    continue
+                settings = replace(CLASSIC_512, size=side, precision=name)
+                runs[name] = stylize(self.photo, self.painting, settings, preview_every=None)
+            many = 20 if on_gpu else 1
+            work = {"plain": partial(loop.evaluate, pixels)} | {name: run.__next__ for name, run in runs.items()}
+            work = {name: lambda one=one: [one() for _ in range(many)] for name, one in work.items()}  # noqa: B023
+            seconds = {name: took / many for name, took in in_turns(work, turns=5).items()}
+            took = {name: f"{1000 * one:.3g} ms" if on_gpu else f"{one:.2f} s" for name, one in seconds.items()}
+            note, ratio = f"plain {took['plain']}, ours {took['auto']}", seconds["plain"] / seconds["auto"]
+            yield Target(f"step at {side} px, {auto}, plain over ours", ratio, 2.0 if on_gpu else 2.5, note=note)
+            ratio = seconds["plain"] / seconds["float32"]
+            yield Target(f"step at {side} px, forced to float32", ratio, 1.1, note=f"ours {took['float32']}")
+            if on_gpu and side < 1024:
+                continue  # too small to fill a GPU
+            rate = _operations(side, side * 3 // 4, loop.layers) / seconds["auto"]
+            note = f"{rate / 1e9:.0f} of {best / 1e9:.0f} GFLOP/s; operations as counted for direct convolutions"
+            name = "arithmetic per second, of the best matrix product's" + f", {side} px" * on_gpu
+            yield Target(name, rate / best, 0.6 if on_gpu else 0.75, note=note)
 
     def time_to_quality(self) -> Iterator[Target]:
         """The time to the loss that L-BFGS has after so many evaluations, over ours to the same loss."""
         side = 512 if self.full else 256
         settings = replace(CLASSIC_QUICKLY, size=side)
         loop, content = self.plain(side, settings)
-        noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(0)).to(content.device)
         goals = {100: 5.0, 300: 10.0} | ({1000: 25.0} if self.full else {})
         say(f"L-BFGS at {side} px from the photo and from noise")
         better, rows = "the photo", loop.lbfgs(content, max(goals))
@@ -151,7 +158,7 @@ class Bench:
                 told.append(step.total_loss)
             seconds, state = seconds + step.seconds, step.state
             with torch.no_grad():
-                reached = loop.loss(torch.from_numpy(state.arrays["pixels"])).item()
+                reached = loop.loss(torch.from_numpy(state.arrays["pixels"]).to(self.auto.device)).item()
             if reached <= loss or step.step >= MOST:
                 return seconds if reached <= loss else None, step.step, reached
 
@@ -209,6 +216,8 @@ class Bench:
     def memory(self) -> Iterator[Target]:
         """The peak of a fresh process with the default preset and two steps at every size, in gigabytes."""
         for precision, hardware in (("float32", self.float32), ("bf16", self.auto)):
+            if hardware.device.type != "cpu":
+                continue  # of the machine's memory these are
             for side, goal in ((1024, 3), (2048, 6), (4096, 14)):
                 name = f"memory at {side} px, {precision}, GB"
                 if precision == "bf16" and hardware.dtype is not torch.bfloat16:
@@ -274,6 +283,8 @@ THEMES = ("step", "time_to_quality", "presets", "previews", "memory", "growth", 
 def seconds_of(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # what is under way belongs to what launched it
     return time.perf_counter() - started
 
 
@@ -287,11 +298,12 @@ def in_turns(work: dict[str, Callable[[], object]], turns: int) -> dict[str, flo
 
 def best_product_rate(hardware: Hardware) -> float:
     """Operations per second of the fastest of some square matrix products, in the precision of `hardware`."""
-    best = 0.0
-    for n in (1024, 2048, 3072):
+    best, on_gpu = 0.0, hardware.device.type == "cuda"
+    for n in (4096, 8192) if on_gpu else (1024, 2048, 3072):
         a, b = (torch.rand(n, n, device=hardware.device).to(hardware.dtype) for _ in range(2))
+        many = 20 if on_gpu else 1
         for _ in range(6):
-            best = max(best, 2 * n**3 / seconds_of(lambda: (a @ b)[0, 0].item()))  # noqa: B023 - used at once
+            best = max(best, many * 2 * n**3 / seconds_of(lambda: [a @ b for _ in range(many)]))  # noqa: B023
     return best
 
 
@@ -368,7 +380,8 @@ def main() -> None:
 
 
 def versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("torch", "torchvision", "gradio", "numpy", "pillow")}
+    names = ("torch", "torchvision", "gradio", "numpy", "pillow", "triton")
+    return {one.name.lower(): one.version for one in metadata.distributions() if one.name.lower() in names}
 
 
 if __name__ == "__main__":
