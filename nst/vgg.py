@@ -167,7 +167,7 @@ class Vgg19(nn.Module):
                 f"A {x.shape[-1]}x{x.shape[-2]} picture is too small for {deepest}: "
                 f"the short side must be at least {2**poolings} px."
             )
-        if self.by_hand is not None and len(x) == 1 and not (x.requires_grad and torch.is_grad_enabled()):
+        if x.is_cuda and self.by_hand and len(x) == 1 and not (x.requires_grad and torch.is_grad_enabled()):
             maps = self.by_hand.features(x, deepest)
             return {name: maps[name] for name in self.required_layers if name in wanted}
         first = self.convolutions["conv1_1"].weight
