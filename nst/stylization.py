@@ -167,7 +167,7 @@ def stylize(
     preview_every: an int asks for an image every so many steps, a float every so many seconds, None only in the last.
     Every image has the final size, those of coarse stages scaled up.
     resume: the state of an earlier run of the same photo and size; `settings.steps` counts its steps too.
-    should_stop: asked after every step; True makes that step the last.
+    should_stop: asked after every step but the last; True makes that step the last.
 
     Raises StyleTransferError, at the first step, for pictures, settings or weights that cannot be used, and for a size
     that this machine's memory cannot hold.
@@ -221,7 +221,7 @@ def stylize(
             while descent.launched < min(steps, index + 1 + descent.ahead):
                 descent.launch()
                 now, launched = time.perf_counter(), done - index + descent.launched
-                if should_stop and should_stop():
+                if should_stop and launched < settings.steps and should_stop():
                     steps, stopping = descent.launched, True
                 by_steps = isinstance(preview_every, int) and launched % preview_every == 0
                 by_seconds = isinstance(preview_every, float) and now - last_image >= preview_every
