@@ -31,8 +31,10 @@ class Own(NamedTuple):
 
 
 @functools.cache
-def has_triton() -> bool:
-    """Whether Triton is installed and compiles kernels here (it needs a C compiler too)."""
+def has_kernels() -> bool:
+    """Whether `GpuNetwork` can be used here: cuDNN, and Triton that compiles kernels (it needs a C compiler too)."""
+    if torch.version.hip or not torch.backends.cudnn.is_available():
+        return False
     try:
         from nst import gpu_kernels
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst.errors import StyleTransferError
-from nst.gpu_network import GpuNetwork, has_triton
+from nst.gpu_network import GpuNetwork, has_kernels
 from nst.layers import BLOCKS, LAYERS
 from nst.winograd import FrozenConv2d
 
@@ -147,7 +147,7 @@ class Vgg19(nn.Module):
     @functools.cached_property
     def by_hand(self) -> GpuNetwork | None:
         """The same features with their gradient by hand, where there is a GPU with Triton."""
-        if self.mean.device.type != "cuda" or not has_triton():
+        if self.mean.device.type != "cuda" or not has_kernels():
             return None
         return GpuNetwork(dict(self.convolutions.items()), self.mean, self.std, isinstance(self.pool, nn.MaxPool2d))
 
