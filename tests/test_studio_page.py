@@ -86,6 +86,8 @@ def test_axe_finds_nothing_serious_and_every_text_can_be_read(visit, pictures, t
 
 
 def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
+    from playwright.sync_api import expect
+
     page = visit(SMALL, width=390, has_touch=True)
     button = page.locator("#stylize").bounding_box()
     assert button["y"] < 1100 and 0 <= button["x"] < button["x"] + button["width"] <= 390  # a flick away
@@ -93,7 +95,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
     assert result < advanced  # the picture before the many controls
     give(page, *pictures)
     page.locator("#stylize").tap()
-    page.locator("#output img").wait_for()
+    expect(status(page)).to_have_value(ENDED)
     paint(page)
 
     def check(where: str) -> None:
