@@ -97,25 +97,28 @@ class GpuNetwork:
         kernels, deeper, pooled = self.kernels, None, False
         for layer in reversed(LAYERS[: 1 + max(map(LAYERS.index, own))]):
             height, width = maps[layer].shape[-2:]
-            y, at_map, (_, matrix, sums) = _as_rows(maps.pop(layer)), None, own.get(layer, Own())
-            if layer in own and matrix is None:
-                at_map = _as_rows(own[layer].at_map)
+            y = _as_rows(maps.pop(layer))
+            at_map, matrix, sums = own.get(layer, Own())
+            if at_map is not None:
+                at_map = _as_rows(at_map)
             elif matrix is not None and (pooled or len(matrix) > LARGEST_STYLED):
                 at_map = y @ matrix if sums is None else torch.addmm(sums, y, matrix)
                 matrix = sums = None
             if layer == "conv1_1" and at_map is None:
-                break
+                break  # `at_pixels` does what is left
             if pooled:
                 g = kernels.unpooled(deeper, at_map, y, height, width, self.largest)
             elif matrix is not None:
                 g = kernels.styled(deeper, y, matrix, sums)
+            elif deeper is None:
+                g = kernels.masked(at_map, None, y)
             else:
-                g = kernels.masked(*((at_map, None) if deeper is None else (deeper, at_map)), y)
+                g = kernels.masked(deeper, at_map, y)
             if layer == "conv1_1":
-                deeper, matrix, sums = g, None, None
-                break
-            deeper = _as_rows(F.conv2d(_as_map(g, height, width), self.turned[layer], padding=1))
-            pooled = layer.endswith("_1")
+                deeper = g
+            else:
+                deeper = _as_rows(F.conv2d(_as_map(g, height, width), self.turned[layer], padding=1))
+                pooled = layer.endswith("_1")
         return kernels.at_pixels(deeper, y, matrix, sums, self.first, self.std, height, width)[None]
 
 
