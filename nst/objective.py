@@ -237,7 +237,7 @@ class Objective:
     def _look(
         self, image: Tensor, tile: Tile, level: int, differentiable: bool, of_layer: Callable | None = None
     ) -> Look:
-        """of_layer: what `found` is found with, where the tile is the whole picture."""
+        """of_layer: `_style` at this level, if the tile is the whole picture: a GPU does it beside the next layers."""
         layers = self.extractor.required_layers if level == 0 else self.settings.style_layers
         whole = tile.inner == tile.outer
         pixels = (image if whole else image[(..., *tile.outer)]).detach().requires_grad_(differentiable)
