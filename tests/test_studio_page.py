@@ -95,6 +95,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
     assert result < advanced  # the picture before the many controls
     give(page, *pictures)
     page.locator("#stylize").tap()
+    page.locator("#output img").wait_for()
     expect(status(page)).to_have_value(ENDED)
     paint(page)
 
