@@ -9,8 +9,8 @@ from functools import partial
 from types import SimpleNamespace
 
 from nst import DEFAULT_PRESET, PRESETS, StyleTransferError
-from studio.options import OPTIONS, read_options
-from studio.storage import open_storage
+from nst.web.options import OPTIONS, read_options
+from nst.web.storage import open_storage
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no calls home; read when gradio is imported
 if __name__ == "__main__":  # and so is where its files go
@@ -22,22 +22,22 @@ if __name__ == "__main__":  # and so is where its files go
 
 import gradio as gr
 
-from studio.api import add_api
-from studio.compare import compare_slider
-from studio.controls import CONTROLS
-from studio.downloads import file_event, film_event
-from studio.examples import PAINTING_PATHS, PHOTO_PATHS, example_row, serve_in_place
-from studio.gallery import chosen_as_photo_event, chosen_event, gallery, latest_event
-from studio.look import CSS, SCRIPT, THEME
-from studio.losses import loss_plot
-from studio.network import look_event, network_tab
-from studio.restoring import arrival_event, link_event, preset_event, restore_event, reuse_event
-from studio.running import continue_event, continue_label_event, failed_event, finished_event, start_event, stop_event
-from studio.server import serve
-from studio.stages import WITHIN_ENDS, stage_event
-from studio.styles import mask_editor, more_styles, to_paint_on
-from studio.uploads import Picture, check_pictures
-from studio.visit import FILES, Visit
+from nst.web.api import add_api
+from nst.web.compare import compare_slider
+from nst.web.controls import CONTROLS
+from nst.web.downloads import file_event, film_event
+from nst.web.examples import PAINTING_PATHS, PHOTO_PATHS, example_row, serve_in_place
+from nst.web.gallery import chosen_as_photo_event, chosen_event, gallery, latest_event
+from nst.web.look import CSS, SCRIPT, THEME
+from nst.web.losses import loss_plot
+from nst.web.network import look_event, network_tab
+from nst.web.restoring import arrival_event, link_event, preset_event, restore_event, reuse_event
+from nst.web.running import continue_event, continue_label_event, failed_event, finished_event, start_event, stop_event
+from nst.web.server import serve
+from nst.web.stages import WITHIN_ENDS, stage_event
+from nst.web.styles import mask_editor, more_styles, to_paint_on
+from nst.web.uploads import Picture, check_pictures
+from nst.web.visit import FILES, Visit
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = "classic: the literature's recipe at 224 px · quick: a first look · balanced · fine: larger, slower"

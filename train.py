@@ -3,7 +3,7 @@
     python train.py --data PATH                      # 20 epochs; PATH is described under --data in --help
     python train.py --data PATH --resume             # go on after Ctrl-C, a crash or a power cut
     python train.py --data PATH --download           # fetch the official CIFAR-100 archive into PATH first
-    python train.py --data PATH --recipe seed        # another recipe of nst/recipes.py; flags change single settings
+    python train.py --data PATH --recipe seed        # another recipe of nst/training/recipes.py; flags override it
     python train.py --data PATH --recipe painter --start-from runs/vgg19/state.pt --run runs/painter    # see there
     python train.py --data PATH --recipe cooldown --start-from runs/painter/state.pt --run runs/cooldown    # as well
     torchrun --nproc-per-node 4 train.py --data PATH # four GPUs, or processes; the batch is shared out among them
@@ -12,7 +12,7 @@
     python train.py --benchmark                      # pictures a second, beside a plain float32 loop
     python train.py --push-to-hub OWNER/NAME         # publish the checkpoint --output with its card
 
-The network (nst/vgg.py) has batch norm while it trains: without it a 19-layer VGG with Adam and default initialisation
+The network (nst/models/vgg.py) has batch norm while it trains: without it a 19-layer VGG with Adam and default init
 stays at chance. The export folds it into the convolutions, so the app loads a plain VGG19.
 """
 
@@ -31,17 +31,17 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from nst.backbones import load_backbone, save_checkpoint
-from nst.card import card_files, superclass_accuracy, write_curves
-from nst.data import ImageDataset, normalise, open_split
+from nst.engine.hardware import Hardware, choose_hardware, keep_freed_memory, machine
 from nst.errors import StyleTransferError
-from nst.files import write_atomically
-from nst.hardware import Hardware, choose_hardware, keep_freed_memory, machine
-from nst.hub import FILE, publish
-from nst.images import IMAGENET_MEAN, IMAGENET_STD
-from nst.recipes import RECIPES, Recipe, choose_recipe, flag, picture_size
-from nst.training import Trainer, evaluate
-from nst.vgg import VGG19
+from nst.io.files import write_atomically
+from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.models.card import card_files, superclass_accuracy, write_curves
+from nst.models.checkpoints import load_backbone, save_checkpoint
+from nst.models.hub import FILE, publish
+from nst.models.vgg import VGG19
+from nst.training.data import ImageDataset, normalise, open_split
+from nst.training.recipes import RECIPES, Recipe, choose_recipe, flag, picture_size
+from nst.training.trainer import Trainer, evaluate
 
 STATE_EVERY = 180  # seconds between two saves of the training state: what a crash can cost
 MEAN, STD = IMAGENET_MEAN, IMAGENET_STD  # the classic preprocessing; what matters is that the app uses the same
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     add("--benchmark", action="store_true", help="only time the training step, beside a plain float32 loop")
     add("--push-to-hub", metavar="OWNER/NAME", help="publish the checkpoint --output; alone, or after training")
     add("--recipe", choices=RECIPES, default="default")
-    for field in dataclasses.fields(Recipe):  # nst/recipes.py says what each is for
+    for field in dataclasses.fields(Recipe):  # nst/training/recipes.py says what each is for
         if isinstance(field.default, bool):
             add(flag(field.name), action=argparse.BooleanOptionalAction, help="(the recipe's)")
         else:

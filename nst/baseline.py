@@ -1,4 +1,4 @@
-"""The plain loop that `nst.bench` compares with: what programs of this kind do without any care for speed.
+"""The plain loop that `nst.tools.benchmark` compares with: what programs of this kind do without any care for speed.
 
 Built like the common implementations: one pass through the network up to the deepest layer, losses on the way, float32,
 contiguous memory, frozen weights, in-place ReLUs, targets computed once; torch's own layers, none of this package's.
@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.backbones import Backbone
 from nst.layers import LAYERS
+from nst.models.checkpoints import Backbone
 from nst.settings import StyleSettings
 
 

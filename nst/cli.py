@@ -122,10 +122,10 @@ def run(args: argparse.Namespace) -> dict:
 
     from tqdm import tqdm  # these wait for torch: only once the flags are known to be right
 
-    from nst.film import Film, check_format
-    from nst.images import load_picture, load_with_opacity
-    from nst.provenance import FILE, describe, differences, read_recipe
-    from nst.results import save_result, unrounded
+    from nst.io.images import load_picture, load_with_opacity
+    from nst.output.film import Film, check_format
+    from nst.output.recipe import FILE, describe, differences, read_recipe
+    from nst.output.results import save_result, unrounded
     from nst.stylization import stylize
 
     if args.film:
@@ -196,8 +196,8 @@ def run_batch(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from nst.batch import all_failures, is_first, own_share, paint_all, plan
     from nst.stylization import Style
+    from nst.tools.batch import all_failures, is_first, own_share, paint_all, plan
 
     styles = [Style(*_style_and_weight(text)) for text in args.style]
     jobs = plan(args.folder, args.out)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-from nst.backbones import Backbone
+from nst.engine.hardware import choose_hardware, free_memory
+from nst.engine.tiling import halo, side_of_tiles
+from nst.engine.winograd import WAYS, is_wide
 from nst.errors import StyleTransferError
-from nst.hardware import choose_hardware, free_memory
-from nst.images import fitted_size
+from nst.io.images import fitted_size
 from nst.layers import CHANNELS, LAYERS
+from nst.models.checkpoints import Backbone
 from nst.objective import Objective, build_extractor, untiled_bytes
 from nst.settings import StyleSettings
-from nst.tiles import halo, side_of_tiles
-from nst.winograd import WAYS, is_wide
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
 BACKWARD_MAPS = 3  # copies of the largest feature map alive while gradients flow (measured)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.colour import luminance
+from nst.io.colour import luminance
 
 CHUNK = 2048  # positions summed in one matrix product
 

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.backbones import Backbone
-from nst.colour import grey, grey_gradient, with_luminance_of
-from nst.gpu_network import Own
-from nst.hardware import Hardware
+from nst.engine.cuda_network import Own
+from nst.engine.hardware import Hardware
+from nst.engine.target_cache import TARGETS, digest
+from nst.engine.tiling import Tile, cut, side_of_tiles
+from nst.io.colour import grey, grey_gradient, with_luminance_of
 from nst.layers import LAYERS
 from nst.losses import (
     STATISTICS,
@@ -28,10 +29,9 @@ from nst.losses import (
     squared_difference,
     total_variation,
 )
+from nst.models.checkpoints import Backbone
+from nst.models.vgg import Vgg19
 from nst.settings import StyleSettings
-from nst.targets import TARGETS, digest
-from nst.tiles import Tile, cut, side_of_tiles
-from nst.vgg import Vgg19
 
 OUTLINES = (8, 16)  # px a mean: they keep where things are. Of 4 they would keep strokes away, of 32 let things move
 SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid holds too few positions to count

@@ -15,15 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from nst.backbones import load_backbone
 from nst.canvas import Canvas, check_state
-from nst.colour import with_colours_of, with_covariance_of
-from nst.descent import Guard, descend
+from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
-from nst.files import write_atomically
-from nst.hardware import choose_hardware
-from nst.images import (
+from nst.io.colour import with_colours_of, with_covariance_of
+from nst.io.files import write_atomically
+from nst.io.images import (
     MIN_SIDE,
     PictureLike,
     check_sides,
@@ -33,7 +31,9 @@ from nst.images import (
     to_picture,
     to_tensor,
 )
+from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
+from nst.optimize import Guard, descend
 from nst.settings import Stage, StyleSettings
 
 

@@ -49,9 +49,9 @@ def random_checkpoint(tmp_path_factory) -> Path:
     """An exported VGG19 with random weights: for everything that does not depend on what was learnt."""
     import torch
 
-    from nst.backbones import save_checkpoint
-    from nst.images import IMAGENET_MEAN, IMAGENET_STD
-    from nst.vgg import VGG19
+    from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+    from nst.models.checkpoints import save_checkpoint
+    from nst.models.vgg import VGG19
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"
@@ -200,16 +200,16 @@ def folders(tables, tmp_path_factory) -> Path:
 
 # An eighth of the channels: for everything that does not depend on how many there are.
 NARROW = """
-import nst.vgg
+import nst.models.vgg
 
-nst.vgg.BLOCKS = tuple((channels // 8, depth) for channels, depth in nst.vgg.BLOCKS)
+nst.models.vgg.BLOCKS = tuple((channels // 8, depth) for channels, depth in nst.models.vgg.BLOCKS)
 """
 
 
 @pytest.fixture
 def narrow(monkeypatch):
     """Networks made in this process are narrow ones."""
-    from nst import vgg
+    from nst.models import vgg
 
     monkeypatch.setattr(vgg, "BLOCKS", tuple((channels // 8, depth) for channels, depth in vgg.BLOCKS))
 
@@ -282,7 +282,7 @@ def refused(result) -> str:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of `python app.py`, started for this module."""
-    from served import serving
+    from helpers.served import serving
 
     with serving(tmp_path_factory.mktemp("server")) as running:
         yield running.url

@@ -4,8 +4,8 @@ import re
 import time
 
 import pytest
-from browsing import give
 from conftest import make_picture
+from helpers.browsing import give
 from PIL import Image
 
 

@@ -17,11 +17,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file, save_file
 
-from nst import backbones, bundled
-from nst.backbones import load_backbone, save_checkpoint
-from nst.files import write_atomically
-from nst.images import IMAGENET_MEAN, IMAGENET_STD
-from nst.vgg import VGG19, fold_batch_norm
+from nst.io.files import write_atomically
+from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.models import bundled
+from nst.models import checkpoints as backbones
+from nst.models.checkpoints import load_backbone, save_checkpoint
+from nst.models.vgg import VGG19, fold_batch_norm
 
 refused = functools.partial(refusal, load_backbone)
 METADATA = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "dataset": "dots", "epochs": 3, "top1": 61.5,

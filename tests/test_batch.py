@@ -15,11 +15,12 @@ import torch
 from conftest import ENVIRONMENT, ROOT, make_picture, refusal
 from PIL import Image
 
-from nst import batch, cli
-from nst.batch import Job, own_share, paint_all, plan
-from nst.provenance import read_recipe
+from nst import cli
+from nst.output.recipe import read_recipe
 from nst.settings import StyleSettings
 from nst.stylization import Style, stylize
+from nst.tools import batch
+from nst.tools.batch import Job, own_share, paint_all, plan
 
 STYLE = make_picture(70, 70, seed=9)
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nst import bench
-from nst.backbones import load_backbone
 from nst.baseline import PlainLoop
-from nst.bench import Target
-from nst.hardware import choose_hardware
+from nst.engine.hardware import choose_hardware
+from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.settings import StyleSettings
+from nst.tools import benchmark as bench
+from nst.tools.benchmark import Target
 
 CLASSIC = StyleSettings.preset("classic", precision="float32", device="cpu")
 
@@ -73,7 +73,7 @@ def test_turns_are_taken_and_medians_told():
 
 
 def test_json_is_one_object_and_a_second_run_builds_nothing():
-    command = [sys.executable, "-m", "nst.bench", "--json", "--only", "again"]
+    command = [sys.executable, "-m", "nst.tools.benchmark", "--json", "--only", "again"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
     assert set(report) == {"machine", "versions", "targets"}

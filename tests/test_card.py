@@ -11,8 +11,8 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from nst.bundled import bundled_checkpoint
-from nst.card import (
+from nst.models.bundled import bundled_checkpoint
+from nst.models.card import (
     SUPERCLASSES,
     card_files,
     model_card,

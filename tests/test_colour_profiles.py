@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from handmade import (
+from helpers.handmade import (
     ADOBE,
     ADOBE_TO_XYZ,
     BLACK_TO_WHITE,
@@ -22,7 +22,7 @@ from handmade import (
 )
 from PIL import Image, ImageCms
 
-from nst.images import load_picture
+from nst.io.images import load_picture
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

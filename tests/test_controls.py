@@ -11,7 +11,7 @@ from skimage.color import rgb2gray, rgb2lab
 from skimage.filters import laplace
 from skimage.transform import downscale_local_mean
 
-from nst.colour import grey, grey_gradient, with_colours_of, with_covariance_of, with_luminance_of
+from nst.io.colour import grey, grey_gradient, with_colours_of, with_covariance_of, with_luminance_of
 from nst.settings import StyleSettings
 from nst.stylization import stylize
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from nst import convolution
-from nst.convolution import TrainedConv2d
+from nst.training import convolution
+from nst.training.convolution import TrainedConv2d
 
 
 def pair(inputs: int, outputs: int) -> tuple[TrainedConv2d, nn.Conv2d]:

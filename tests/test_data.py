@@ -11,7 +11,7 @@ import torchvision
 from conftest import COLOURS, MEAN, STD, coloured, make_picture, refusal, write_table
 from PIL import Image
 
-from nst.data import ImageDataset, augment, normalise, open_split, random_crops
+from nst.training.data import ImageDataset, augment, normalise, open_split, random_crops
 
 
 @pytest.fixture

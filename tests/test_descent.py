@@ -8,8 +8,8 @@ import torch
 import nst.canvas
 from nst import StyleTransferError
 from nst.canvas import Canvas
-from nst.descent import AHEAD, Descent, DescentAhead, Guard
 from nst.objective import Losses
+from nst.optimize import AHEAD, Descent, DescentAhead, Guard
 
 
 class Event:

@@ -48,9 +48,9 @@ import torch
 
 sys.path.insert(0, {str(ROOT)!r})
 {NARROW}
-from nst.hardware import choose_hardware
-from nst.recipes import choose_recipe
-from nst.training import Trainer
+from nst.engine.hardware import choose_hardware
+from nst.training.recipes import choose_recipe
+from nst.training.trainer import Trainer
 
 
 class Descent(torch.optim.SGD):
@@ -166,9 +166,9 @@ def test_only_one_process_writes(together, runs):
 
 CTRL_C = """
 import os, signal, time
-import nst.training
+import nst.training.trainer
 
-step = nst.training.Trainer.train_step
+step = nst.training.trainer.Trainer.train_step
 
 def slow(trainer, size):
     if trainer.step == 40 and trainer.rank == 0:
@@ -177,7 +177,7 @@ def slow(trainer, size):
         time.sleep(0.5)
     return step(trainer, size)
 
-nst.training.Trainer.train_step = slow
+nst.training.trainer.Trainer.train_step = slow
 """
 
 

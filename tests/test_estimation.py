@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from nst import StyleSettings, StyleTransferError, estimation, stylize
-from nst.backbones import load_backbone
-from nst.hardware import free_memory
+from nst.engine.hardware import free_memory
+from nst.models.checkpoints import load_backbone
 
 
 @pytest.fixture

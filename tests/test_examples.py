@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from nst.errors import StyleTransferError
-from nst.examples import JPEG, PAIRS, PHOTOS, SIZE, example_pairs, painting_path, photo_path
 from nst.paintings import PAINTINGS, paint
+from nst.tools.examples import JPEG, PAIRS, PHOTOS, SIZE, example_pairs, painting_path, photo_path
 
 
 def test_every_example_is_there_and_is_used():

@@ -106,7 +106,8 @@ def test_a_checkpoint_deleted_or_cut_in_mid_run_does_not_end_the_run(random_chec
 
 
 def test_a_checkpoint_that_goes_between_two_looks_is_one_line(random_checkpoint, monkeypatch):
-    monkeypatch.setattr("nst.backbones._checkpoint_path", lambda name: random_checkpoint.with_name("gone.safetensors"))
+    gone = random_checkpoint.with_name("gone.safetensors")
+    monkeypatch.setattr("nst.models.checkpoints._checkpoint_path", lambda name: gone)
     assert "gone.safetensors" in refusal(load_backbone, "gone.safetensors")
 
 

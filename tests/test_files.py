@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, refusal
 
 from nst.errors import StyleTransferError
-from nst.files import write_atomically
+from nst.io.files import write_atomically
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -56,7 +56,7 @@ import resource, sys, torch
 from pathlib import Path
 from safetensors.torch import save_file
 from nst.errors import StyleTransferError
-from nst.files import write_atomically
+from nst.io.files import write_atomically
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # fails in the same place as a full disk
 for name, write in {

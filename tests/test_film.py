@@ -9,7 +9,7 @@ import pytest
 from conftest import make_picture, refusal
 from PIL import Image
 
-from nst.film import MAX_FRAMES, Film
+from nst.output.film import MAX_FRAMES, Film
 from nst.stylization import Step
 
 

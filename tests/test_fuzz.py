@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from nst import backbones
-from nst.backbones import save_checkpoint
 from nst.cli import SETTING_FLAGS, main
 from nst.errors import StyleTransferError
-from nst.provenance import KEY, PaintingRecipe, UsedStyle, read_recipe
+from nst.models import checkpoints as backbones
+from nst.models.checkpoints import save_checkpoint
+from nst.models.vgg import VGG19
+from nst.output.recipe import KEY, PaintingRecipe, UsedStyle, read_recipe
 from nst.settings import PRESETS, StyleSettings
 from nst.stylization import RunState, stylize
-from nst.vgg import VGG19
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 60))
 fuzz = hypothesis_settings(

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 
 from nst import RunState, StyleSettings, StyleTransferError, stylize
-from nst.backbones import load_backbone
 from nst.canvas import Canvas
-from nst.data import augment, random_crops
-from nst.descent import DescentAhead, Guard, descend
-from nst.gpu_network import has_kernels
-from nst.hardware import choose_hardware
-from nst.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.engine.cuda_network import has_kernels
+from nst.engine.hardware import choose_hardware
+from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
-from nst.recipes import Recipe
+from nst.optimize import DescentAhead, Guard, descend
 from nst.stylization import Style
-from nst.training import Trainer
+from nst.training.data import augment, random_crops
+from nst.training.recipes import Recipe
+from nst.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 CLASSIC = StyleSettings.preset("classic", keep_aspect=True, size=128, device="cuda", precision="float32")

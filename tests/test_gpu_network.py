@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from nst import gpu_network
-from nst.backbones import load_backbone
-from nst.hardware import choose_hardware
+from nst.engine import cuda_network as gpu_network
+from nst.engine.hardware import choose_hardware
+from nst.models.checkpoints import load_backbone
 from nst.objective import build_extractor
 from nst.settings import StyleSettings
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
 def test_kernels_and_network_interpreted():
-    tests = Path(__file__).with_name("gpu_interpreted.py")
+    tests = Path(__file__).with_name("helpers") / "gpu_interpreted.py"
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", str(tests)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
@@ -30,7 +30,7 @@ def test_processors_go_by_autograd():
 
 
 def test_without_a_working_triton_there_is_none(monkeypatch):
-    monkeypatch.setitem(sys.modules, "nst.gpu_kernels", None)  # importing it fails
+    monkeypatch.setitem(sys.modules, "nst.engine.cuda_kernels", None)  # importing it fails
     gpu_network.has_kernels.cache_clear()
     try:
         assert gpu_network.has_kernels() is False

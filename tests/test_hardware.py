@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import ROOT, refusal
 
-from nst import hardware
-from nst.hardware import choose_hardware, computing, usable_cores
+from nst.engine import hardware
+from nst.engine.hardware import choose_hardware, computing, usable_cores
 
 
 def test_processor_with_float32_is_channels_last():
@@ -21,7 +21,7 @@ def test_processor_with_float32_is_channels_last():
 
 def test_threads_follow_what_a_container_may_use(tmp_path, monkeypatch):
     limit = tmp_path / "cpu.max"
-    monkeypatch.setattr("nst.hardware.CPU_LIMIT", limit)
+    monkeypatch.setattr("nst.engine.hardware.CPU_LIMIT", limit)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     for text, cores in (("max 100000", 16), ("200000 100000", 2), ("50000 100000", 1), ("9900000 100000", 16)):
         limit.write_text(text)
@@ -32,7 +32,7 @@ def test_threads_follow_what_a_container_may_use(tmp_path, monkeypatch):
 
 def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
     (tmp_path / "cpu.max").write_text("100000 100000")
-    monkeypatch.setattr("nst.hardware.CPU_LIMIT", tmp_path / "cpu.max")
+    monkeypatch.setattr("nst.engine.hardware.CPU_LIMIT", tmp_path / "cpu.max")
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -47,7 +47,7 @@ def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
 
 
 def test_how_it_computes_is_told_in_words(monkeypatch):
-    monkeypatch.setattr("nst.hardware.usable_cores", lambda: 4)  # more threads than cores are not taken
+    monkeypatch.setattr("nst.engine.hardware.usable_cores", lambda: 4)  # more threads than cores are not taken
     before = torch.get_num_threads()
     try:
         for threads, said in ((1, "1 thread"), (3, "3 threads")):
@@ -133,7 +133,7 @@ def test_freed_memory_can_be_kept():
     """As the system counts it, of a process of its own."""
     program = """
 import psutil, torch
-from nst.hardware import keep_freed_memory
+from nst.engine.hardware import keep_freed_memory
 held = lambda: psutil.Process().memory_info().rss
 def cost():
     before = held()

@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from conftest import ENVIRONMENT, refusal, shell
-from corpus import PICTURE, REFUSED, make_corpus
 from PIL import Image
 from reliability.hostile_files import check, leaks, one_line, read_all
+from tools.corpus import PICTURE, REFUSED, make_corpus
 
-from nst import StyleSettings, images, load_picture, stylize
+from nst import StyleSettings, load_picture, stylize
 from nst.cli import main
-from nst.provenance import describe
-from nst.results import save_result
+from nst.io import images
+from nst.output.recipe import describe
+from nst.output.results import save_result
 
 SHARE = 12  # every so many-th file is painted here; all of them by the long form
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL", r"ignore:::gradio")
@@ -38,7 +39,7 @@ def test_every_file_is_a_picture_or_one_line_in_python(corpus, outcomes):
 
 
 def test_every_file_is_a_picture_or_one_line_in_the_upload_field(corpus, outcomes):
-    from studio.uploads import Picture
+    from nst.web.uploads import Picture
 
     field = Picture(label="Photo")
     for case, read in zip(corpus, outcomes[0], strict=True):
@@ -111,7 +112,7 @@ def test_results_keep_nothing_private(corpus, tmp_path, suffix):
 def test_over_http_a_file_is_a_picture_or_one_line(corpus, monkeypatch):
     from gradio_client import Client, handle_file
 
-    from studio.uploads import Picture
+    from nst.web.uploads import Picture
 
     with gr.Blocks() as page:
         picture, size = Picture(label="Photo"), gr.Textbox()
@@ -183,7 +184,7 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     assert most == [1] * 4
 
 
-@pytest.mark.parametrize("place", ["PIL.Image.open", "nst.images._to_srgb", "pathlib.Path.read_bytes"])
+@pytest.mark.parametrize("place", ["PIL.Image.open", "nst.io.images._to_srgb", "pathlib.Path.read_bytes"])
 def test_too_little_memory_is_one_line(corpus, monkeypatch, place):
     def full(*_, **__):
         raise MemoryError

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT, refusal, shell
 
-from studio import storage
-from studio.options import Options, read_options
-from studio.pages import KeptPages
+from nst.web import storage
+from nst.web.options import Options, read_options
+from nst.web.pages import KeptPages
 
 # --- options ----------------------------------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ def test_folders_left_empty_go_but_not_those_just_made(tmp_path):
 
 
 def test_folders_of_killed_servers_are_removed_and_those_of_living_ones_stay(tmp_path):
-    open_one = "from studio import storage; print(storage.open_storage(), flush=True); input()"
+    open_one = "from nst.web import storage; print(storage.open_storage(), flush=True); input()"
     environment = ENVIRONMENT | {"GRADIO_TEMP_DIR": str(tmp_path)}
     options = {"cwd": ROOT, "env": environment, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     killed = subprocess.Popen([sys.executable, "-c", open_one], **options)
@@ -99,7 +99,7 @@ def test_folders_of_killed_servers_are_removed_and_those_of_living_ones_stay(tmp
         assert left.exists() and there.exists() and left != there
         killed.kill()
         killed.wait(30)
-        shell("-c", "from studio import storage; storage.open_storage(); storage.close_storage()", env=environment)
+        shell("-c", "from nst.web import storage; storage.open_storage(); storage.close_storage()", env=environment)
         assert [path for path in tmp_path.iterdir()] == [there]
     finally:
         killed.kill()
@@ -146,7 +146,7 @@ PAINT = """
 import json, sys
 from PIL import Image
 from nst import StyleSettings
-from studio import zerogpu
+from nst.web import zerogpu
 import spaces
 
 zerogpu.SECONDS_TO_START, zerogpu.LONGEST = int(sys.argv[6]), 200

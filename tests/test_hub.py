@@ -14,10 +14,10 @@ from conftest import SMALL, refusal, refused
 from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
-from nst import backbones
-from nst.backbones import load_backbone, save_checkpoint
-from nst.hub import publish
-from nst.vgg import VGG19
+from nst.models import checkpoints as backbones
+from nst.models.checkpoints import load_backbone, save_checkpoint
+from nst.models.hub import publish
+from nst.models.vgg import VGG19
 
 COMMIT = r"/([^/]+/[^/]+)/commit/([0-9a-f]{40})"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import make_picture, refusal
-from handmade import (
+from helpers.handmade import (
     ADOBE,
     BLACK_TO_WHITE,
     COLOURS,
@@ -23,7 +23,7 @@ from handmade import (
 )
 from PIL import Image, ImageCms
 
-from nst.images import load_picture
+from nst.io.images import load_picture
 
 refused = functools.partial(refusal, load_picture)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nst import muon
-from nst.muon import Muon, orthogonal
+from nst.training import muon
+from nst.training.muon import Muon, orthogonal
 
 
 def expected(matrix: torch.Tensor, iterations: int) -> torch.Tensor:

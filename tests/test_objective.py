@@ -10,15 +10,15 @@ from conftest import photo, uniform
 
 from nst.canvas import Canvas
 from nst.errors import StyleTransferError
-from nst.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.losses import (
     laplacian,
     laplacian_loss,
     total_variation,
 )
+from nst.models.vgg import VGG19, Vgg19
 from nst.objective import Objective
 from nst.settings import StyleSettings
-from nst.vgg import VGG19, Vgg19
 
 SETTINGS = StyleSettings.preset(
     "classic",

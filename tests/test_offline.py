@@ -17,10 +17,11 @@ from conftest import refusal
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
-from nst import backbones, hub
-from nst.backbones import load_backbone
 from nst.errors import StyleTransferError
-from nst.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.models import checkpoints as backbones
+from nst.models import hub
+from nst.models.checkpoints import load_backbone
 
 refused = functools.partial(refusal, load_backbone)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_picture, refusal
-from handmade import COLOURS, pixels, save
+from helpers.handmade import COLOURS, pixels, save
 from PIL import Image
 from torchvision import transforms
 
-from nst.images import (
+from nst.io.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     deprocess_image,

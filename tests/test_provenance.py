@@ -10,7 +10,7 @@ import pytest
 from conftest import make_picture, refusal
 from PIL import Image, PngImagePlugin
 
-from nst.provenance import (
+from nst.output.recipe import (
     KEY,
     MAX_LENGTH,
     PaintingRecipe,

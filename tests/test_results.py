@@ -12,9 +12,9 @@ from conftest import make_picture, refusal
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
-from nst.images import load_with_opacity
-from nst.provenance import KEY, describe, read_recipe
-from nst.results import save_result, unrounded
+from nst.io.images import load_with_opacity
+from nst.output.recipe import KEY, describe, read_recipe
+from nst.output.results import save_result, unrounded
 from nst.settings import StyleSettings
 from nst.stylization import stylize
 

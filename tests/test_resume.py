@@ -28,11 +28,11 @@ from conftest import (
     write_table,
 )
 
-from nst import training
-from nst.card import read_metadata
-from nst.hardware import choose_hardware
-from nst.recipes import Recipe
-from nst.training import Trainer
+from nst.engine.hardware import choose_hardware
+from nst.models.card import read_metadata
+from nst.training import trainer as training
+from nst.training.recipes import Recipe
+from nst.training.trainer import Trainer
 
 THREE = [*SMALL, "--epochs", 3]
 
@@ -68,10 +68,10 @@ def saved_step(run: Path) -> int:
 
 SLOW = """
 import time
-import nst.training
+import nst.training.trainer
 
-step = nst.training.Trainer.train_step
-nst.training.Trainer.train_step = lambda *arguments: (time.sleep(0.3), step(*arguments))[1]
+step = nst.training.trainer.Trainer.train_step
+nst.training.trainer.Trainer.train_step = lambda *arguments: (time.sleep(0.3), step(*arguments))[1]
 """
 OFTEN = """
 import itertools, time

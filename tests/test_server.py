@@ -20,10 +20,10 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT, make_picture
+from helpers.served import arguments, serving
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from served import arguments, serving
 
 from nst import read_recipe
 

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 import tifffile
-from browsing import SMALL, download, give, number, paint, shown_picture, status, tab, unfold
 from conftest import make_picture
+from helpers.browsing import SMALL, download, give, number, paint, shown_picture, status, tab, unfold
 from PIL import Image, ImageChops
 
 from nst import StyleSettings, describe, read_recipe, save_result

@@ -4,9 +4,9 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import ENDED, SMALL, give, paint, shown_picture, status, tab, unfold
+from helpers.browsing import ENDED, SMALL, give, paint, shown_picture, status, tab, unfold
 
-from nst.card import SUPERCLASSES, read_metadata
+from nst.models.card import SUPERCLASSES, read_metadata
 
 EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
 # The lowest contrast of text that is seen, by WCAG's formula, of its colour with what is under it; [ratio, text].
@@ -210,7 +210,7 @@ def test_what_the_network_sees(visit, pictures):
 
 
 def test_how_the_network_was_trained(page):
-    from nst.bundled import bundled_checkpoint
+    from nst.models.bundled import bundled_checkpoint
 
     tab(page, "What the network sees")
     unfold(page, "The network that looks")

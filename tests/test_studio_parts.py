@@ -9,11 +9,11 @@ from conftest import make_picture, refusal
 from PIL import Image, ImageChops
 
 from nst import PRESETS, PaintingRecipe, RunState, StyleSettings, describe, load_picture, stylize
-from studio import losses, words
-from studio.controls import CONTROLS, check_offered, settings_of, values_of
-from studio.links import query_of, settings_in
-from studio.styles import mask_of, styles_of, to_paint_on
-from studio.visit import MAX_KEPT, Run, Visit
+from nst.web import losses, words
+from nst.web.controls import CONTROLS, check_offered, settings_of, values_of
+from nst.web.links import query_of, settings_in
+from nst.web.styles import mask_of, styles_of, to_paint_on
+from nst.web.visit import MAX_KEPT, Run, Visit
 
 
 def as_query(text: str) -> dict[str, str]:

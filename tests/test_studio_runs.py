@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from browsing import SMALL, download, give, number, paint, put, status, unfold
 from conftest import make_picture
+from helpers.browsing import SMALL, download, give, number, paint, put, status, unfold
 from PIL import Image, ImageChops
 
 from nst import Style, StyleSettings, read_recipe, stylize

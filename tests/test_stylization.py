@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from nst.canvas import Canvas
+from nst.engine.target_cache import TARGETS
 from nst.settings import StyleSettings
 from nst.stylization import Step, Style, stylize
-from nst.targets import TARGETS
 
 IMAGENET = [torch.tensor(v).double().view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
 pytestmark = pytest.mark.usefixtures("small_levels")

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from nst import StyleSettings, stylize
-from nst.targets import TARGETS, TargetCache, digest
+from nst.engine.target_cache import TARGETS, TargetCache, digest
 
 SETTINGS = StyleSettings(size=64, steps=2, scales=1)
 

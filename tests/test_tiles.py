@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from nst.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.engine.tiling import cut, reach
+from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.layers import LAYERS
+from nst.models.vgg import VGG19, Vgg19
 from nst.objective import Objective
 from nst.settings import StyleSettings
-from nst.tiles import cut, reach
-from nst.vgg import VGG19, Vgg19
 
 DEEP = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 

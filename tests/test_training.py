@@ -29,11 +29,11 @@ from conftest import (
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from nst import training
-from nst.data import normalise, open_split
-from nst.hardware import choose_hardware
-from nst.recipes import RECIPES, Recipe, choose_recipe, picture_size, schedule
-from nst.training import Trainer, autocast, evaluate
+from nst.engine.hardware import choose_hardware
+from nst.training import trainer as training
+from nst.training.data import normalise, open_split
+from nst.training.recipes import RECIPES, Recipe, choose_recipe, picture_size, schedule
+from nst.training.trainer import Trainer, autocast, evaluate
 
 CPU = choose_hardware("cpu", "float32")
 

@@ -9,9 +9,9 @@ from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from nst.errors import StyleTransferError
-from nst.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.layers import CHANNELS, LAYERS
-from nst.vgg import VGG19, Vgg19, fold_batch_norm
+from nst.models.vgg import VGG19, Vgg19, fold_batch_norm
 
 NORMALISATION = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 # The papers' names by torchvision's position of the ReLU in `vgg19().features`; published with Gatys' code.

@@ -8,7 +8,7 @@ from conftest import make_picture, refusal
 from PIL import Image
 from safetensors.torch import load_file
 
-from nst.views import feature_maps, reconstruct, synthesise
+from nst.tools.inspection import feature_maps, reconstruct, synthesise
 
 PICTURE = make_picture(96, 64, seed=1)
 

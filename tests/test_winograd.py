@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nst import winograd
-from nst.vgg import VGG19, fold_batch_norm
-from nst.winograd import FrozenConv2d, convolve, transformed
+from nst.engine import winograd
+from nst.engine.winograd import FrozenConv2d, convolve, transformed
+from nst.models.vgg import VGG19, fold_batch_norm
 
 
 def frozen(inputs, outputs, seed=0):

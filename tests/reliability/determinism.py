@@ -33,8 +33,8 @@ def _main(size: int, steps: int) -> None:
     from conftest import make_picture
 
     from nst import StyleSettings, stylize
-    from nst.provenance import describe
-    from nst.results import save_result
+    from nst.output.recipe import describe
+    from nst.output.results import save_result
 
     settings = StyleSettings(size=size, steps=steps, init="noise", seed=5)
     photo, style = make_picture(96, 72, seed=1), make_picture(80, 80, seed=2)

@@ -14,7 +14,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from corpus import MARK, PICTURE, REFUSED, SECRETS, Case, largest, make_corpus  # noqa: E402
+from tools.corpus import MARK, PICTURE, REFUSED, SECRETS, Case, largest, make_corpus  # noqa: E402
 
 MINUTES = 6
 MEMORY = 1500  # MB that reading any picture may take above what the library takes by itself

@@ -18,7 +18,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 import psutil  # noqa: E402
 from conftest import make_picture  # noqa: E402
-from served import Server, arguments, serving  # noqa: E402
+from helpers.served import Server, arguments, serving  # noqa: E402
 
 MINUTES = 4
 LONG = {"size": 512, "steps": 10_000}  # for an hour, if nothing ends it

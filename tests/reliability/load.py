@@ -14,8 +14,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from helpers.served import Server, arguments, serving
 from PIL import Image
-from served import Server, arguments, serving
 
 MINUTES = 4
 VISITORS = 50

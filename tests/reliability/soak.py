@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from conftest import make_picture
-from served import Server, arguments, serving
+from helpers.served import Server, arguments, serving
 
 MINUTES = 10
 WARM_UP = 600  # runs until every thread of the pool has painted, and tables of fixed size and kept targets are full

@@ -36,8 +36,8 @@ def _one_run(number: int, folder: Path) -> None:
     from conftest import make_picture
 
     from nst import Style, StyleSettings, StyleTransferError, stylize
-    from nst.provenance import describe, read_recipe
-    from nst.results import save_result
+    from nst.output.recipe import describe, read_recipe
+    from nst.output.results import save_result
 
     size = 32 + 4 * (number % 9)
     settings = StyleSettings(size=size, steps=2, style_levels=1 + number % 3, init=("content", "noise")[number % 2])
@@ -69,7 +69,7 @@ def _held() -> tuple[float, int, int]:
 
 
 def _main(runs: int, warm_up: int) -> None:
-    from nst.targets import TARGETS
+    from nst.engine.target_cache import TARGETS
 
     TARGETS.limit_bytes = 8_000_000  # so that warming up fills it: what is kept on purpose is no growth
     with tempfile.TemporaryDirectory() as folder:

@@ -19,12 +19,12 @@ KILLS = 20
 SEED = 7
 OFTEN = """
 import itertools, time
-import nst.training
+import nst.training.trainer
 
 hours = itertools.count(0, 3600)
 time.monotonic = lambda: next(hours)  # so that the state is saved after every step: most of the time goes there
-step = nst.training.Trainer.train_step
-nst.training.Trainer.train_step = lambda *arguments: (time.sleep(0.05), step(*arguments))[1]
+step = nst.training.trainer.Trainer.train_step
+nst.training.trainer.Trainer.train_step = lambda *arguments: (time.sleep(0.05), step(*arguments))[1]
 """
 IN_A_WRITE = """
 import io, os, signal

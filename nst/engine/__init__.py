@@ -1,0 +1,1 @@
+"""Speed: hardware, fast convolutions, tiles, cached targets, GPU kernels."""

@@ -1,0 +1,1 @@
+"""From files to tensors: pictures, colours, and files that are written whole."""

@@ -1,0 +1,1 @@
+"""Networks: VGG19 and its layers, checkpoints, the Hub, model cards."""

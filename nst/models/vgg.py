@@ -1,0 +1,186 @@
+"""VGG19 (Simonyan & Zisserman 2014, configuration E): the classifier and the feature extractor.
+
+`VGG19` is what `train.py` trains. `Vgg19` reuses its convolutions and returns named feature maps. Layers are named by
+the papers' convention, `conv<block>_<index>`, and mean the convolution's output after its ReLU.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nst.engine.cuda_network import GpuNetwork, has_kernels
+from nst.engine.winograd import FrozenConv2d
+from nst.errors import StyleTransferError
+from nst.layers import BLOCKS, LAYERS
+
+POOLINGS = ("max", "average")
+MAX_CLASSES = 25_000  # more outputs than any labelled set needs; keeps a lying file from taking all memory
+
+
+def pooling_layer(kind: str) -> nn.Module:
+    """The 2x2 pooling, stride 2. Gatys et al. 2016 prefer `average` for painting; torchvision's weights use `max`."""
+    if kind not in POOLINGS:
+        raise StyleTransferError(f"Unknown pooling {kind!r}: choose from {', '.join(POOLINGS)}.")
+    return nn.MaxPool2d(2) if kind == "max" else nn.AvgPool2d(2)
+
+
+class VGG19(nn.Module):
+    """The full classifier: 16 convolutions in five blocks, then two fully connected layers on the global average.
+
+    `features` is numbered as in torchvision (`vgg19`, or `vgg19_bn` with `batch_norm`), so their weights fit. Global
+    average pooling replaces the 7x7x512 input of the original classifier: any input from 16 px up is accepted.
+
+    Input: (N, 3, H, W) float, normalised with the mean and standard deviation the network was trained with.
+    Output: (N, num_classes) logits.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 100,
+        *,
+        batch_norm: bool = False,
+        pooling: str = "max",
+        hidden: int = 512,
+        dropout: float = 0.1,
+        convolution: type[nn.Conv2d] = nn.Conv2d,
+    ):
+        super().__init__()
+        self.pooling, self.batch_norm = pooling, batch_norm
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, depth in BLOCKS:
+            for _ in range(depth):
+                layers.append(convolution(channels, width, 3, padding=1))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(width))
+                layers.append(nn.ReLU(inplace=True))
+                channels = width
+            layers.append(pooling_layer(pooling))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, num_classes)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+                if module.in_channels == module.out_channels:
+                    # Begun near the identity a deep plain network learns faster (Zagoruyko & Komodakis 2017).
+                    module.weight.data.add_(nn.init.dirac_(torch.empty_like(module.weight)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features[:-1](x)
+        if min(x.shape[-2:]) > 1:  # of one pixel there is nothing left to pool
+            x = self.features[-1](x)
+        return self.classifier(x.mean((2, 3)))
+
+    def convolutions(self) -> dict[str, nn.Conv2d]:
+        """The 16 convolutions by layer name, `conv1_1` first."""
+        return dict(zip(LAYERS, (m for m in self.features if isinstance(m, nn.Conv2d)), strict=True))
+
+
+@torch.no_grad()
+def fold_batch_norm(network: VGG19) -> VGG19:
+    """A plain VGG19 that computes what `network` computes in eval mode.
+
+    Batch norm after a convolution is itself linear: y = g (Wx + b - m) / s + t with s = sqrt(v + eps), so W' = W g / s
+    and b' = (b - m) g / s + t (Jacob et al. 2018, section 3.2).
+    """
+    hidden, classes = network.classifier[0].out_features, network.classifier[-1].out_features
+    plain = VGG19(classes, pooling=network.pooling, hidden=hidden, convolution=FrozenConv2d)
+    plain.classifier.load_state_dict(network.classifier.state_dict())
+    norms = [m for m in network.features if isinstance(m, nn.BatchNorm2d)]
+    pairs = zip(network.convolutions().values(), plain.convolutions().values(), strict=True)
+    for index, (source, target) in enumerate(pairs):
+        weight, bias = source.weight, source.bias
+        if norms:
+            norm = norms[index]
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            weight, bias = weight * scale.view(-1, 1, 1, 1), (bias - norm.running_mean) * scale + norm.bias
+        target.weight.copy_(weight)
+        target.bias.copy_(bias)
+    return plain.eval()
+
+
+class Vgg19(nn.Module):
+    """The feature extractor over trained convolutions: frozen, and computing nothing beyond the deepest layer needed.
+
+    Shares the given network's parameters (no copy) and turns their gradients off.
+
+    required_layers: names from `LAYERS`, in any order.
+    mean, std: per channel, of the pictures the network was trained on; applied inside.
+    pooling: `max` or `average`; by default what the network was trained with.
+
+    Raises StyleTransferError for an unknown layer or pooling.
+    """
+
+    def __init__(
+        self,
+        network: VGG19,
+        required_layers: Iterable[str],
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        pooling: str | None = None,
+    ):
+        super().__init__()
+        required = set(required_layers)
+        if unknown := sorted(required - set(LAYERS)):
+            raise StyleTransferError(f"Unknown layer {unknown[0]!r}: layers are conv1_1 ... conv5_4.")
+        if not required:
+            raise StyleTransferError("The extractor needs at least one layer.")
+        if network.batch_norm:
+            raise StyleTransferError("Fold the batch norm into the convolutions before extracting features.")
+        self.required_layers = tuple(name for name in LAYERS if name in required)
+        deepest = LAYERS.index(self.required_layers[-1])
+        self.convolutions = nn.ModuleDict(dict(list(network.convolutions().items())[: deepest + 1]))
+        self.pool = pooling_layer(pooling or network.pooling)
+        device = self.convolutions["conv1_1"].weight.device
+        for name, values in (("mean", mean), ("std", std)):
+            buffer = torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
+        self.eval().requires_grad_(False)
+
+    @functools.cached_property
+    def by_hand(self) -> GpuNetwork | None:
+        """The same features with their gradient by hand, where there is a GPU with Triton."""
+        if self.mean.device.type != "cuda" or not has_kernels():
+            return None
+        return GpuNetwork(dict(self.convolutions.items()), self.mean, self.std, isinstance(self.pool, nn.MaxPool2d))
+
+    def extract_features(self, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """ReLU outputs by layer name for (N, 3, H, W) float32 RGB in [0, 1].
+
+        `conv<b>_<i>` has shape (N, C, H / 2^(b-1), W / 2^(b-1)) and the convolutions' own dtype. `layers` asks for some
+        of `required_layers` only, and for no work beyond the deepest of them.
+
+        Raises StyleTransferError when a side is too short to be pooled down to the deepest layer.
+        """
+        wanted = set(self.required_layers if layers is None else layers)
+        deepest = max(wanted, key=LAYERS.index)
+        poolings = int(deepest[4]) - 1
+        if min(x.shape[-2:]) < 2**poolings:
+            raise StyleTransferError(
+                f"A {x.shape[-1]}x{x.shape[-2]} picture is too small for {deepest}: "
+                f"the short side must be at least {2**poolings} px."
+            )
+        if x.is_cuda and self.by_hand and len(x) == 1 and not (x.requires_grad and torch.is_grad_enabled()):
+            maps = self.by_hand.features(x, deepest)
+            return {name: maps[name] for name in self.required_layers if name in wanted}
+        first = self.convolutions["conv1_1"].weight
+        x = ((x - self.mean) / self.std).to(first.dtype)
+        features = {}
+        for name, convolution in self.convolutions.items():
+            if name.endswith("_1") and name != "conv1_1":
+                x = self.pool(x)
+            # In place: the weights are frozen, so nothing needs the values before the ReLU.
+            x = F.relu_(convolution(x))
+            if name in wanted:
+                features[name] = x
+            if name == deepest:
+                return features
+
+    forward = extract_features

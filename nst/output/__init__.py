@@ -1,0 +1,1 @@
+"""From steps to files: results with their recipe, and films."""

@@ -1,0 +1,1 @@
+"""Training the VGG19 on labelled pictures."""

@@ -1,0 +1,55 @@
+"""Before and after, one over the other; a range input moves the edge between them, by mouse, finger or keys."""
+
+import base64
+import io
+
+import gradio as gr
+from PIL import Image
+
+from nst.io.images import fitted_size
+
+MAX_SIDE = 1024  # px; the page shows it smaller, the screens of phones have two or three pixels for one
+TEMPLATE = """
+${value ? `<div class="compare" style="--at: 50%; --shape: ${value.width / value.height}">
+  <img class="after" src="${value.after}" alt="The painting">
+  <img class="before" src="${value.before}" alt="The photo it was painted from">
+  <input type="range" min="0" max="100" step="1" value="50" aria-label="How much of the photo is shown, in percent">
+</div>` : `<p class="empty">Here a finished picture can be held against its photo.</p>`}
+"""
+SCRIPT = """
+element.addEventListener("input", (event) => {
+  if (event.target.type === "range") event.target.parentElement.style.setProperty("--at", event.target.value + "%");
+});
+"""
+STYLE = """
+.compare { position: relative; width: min(100%, 500px * var(--shape)); aspect-ratio: var(--shape); margin: auto; }
+.compare img { position: absolute; inset: 0; width: 100%; height: 100%; }
+.compare .before { clip-path: inset(0 calc(100% - var(--at)) 0 0); }
+.compare input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; cursor: ew-resize;
+  background: transparent; appearance: none; -webkit-appearance: none; touch-action: pan-y; }
+.compare input::-webkit-slider-thumb { -webkit-appearance: none; width: 6px; height: 100cqh; min-height: 500px;
+  background: white; border: 2px solid #4338ca; border-width: 0 2px; }
+.compare input::-moz-range-thumb { width: 6px; height: 500px; border: 2px solid #4338ca; background: white; }
+.compare input:focus-visible { outline: 3px solid #6366f1; outline-offset: 2px; }
+.compare { overflow: clip; overflow-clip-margin: 6px; }
+.empty { display: grid; place-items: center; min-height: 470px; margin: 0; padding: 2rem; text-align: center; }
+"""
+
+
+def compare_slider() -> gr.HTML:
+    return gr.HTML(
+        None, html_template=TEMPLATE, css_template=STYLE, js_on_load=SCRIPT, apply_default_css=False, elem_id="compare"
+    )
+
+
+def pair(photo: Image.Image, painting: Image.Image) -> dict:
+    """The value of `compare_slider` for two pictures, the photo brought to the painting's shape."""
+    size = painting.size if max(painting.size) <= MAX_SIDE else fitted_size(painting.size, MAX_SIDE)
+    before, after = (_data_url(one.resize(size, Image.Resampling.LANCZOS)) for one in (photo, painting))
+    return {"before": before, "after": after, "width": size[0], "height": size[1]}
+
+
+def _data_url(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
