@@ -12,7 +12,7 @@ class StyleTransferError(ValueError):
         super().__init__("".join(c if c.isprintable() else "?" for c in " ".join(message.split())))
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """A wrong value as messages show it: at most 60 characters."""
     try:
         text = " ".join(repr(value).split())

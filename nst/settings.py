@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from nst.errors import StyleTransferError, shown
+from nst.errors import StyleTransferError, quote
 from nst.layers import LAYERS
 
 VERSION = 2  # of the dictionary form; raised when an old one could no longer be read as it was meant
@@ -96,19 +96,19 @@ class StyleSettings:
             object.__setattr__(self, name, _number(name, getattr(self, name), low, high, whole=name in whole))
         for name, allowed in choices.items():
             if not isinstance(value := getattr(self, name), str) or value not in allowed:
-                raise StyleTransferError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}.")
+                raise StyleTransferError(f"{name} must be one of {', '.join(allowed)}, not {quote(value)}.")
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
             few = isinstance(layers, (list, tuple)) and 1 <= len(layers) <= len(LAYERS)
             if not few or not all(map(_is_layer, layers)):
                 what = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
-                raise StyleTransferError(f"{name} must be {what}, not {shown(layers)}.")
+                raise StyleTransferError(f"{name} must be {what}, not {quote(layers)}.")
             object.__setattr__(self, name, tuple(layers))
         for name in ("keep_aspect", "preserve_colours", "relative_losses"):
             if not isinstance(value := getattr(self, name), bool):
-                raise StyleTransferError(f"{name} must be true or false, not {shown(value)}.")
+                raise StyleTransferError(f"{name} must be true or false, not {quote(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:
-            raise StyleTransferError(f"backbone must be a name or a file, not {shown(self.backbone)}.")
+            raise StyleTransferError(f"backbone must be a name or a file, not {quote(self.backbone)}.")
         if self.content_weight == 0 and self.style_weight == 0:
             raise StyleTransferError("content_weight and style_weight cannot both be 0: nothing would be painted.")
         if self.learning_rate == 0:
@@ -118,7 +118,7 @@ class StyleSettings:
     def preset(cls, name: str, **changes: Any) -> "StyleSettings":
         """The preset called `name` with some fields changed. Raises StyleTransferError for an unknown preset."""
         if not isinstance(name, str) or name not in PRESETS:
-            raise StyleTransferError(f"Unknown preset {shown(name)}: choose from {', '.join(PRESETS)}.")
+            raise StyleTransferError(f"Unknown preset {quote(name)}: choose from {', '.join(PRESETS)}.")
         _known(changes)
         return replace(PRESETS[name], **changes)
 
@@ -133,12 +133,12 @@ class StyleSettings:
         Raises StyleTransferError for unknown fields, wrong values, or a version this program does not know.
         """
         if not isinstance(values, dict):
-            raise StyleTransferError(f"Settings must be a table of names and values, not {shown(values)}.")
+            raise StyleTransferError(f"Settings must be a table of names and values, not {quote(values)}.")
         values = dict(values)
         version = values.pop("version", VERSION)
         if type(version) is not int or not 1 <= version <= VERSION:
             known = f"this program reads 1 to {VERSION}"
-            raise StyleTransferError(f"These settings have version {shown(version)}; {known}.")
+            raise StyleTransferError(f"These settings have version {quote(version)}; {known}.")
         if version == 1:
             values = SINCE_VERSION_2 | values
         _known(values)
@@ -162,14 +162,14 @@ class StyleSettings:
 def _known(values: dict[str, Any]) -> None:
     names = [f.name for f in fields(StyleSettings)]
     if unknown := [str(name) for name in values if name not in names]:
-        raise StyleTransferError(f"Unknown setting {shown(unknown[0])}: settings are {', '.join(names)}.")
+        raise StyleTransferError(f"Unknown setting {quote(unknown[0])}: settings are {', '.join(names)}.")
 
 
 def _number(name: str, value: Any, low: float, high: float, *, whole: bool) -> int | float:
     kind = "a whole number" if whole else "a number"
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
     if not fits or (whole and value != int(value)):
-        raise StyleTransferError(f"{name} must be {kind} from {low:g} to {high:g}, not {shown(value)}.")
+        raise StyleTransferError(f"{name} must be {kind} from {low:g} to {high:g}, not {quote(value)}.")
     return int(value) if whole else float(value)
 
 

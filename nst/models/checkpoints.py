@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.engine.winograd import FrozenConv2d
-from nst.errors import StyleTransferError, shown
+from nst.errors import StyleTransferError, quote
 from nst.io.files import write_atomically
 from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.bundled import bundled_checkpoint
@@ -122,7 +122,7 @@ def _checkpoint_path(name: str) -> Path:
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and ".." not in name:
         return download(*name.partition("@")[::2])
     raise StyleTransferError(
-        f"Unknown backbone {shown(name)}: use {' or '.join(NAMES)}, a .safetensors file, or a Hub id like owner/name."
+        f"Unknown backbone {quote(name)}: use {' or '.join(NAMES)}, a .safetensors file, or a Hub id like owner/name."
     )
 
 
@@ -157,7 +157,7 @@ def _json(text: str):
 def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file: str) -> Backbone:
     pooling = metadata.get("pooling", "max")
     if pooling not in POOLINGS:
-        raise StyleTransferError(f"{file}: its metadata names the pooling {shown(pooling)}, which is not known.")
+        raise StyleTransferError(f"{file}: its metadata names the pooling {quote(pooling)}, which is not known.")
     mean, std = metadata.get("mean", IMAGENET_MEAN), metadata.get("std", IMAGENET_STD)
     for values, low in ((mean, -1e6), (std, 0)):  # the bounds keep out NaN, infinity, and a division by zero
         numbers = isinstance(values, (list, tuple)) and all(type(v) in (int, float) for v in values)

@@ -18,7 +18,7 @@ import torch
 from PIL import ExifTags, Image
 
 from nst import __version__
-from nst.errors import StyleTransferError, shown
+from nst.errors import StyleTransferError, quote
 from nst.io.images import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import NAMES, load_backbone
 from nst.settings import StyleSettings
@@ -43,7 +43,7 @@ class UsedStyle:
         if self.mask is not None:
             _check_hash("mask", self.mask)
         if type(self.weight) not in (int, float) or not 0 < self.weight < float("inf"):
-            raise StyleTransferError(f"weight must be a number above 0, not {shown(self.weight)}.")
+            raise StyleTransferError(f"weight must be a number above 0, not {quote(self.weight)}.")
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class PaintingRecipe:
 
     def __post_init__(self):
         if (backbone := self.settings.backbone) != public_name(backbone):
-            raise StyleTransferError(f"backbone must be a known name or a Hub id, not {shown(backbone)}.")
+            raise StyleTransferError(f"backbone must be a known name or a Hub id, not {quote(backbone)}.")
         _check_hash("backbone_sha256", self.backbone_sha256)
         _check_hash("content", self.content)
         if not self.styles:
             raise StyleTransferError("At least one style picture is needed.")
         if type(self.steps_done) is not int or not 1 <= self.steps_done <= self.settings.steps:
-            raise StyleTransferError(f"steps_done must be from 1 to steps, not {shown(self.steps_done)}.")
+            raise StyleTransferError(f"steps_done must be from 1 to steps, not {quote(self.steps_done)}.")
         if type(self.repeatable) is not bool:
-            raise StyleTransferError(f"repeatable must be true or false, not {shown(self.repeatable)}.")
+            raise StyleTransferError(f"repeatable must be true or false, not {quote(self.repeatable)}.")
         if not isinstance(self.versions, dict) or not all(type(text) is str for text in self.versions.values()):
-            raise StyleTransferError(f"versions must be a table of texts, not {shown(self.versions)}.")
+            raise StyleTransferError(f"versions must be a table of texts, not {quote(self.versions)}.")
 
     def continued(self, before: "PaintingRecipe") -> "PaintingRecipe":
         """This recipe for a run that went on from one with the recipe `before`."""
@@ -106,10 +106,10 @@ class PaintingRecipe:
             values |= {KEY: VERSION, "repeatable": True}
         values = _table("The recipe", values, [KEY, *(one.name for one in fields(cls))])
         if (version := values.pop(KEY)) != VERSION:
-            raise StyleTransferError(f"the recipe has version {shown(version)}; this program reads {VERSION}.")
+            raise StyleTransferError(f"the recipe has version {quote(version)}; this program reads {VERSION}.")
         styles = values.pop("styles")
         if not isinstance(styles, list):
-            raise StyleTransferError(f"styles must be a list, not {shown(styles)}.")
+            raise StyleTransferError(f"styles must be a list, not {quote(styles)}.")
         names = [one.name for one in fields(UsedStyle)]
         used = tuple(UsedStyle(**_table("A style", style, names)) for style in styles)
         return cls(settings=StyleSettings.from_dict(values.pop("settings")), styles=used, **values)
@@ -191,4 +191,4 @@ def _table(what: str, values: Any, names: list[str]) -> dict[str, Any]:
 
 def _check_hash(name: str, value: Any) -> None:
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
-        raise StyleTransferError(f"{name} must be a SHA-256 in hexadecimal, not {shown(value)}.")
+        raise StyleTransferError(f"{name} must be a SHA-256 in hexadecimal, not {quote(value)}.")
