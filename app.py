@@ -9,13 +9,13 @@ from functools import partial
 from types import SimpleNamespace
 
 from nst import DEFAULT_PRESET, PRESETS, StyleTransferError
-from nst.web.options import OPTIONS, read_options
+from nst.web.options import Options, read_options
 from nst.web.storage import open_storage
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no calls home; read when gradio is imported
 if __name__ == "__main__":  # and so is where its files go
     try:
-        OPTIONS.take_over(read_options(sys.argv[1:], os.environ))
+        host_options = read_options(sys.argv[1:], os.environ)
         open_storage()
     except StyleTransferError as error:
         sys.exit(f"app.py: {error}")
@@ -24,7 +24,7 @@ import gradio as gr
 
 from nst.web.api import add_api
 from nst.web.compare import compare_slider
-from nst.web.controls import CONTROLS
+from nst.web.controls import CONTROLS, controls_for
 from nst.web.downloads import file_event, film_event
 from nst.web.examples import PAINTING_PATHS, PHOTO_PATHS, example_row, serve_in_place
 from nst.web.gallery import chosen_as_photo_event, chosen_event, gallery, latest_event
@@ -32,6 +32,7 @@ from nst.web.look import CSS, SCRIPT, THEME
 from nst.web.losses import loss_plot
 from nst.web.network import look_event, network_tab
 from nst.web.restoring import arrival_event, link_event, preset_event, restore_event, reuse_event
+from nst.web.run_queue import RunQueue
 from nst.web.running import continue_event, continue_label_event, failed_event, finished_event, start_event, stop_event
 from nst.web.server import serve
 from nst.web.stages import WITHIN_ENDS, stage_event
@@ -47,7 +48,6 @@ GALLERY = "Finished pictures are collected here; click one to see its settings."
 PRIVATE = {"api_visibility": "private"}
 AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}  # errors and warnings would not be shown
 SOON = {"concurrency_limit": None, "show_progress": "hidden", **PRIVATE}
-PAINTING = {"concurrency_id": "painting", "concurrency_limit": OPTIONS.concurrency}
 # A run does not survive a reload of the page; the tab remembers that there was one, and says so.
 RUN_BEGAN = "() => { sessionStorage.setItem('painting', 'yes'); }"
 RUN_ENDED = "() => { sessionStorage.removeItem('painting'); }"
@@ -61,8 +61,16 @@ WHOLE_LINK = "(query) => location.origin + location.pathname + '?' + query"
 # --- layout -----------------------------------------------------------------------------------------------------------
 
 
-def build() -> gr.Blocks:
+def build(options: Options, queue: RunQueue) -> gr.Blocks:
     """The page and its events."""
+    painting = {"concurrency_id": "painting", "concurrency_limit": options.concurrency}
+
+    def look_run(request: gr.Request, *values):
+        yield from look_event(queue, request, *values)
+
+    def stop_run(request: gr.Request):
+        return stop_event(queue, request)
+
     serve_in_place()
     with gr.Blocks(title="Neural style transfer") as demo:
         state = SimpleNamespace(visit=gr.State(Visit()), base=gr.State(PRESETS[DEFAULT_PRESET]), chosen=gr.State(None))
@@ -71,25 +79,25 @@ def build() -> gr.Blocks:
             with gr.Tab("Paint", elem_id="tab_paint"):
                 with gr.Row(elem_id="work"):
                     with gr.Column(scale=5, min_width=320, elem_id="inputs"):
-                        inputs = _lay_out_inputs()
+                        inputs = _lay_out_inputs(options)
                     with gr.Column(scale=6, min_width=320, elem_id="results"):
                         results = _lay_out_results()
                 kept = _lay_out_gallery()
             with gr.Tab("What the network sees", elem_id="tab_network"):
                 layer, look, halt, *seen = network_tab()
         gr.Markdown(PRIVACY, elem_id="privacy")
-        _wire_runs(demo, state, inputs, results, kept)
-        _wire_settings(demo, state, inputs, kept)
+        _wire_runs(demo, options, queue, painting, state, inputs, results, kept)
+        _wire_settings(demo, options, state, inputs, kept)
         _wire_results(state, inputs, results, kept)
         backbone = inputs.controls[[one.field for one in CONTROLS].index("backbone")]
-        look.click(look_event, [inputs.content, inputs.style, layer, backbone], seen, **PAINTING, **PRIVATE,
+        look.click(look_run, [inputs.content, inputs.style, layer, backbone], seen, **painting, **PRIVATE,
                    show_progress="hidden")  # fmt: skip
-        halt.click(stop_event, None, seen[0], **AT_ONCE)
-        add_api(**PAINTING)
-    return demo.queue(max_size=OPTIONS.queue_size)
+        halt.click(stop_run, None, seen[0], **AT_ONCE)
+        add_api(options, queue, **painting)
+    return demo.queue(max_size=options.queue_size)
 
 
-def _lay_out_inputs() -> SimpleNamespace:
+def _lay_out_inputs(options: Options) -> SimpleNamespace:
     """The left half: pictures, the buttons, and everything under Advanced."""
     page = SimpleNamespace()
     upload = {"height": 230, "buttons": []}
@@ -110,7 +118,8 @@ def _lay_out_inputs() -> SimpleNamespace:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         page.swap = gr.Button("Swap photo and painting", elem_id="swap", size="sm")
         with gr.Row(elem_id="controls"):
-            page.controls = [one.build(getattr(PRESETS[DEFAULT_PRESET], one.field)) for one in CONTROLS]
+            defaults = PRESETS[DEFAULT_PRESET]
+            page.controls = [one.build(getattr(defaults, one.field)) for one in controls_for(options.max_size)]
         with gr.Accordion("Several paintings", open=False, elem_id="several"):
             page.others = more_styles()
         with gr.Accordion("Where to paint", open=False, elem_id="where"):
@@ -176,34 +185,46 @@ def _lay_out_gallery() -> SimpleNamespace:
 # --- wiring -----------------------------------------------------------------------------------------------------------
 
 
-def _wire_runs(demo, state, inputs, results, kept) -> None:
+def _wire_runs(demo, options, queue, painting, state, inputs, results, kept) -> None:
+    def start_run(request: gr.Request, *values):
+        yield from start_event(options, queue, request, *values)
+
+    def continue_run(request: gr.Request, *values):
+        yield from continue_event(options, queue, request, *values)
+
+    def stop_run(request: gr.Request):
+        return stop_event(queue, request)
+
     rest = [state.base, results.kind, results.transparent, *inputs.others, inputs.drawing, *inputs.controls]
     outputs = [results.output, results.status, results.losses, state.visit, results.download, inputs.more]
     steps = inputs.controls[[one.field for one in CONTROLS].index("steps")]
     finished = [results.compare, results.scrubber, results.stage, kept.gallery, inputs.more, results.as_photo]
     for button, event, first in (
-        (inputs.go, start_event, [inputs.content, inputs.style, state.visit]),
-        (inputs.more, continue_event, [state.visit, inputs.style]),
+        (inputs.go, start_run, [inputs.content, inputs.style, state.visit]),
+        (inputs.more, continue_run, [state.visit, inputs.style]),
     ):
-        check = {"validator": check_pictures} if event is start_event else {}
+        check = {"validator": check_pictures} if event is start_run else {}
         run = button.click(event, [*first, *rest], outputs, show_progress="minimal", show_progress_on=[results.status],
-                           **check, **PAINTING, **PRIVATE)  # fmt: skip
+                           **check, **painting, **PRIVATE)  # fmt: skip
         button.click(None, js=RUN_BEGAN)
         run.success(finished_event, [state.visit, steps], finished, **AT_ONCE)
         run.success(None, js=RUN_ENDED)
         run.failure(failed_event, state.visit, [results.status, results.download, inputs.more], **AT_ONCE)
         run.failure(None, js=RUN_ENDED)
-    inputs.halt.click(stop_event, None, results.status, **AT_ONCE)
+    inputs.halt.click(stop_run, None, results.status, **AT_ONCE)
     steps.change(continue_label_event, [state.visit, steps], inputs.more, **AT_ONCE)
     demo.load(None, results.status, results.status, js=AFTER_RELOAD)
 
 
-def _wire_settings(demo, state, inputs, kept) -> None:
+def _wire_settings(demo, options, state, inputs, kept) -> None:
+    def arrival(request: gr.Request):
+        return arrival_event(options.max_size, request)
+
     settings = [inputs.preset, state.base, *inputs.controls]
     inputs.preset.input(preset_event, inputs.preset, settings, **AT_ONCE)
-    inputs.restored.upload(restore_event, inputs.restored, settings, **SOON)
-    kept.reuse.click(reuse_event, [state.visit, state.chosen], settings, **SOON)
-    demo.load(arrival_event, None, settings, **SOON)
+    inputs.restored.upload(partial(restore_event, options.max_size), inputs.restored, settings, **SOON)
+    kept.reuse.click(partial(reuse_event, options.max_size), [state.visit, state.chosen], settings, **SOON)
+    demo.load(arrival, None, settings, **SOON)
     inputs.linked.click(link_event, [state.base, inputs.preset, *inputs.controls], inputs.link, **SOON).success(
         None, inputs.link, inputs.link, js=WHOLE_LINK
     )
@@ -227,6 +248,6 @@ def _wire_results(state, inputs, results, kept) -> None:
 
 if __name__ == "__main__":
     try:
-        serve(build, theme=THEME, css=CSS, js=SCRIPT, footer_links=["api"])
+        serve(host_options, build, theme=THEME, css=CSS, js=SCRIPT, footer_links=["api"])
     except StyleTransferError as error:
         sys.exit(f"app.py: {error}")

@@ -28,9 +28,9 @@ def test_a_link_gives_back_the_settings(preset):
         preset, size=96, seed=7, content_weight=0.1, keep_aspect=False, style_layers=("conv1_2", "conv5_4")
     )
     for named in (preset, None):
-        assert settings_in(as_query(query_of(settings, named))) == settings
+        assert settings_in(as_query(query_of(settings, named)), 1024) == settings
     assert query_of(PRESETS[preset], None) == f"preset={preset}"
-    assert settings_in({"theme": "dark", "__theme": "dark"}) is None
+    assert settings_in({"theme": "dark", "__theme": "dark"}, 1024) is None
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_link_gives_back_the_settings(preset):
     ["size=x", "keep_aspect=maybe", "preset=none", "size=1e9", "seed=-1", "style_layers=conv9_1", "backbone=/x.pt"],
 )
 def test_a_link_that_cannot_be_is_refused_by_its_name(query):
-    said = refusal(settings_in, as_query(query))
+    said = refusal(settings_in, as_query(query), 1024)
     assert query.partition("=")[0] in said
 
 
@@ -46,8 +46,8 @@ def test_the_controls_show_and_give_back_any_offered_settings():
     assert {one.field for one in CONTROLS} <= {one.name for one in fields(StyleSettings)}
     for settings in PRESETS.values():
         assert settings_of(StyleSettings(), values_of(settings)).content_layers == settings.content_layers
-        assert settings_of(settings, values_of(settings)) == settings == check_offered(settings)
-    assert check_offered(StyleSettings(device="cuda")).device == "auto"
+        assert settings_of(settings, values_of(settings)) == settings == check_offered(settings, 1024)
+    assert check_offered(StyleSettings(device="cuda"), 1024).device == "auto"
 
 
 def test_a_mask_is_white_where_something_was_drawn():

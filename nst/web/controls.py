@@ -9,7 +9,7 @@ import gradio as gr
 from nst import StyleSettings, StyleTransferError
 from nst.layers import LAYERS
 from nst.settings import INITS
-from nst.web.options import BACKBONES, OPTIONS
+from nst.web.options import BACKBONES, Options
 
 MACHINES_OWN = ("device", "precision")  # settings that no visitor chooses
 
@@ -45,7 +45,7 @@ class Control:
 
 CONTROLS = (
     Control("size", "Size", "Long side of the picture in pixels; twice the size takes four times as long.",
-            (64, OPTIONS.max_size, 32)),
+            (64, Options.max_size, 32)),
     Control("steps", "Steps", "More steps bring the picture closer to the painting.", (1, 1000, 1)),
     Control("style_weight", "Style strength", "Higher gives stronger strokes and colours.", (0, 2000, 1)),
     Control("content_weight", "Content weight", "Higher keeps more of what is in the photo.", (0, 20, 0.1)),
@@ -67,6 +67,12 @@ CONTROLS = (
 )  # fmt: skip
 
 
+def controls_for(max_size: int) -> tuple[Control, ...]:
+    """Return `CONTROLS` with sizes up to `max_size`, the host's."""
+    low, _, step = CONTROLS[0].bounds
+    return replace(CONTROLS[0], bounds=(low, max_size, step)), *CONTROLS[1:]
+
+
 def settings_of(base: StyleSettings, values: Sequence[Any]) -> StyleSettings:
     """`base` with the controls' values. Raises StyleTransferError for what cannot be."""
     given = {one.field: value for one, value in zip(CONTROLS, values, strict=True) if value is not None}
@@ -82,8 +88,8 @@ def shown(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def check_offered(settings: StyleSettings) -> StyleSettings:
+def check_offered(settings: StyleSettings, max_size: int) -> StyleSettings:
     """`settings` from elsewhere, for this machine. Raises StyleTransferError for what the page does not offer."""
-    for one in CONTROLS:
+    for one in controls_for(max_size):
         one.check(getattr(settings, one.field))
     return replace(settings, **dict.fromkeys(MACHINES_OWN, "auto"))

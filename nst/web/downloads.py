@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from nst.web.painting import readable_errors
+from nst.web.errors import readable_errors
 from nst.web.storage import new_result
 from nst.web.visit import Visit
 

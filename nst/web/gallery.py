@@ -7,7 +7,7 @@ import gradio as gr
 from nst import PaintingRecipe, StyleTransferError
 from nst.web import words
 from nst.web.controls import CONTROLS, shown
-from nst.web.painting import readable_errors
+from nst.web.errors import readable_errors
 from nst.web.visit import Kept, Visit
 
 

@@ -21,7 +21,7 @@ def _changes(settings: StyleSettings, preset: str) -> dict[str, str]:
     return {name: _text(value) for name, (value, usual) in pairs.items() if value != usual}
 
 
-def settings_in(query: Mapping[str, str]) -> StyleSettings | None:
+def settings_in(query: Mapping[str, str], max_size: int) -> StyleSettings | None:
     """The settings that a query asks for; None if it asks for none. Other parameters are left alone.
 
     Raises StyleTransferError for values that cannot be, or that the page does not offer.
@@ -32,7 +32,7 @@ def settings_in(query: Mapping[str, str]) -> StyleSettings | None:
     preset = query.get("preset", DEFAULT_PRESET)
     usual = StyleSettings.preset(preset)
     changes = {name: _value(name, text, getattr(usual, name)) for name, text in asked.items()}
-    return check_offered(StyleSettings.preset(preset, **changes))
+    return check_offered(StyleSettings.preset(preset, **changes), max_size)
 
 
 def _text(value) -> str:

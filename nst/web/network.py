@@ -11,7 +11,8 @@ from nst import StyleTransferError, feature_maps, reconstruct, synthesise
 from nst.layers import LAYERS
 from nst.models.bundled import bundled_checkpoint
 from nst.models.card import read_metadata, training_figures
-from nst.web.painting import PREVIEW_SECONDS, in_turn, readable_errors
+from nst.web.errors import readable_errors
+from nst.web.run_queue import PREVIEW_SECONDS, RunQueue
 
 MAPS = 8  # of the strongest, for each picture
 COLOURS = {"training": "#8a8a8a", "test": "#ea580c"}
@@ -49,7 +50,12 @@ def network_tab() -> list[gr.components.Component]:
 
 
 def look_event(
-    request: gr.Request, content: Image.Image | None, style: Image.Image | None, layer: str, backbone: str
+    queue: RunQueue,
+    request: gr.Request,
+    content: Image.Image | None,
+    style: Image.Image | None,
+    layer: str,
+    backbone: str,
 ) -> Iterator[tuple]:
     """Yields status, the photo's maps, the photo as the layer keeps it, and the same two of the painting."""
     skip = gr.skip()
@@ -69,7 +75,7 @@ def look_event(
         )
         for title, place, (view, *inputs) in views:
             options = {"backbone": backbone, "steps": STEPS, "preview_every": PREVIEW_SECONDS}
-            with closing(in_turn(request.session_hash, view, *inputs, **options)) as steps:
+            with closing(queue.run_when_free(request.session_hash, view, *inputs, **options)) as steps:
                 for step in steps:
                     if isinstance(step, str):
                         yield step, *[skip] * 4

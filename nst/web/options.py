@@ -13,7 +13,7 @@ def _option(default: int | str, variable: str, text: str, low: int = 0, high: in
     return field(default=default, metadata={"variable": variable, "text": text, "range": (low, high)})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Options:
     """Every field is a flag (`--queue-size`) and an environment variable; a flag counts more."""
 
@@ -24,14 +24,6 @@ class Options:
     time_limit: int = _option(900, "NST_TIME_LIMIT", "seconds until a run ends with the picture so far", 1, 86_400)
     concurrency: int = _option(1, "NST_CONCURRENCY", "runs at once; they share the processor", 1, 64)
     disk_limit: int = _option(2000, "NST_DISK_LIMIT", "MB that uploads and results may fill; the oldest go", 10, 10**6)
-
-    def take_over(self, other: "Options") -> None:
-        """Become a copy of `other`."""
-        for one in fields(self):
-            setattr(self, one.name, getattr(other, one.name))
-
-
-OPTIONS = Options()  # this process's; app.py settles them before it builds the page
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,8 +11,10 @@ from nst import StyleSettings, computing, describe
 from nst.web import losses, words, zerogpu
 from nst.web.compare import pair
 from nst.web.controls import settings_of
+from nst.web.errors import readable_errors
 from nst.web.gallery import pictures
-from nst.web.painting import paint, readable_errors, stop
+from nst.web.options import Options
+from nst.web.run_queue import RunQueue
 from nst.web.stages import scrubber_for
 from nst.web.styles import MORE, styles_of
 from nst.web.visit import Run, Visit
@@ -21,17 +23,34 @@ MORE_STEPS = 50  # what Continue adds once a run has come as far as it was asked
 
 
 def start_event(
-    request: gr.Request, content, style, visit: Visit, base: StyleSettings, kind: str, transparent: bool, *rest
+    options: Options,
+    queue: RunQueue,
+    request: gr.Request,
+    content,
+    style,
+    visit: Visit,
+    base: StyleSettings,
+    kind: str,
+    transparent: bool,
+    *rest,
 ) -> Iterator[tuple]:
     """Paint from the beginning."""
     with readable_errors():
         styles, settings = _asked(style, base, rest)
         run = Run(content.info["path"], settings, describe(content, styles, settings))
-        yield from _paint_on_page(request, visit, run, content, styles, (kind, transparent))
+        yield from _paint_on_page(options, queue, request, visit, run, content, styles, (kind, transparent))
 
 
 def continue_event(
-    request: gr.Request, visit: Visit, style, base: StyleSettings, kind: str, transparent: bool, *rest
+    options: Options,
+    queue: RunQueue,
+    request: gr.Request,
+    visit: Visit,
+    style,
+    base: StyleSettings,
+    kind: str,
+    transparent: bool,
+    *rest,
 ) -> Iterator[tuple]:
     """Go on from where the latest run stopped: its photo, with the paintings and settings as they now are."""
     with readable_errors():
@@ -40,7 +59,9 @@ def continue_event(
         settings = replace(settings, steps=_until(before, settings.steps))
         photo, state = before.read_photo(), before.read_last().state
         run = before.continued(settings, describe(photo, styles, settings), state)
-        yield from _paint_on_page(request, visit, run, photo, styles, (kind, transparent), resume=state)
+        yield from _paint_on_page(
+            options, queue, request, visit, run, photo, styles, (kind, transparent), resume=state
+        )
 
 
 def _asked(style, base: StyleSettings, rest: Sequence[Any]) -> tuple[list, StyleSettings]:
@@ -50,14 +71,22 @@ def _asked(style, base: StyleSettings, rest: Sequence[Any]) -> tuple[list, Style
 
 
 def _paint_on_page(
-    request: gr.Request, visit: Visit, run: Run, photo, styles, file: tuple[str, bool], **options
+    options: Options,
+    queue: RunQueue,
+    request: gr.Request,
+    visit: Visit,
+    run: Run,
+    photo,
+    styles,
+    file: tuple[str, bool],
+    **paint_options,
 ) -> Iterator[tuple]:
     """Yields what is shown while it paints: picture, status, losses, this visit, the file, the Continue button."""
     skip = gr.skip()
     by = "ZeroGPU" if zerogpu.PRESENT else computing(run.settings.device, run.settings.precision)
     yield skip, "Starting…", skip, skip, gr.DownloadButton(interactive=False), gr.Button(interactive=False)
     drawn = 0.0
-    with closing(paint(request.session_hash, photo, styles, run.settings, **options)) as steps:
+    with closing(queue.paint(request.session_hash, photo, styles, run.settings, **paint_options)) as steps:
         for step in steps:
             if isinstance(step, str):
                 yield skip, step, skip, skip, skip, skip
@@ -75,7 +104,7 @@ def _paint_on_page(
     if file != ("PNG", False):
         path = run.save(*file)
     download = gr.DownloadButton(value=str(path), interactive=True)
-    status = f"{words.ending(step)}\n{words.afterwards(run.recipe) or by}"
+    status = f"{words.ending(step, options.time_limit)}\n{words.afterwards(run.recipe) or by}"
     yield step.image, status, losses.table(run.losses), visit, download, gr.Button(interactive=True)
 
 
@@ -104,9 +133,9 @@ def _until(run: Run, steps: int) -> int:
     return int(steps) if steps > done else done + MORE_STEPS
 
 
-def stop_event(request: gr.Request) -> Any:
+def stop_event(queue: RunQueue, request: gr.Request) -> Any:
     """End this visitor's run after its current step and keep the picture; what the status says if there is none."""
-    return gr.skip() if stop(request.session_hash) else "Nothing is being painted yet."
+    return gr.skip() if queue.stop(request.session_hash) else "Nothing is being painted yet."
 
 
 def failed_event(visit: Visit) -> tuple:

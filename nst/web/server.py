@@ -17,9 +17,9 @@ from starlette.responses import PlainTextResponse
 from nst import StyleTransferError
 from nst.web import storage
 from nst.web.api import answer_with_pictures
-from nst.web.options import OPTIONS
+from nst.web.options import Options
 from nst.web.pages import KeptPages
-from nst.web.painting import stop_all
+from nst.web.run_queue import RunQueue
 
 MAX_UPLOAD = 40_000_000  # bytes of a picture
 MAX_BODY = 8_000_000  # bytes of any other request: settings, and small pictures written out in them
@@ -36,8 +36,8 @@ STREAMS = ("/gradio_api/queue/data", "/gradio_api/call/")
 _log = logging.getLogger("app")
 
 
-def serve(build: Callable[[], gr.Blocks], **launch_options: Any) -> None:
-    """Serve what `build` makes, by `OPTIONS`, until SIGTERM or Ctrl-C; then end the runs, the files and the process.
+def serve(options: Options, build: Callable[[Options, RunQueue], gr.Blocks], **launch_options: Any) -> None:
+    """Serve the page that `build` makes until SIGTERM or Ctrl-C; then end the runs, the files and the process.
 
     Raises StyleTransferError if the port or the folder for temporary files cannot be used.
     """
@@ -46,13 +46,14 @@ def serve(build: Callable[[], gr.Blocks], **launch_options: Any) -> None:
         signal.signal(number, lambda *_: asked_to_end.set())
     root = storage.open_storage()
     try:
-        demo = build()
-        _launch(demo, **launch_options)
+        queue = RunQueue(options)
+        demo = build(options, queue)
+        _launch(demo, options, **launch_options)
         print(f"Serving on {demo.local_url}", flush=True)
         lasting = frozenset(path for _, _, path in storage.stored_files(root))  # pictures of the page itself
         while not asked_to_end.wait(SWEEP_SECONDS):
-            sweep(lasting)
-        stop_all(ENDING_SECONDS)
+            sweep(lasting, options.disk_limit)
+        queue.stop_all(ENDING_SECONDS)
         for _ in range(20 * ENDING_SECONDS):  # the last pictures on their way
             if not Gate.streams:
                 break
@@ -64,19 +65,19 @@ def serve(build: Callable[[], gr.Blocks], **launch_options: Any) -> None:
     os._exit(0)  # Python would take seconds to take itself apart, and crash under a step that has not ended
 
 
-def sweep(lasting: frozenset[str]) -> None:
+def sweep(lasting: frozenset[str], disk_limit: int) -> None:
     """Delete old files, and the oldest where they fill too much; a failure is logged and tried again the next time."""
     try:
-        storage.bound(storage.open_storage(), storage.KEEP_SECONDS, OPTIONS.disk_limit * 1_000_000, lasting)
+        storage.bound(storage.open_storage(), storage.KEEP_SECONDS, disk_limit * 1_000_000, lasting)
     except Exception:
         _log.exception("the storage could not be swept")
 
 
-def _launch(demo: gr.Blocks, **options: Any) -> None:
+def _launch(demo: gr.Blocks, options: Options, **launch_options: Any) -> None:
     try:
         demo.launch(
-            server_name=OPTIONS.host,
-            server_port=OPTIONS.port,
+            server_name=options.host,
+            server_port=options.port,
             prevent_thread_lock=True,
             max_file_size=MAX_UPLOAD,
             app_kwargs={"middleware": [Middleware(Gate), Middleware(KeptPages)], "openapi_url": None},
@@ -86,10 +87,10 @@ def _launch(demo: gr.Blocks, **options: Any) -> None:
             ssr_mode=False,  # its Node process would outlive this one
             mcp_server=True,
             state_session_capacity=VISITORS,
-            **options,
+            **launch_options,
         )
     except OSError as error:
-        where = f"{OPTIONS.host}, port {OPTIONS.port}"
+        where = f"{options.host}, port {options.port}"
         raise StyleTransferError(
             f"{where}: cannot be served on ({str(error).partition('.')[0]}); choose with --host, --port."
         ) from error

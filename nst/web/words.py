@@ -1,17 +1,17 @@
 """Sentences about a run: the lines that stand in the status."""
 
 from nst import PaintingRecipe, Step
-from nst.web.options import OPTIONS
 
 
 def progress(step: Step) -> str:
     return f"Step {step.step} of {step.steps} · {duration(step.seconds_left)} left · {losses(step)}"
 
 
-def ending(step: Step) -> str:
+def ending(step: Step, time_limit: int) -> str:
+    """`time_limit`: the host's, in seconds."""
     end = "Done" if step.step == step.steps else f"Stopped at step {step.step} of {step.steps}"
-    if step.step < step.steps and step.seconds >= OPTIONS.time_limit:
-        end += f", by the limit of {duration(OPTIONS.time_limit)} a run"
+    if step.step < step.steps and step.seconds >= time_limit:
+        end += f", by the limit of {duration(time_limit)} a run"
     return f"{end} · {duration(step.seconds)} · {step.image.width} x {step.image.height} px · {losses(step)}"
 
 
