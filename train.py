@@ -34,7 +34,7 @@ from tqdm import tqdm
 from nst.engine.hardware import Hardware, choose_hardware, keep_freed_memory, machine
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
-from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.card import card_files, superclass_accuracy, write_curves
 from nst.models.checkpoints import load_backbone, save_checkpoint
 from nst.models.hub import FILE, publish

@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> dict:
 
     from tqdm import tqdm  # these wait for torch: only once the flags are known to be right
 
-    from nst.io.images import load_picture, load_with_opacity
+    from nst.io.reading import load_picture, load_with_opacity
     from nst.output.film import Film, check_format
     from nst.output.recipe import FILE, describe, differences, read_recipe
     from nst.output.results import save_result, unrounded

@@ -10,7 +10,7 @@ from nst.engine.hardware import choose_hardware, free_memory
 from nst.engine.tiling import halo, side_of_tiles
 from nst.engine.winograd import WAYS, is_wide
 from nst.errors import StyleTransferError
-from nst.io.images import fitted_size
+from nst.io.sizes import fitted_size
 from nst.layers import CHANNELS, LAYERS
 from nst.models.checkpoints import Backbone
 from nst.objective import Objective, build_extractor, untiled_bytes

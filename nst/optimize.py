@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nst.canvas import Canvas
 from nst.errors import StyleTransferError
-from nst.io.images import to_bytes
+from nst.io.tensors import to_bytes
 from nst.objective import Losses, Objective
 
 AHEAD = 4  # steps that a GPU is given before the oldest is read: a few milliseconds

@@ -21,16 +21,9 @@ from nst.errors import StyleTransferError
 from nst.estimation import check_memory
 from nst.io.colour import with_colours_of, with_covariance_of
 from nst.io.files import write_atomically
-from nst.io.images import (
-    MIN_SIDE,
-    PictureLike,
-    check_sides,
-    fitted_size,
-    load_picture,
-    resize_picture,
-    to_picture,
-    to_tensor,
-)
+from nst.io.reading import PictureLike, load_picture
+from nst.io.sizes import MIN_SIDE, check_sides, fitted_size, resize_picture
+from nst.io.tensors import to_picture, to_tensor
 from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.optimize import Guard, descend

@@ -49,7 +49,7 @@ def random_checkpoint(tmp_path_factory) -> Path:
     """An exported VGG19 with random weights: for everything that does not depend on what was learnt."""
     import torch
 
-    from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+    from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
     from nst.models.checkpoints import save_checkpoint
     from nst.models.vgg import VGG19
 

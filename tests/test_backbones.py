@@ -18,7 +18,7 @@ from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file, save_file
 
 from nst.io.files import write_atomically
-from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models import bundled
 from nst.models import checkpoints as backbones
 from nst.models.checkpoints import load_backbone, save_checkpoint

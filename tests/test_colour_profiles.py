@@ -22,7 +22,7 @@ from helpers.handmade import (
 )
 from PIL import Image, ImageCms
 
-from nst.io.images import load_picture
+from nst.io.reading import load_picture
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

@@ -12,7 +12,7 @@ from nst import RunState, StyleSettings, StyleTransferError, stylize
 from nst.canvas import Canvas
 from nst.engine.cuda_network import has_kernels
 from nst.engine.hardware import choose_hardware
-from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.optimize import DescentAhead, Guard, descend

@@ -12,7 +12,7 @@ from tools.corpus import PICTURE, REFUSED, make_corpus
 
 from nst import StyleSettings, load_picture, stylize
 from nst.cli import main
-from nst.io import images
+from nst.io import decoding, reading
 from nst.output.recipe import describe
 from nst.output.results import save_result
 
@@ -144,7 +144,7 @@ def test_over_http_a_file_is_a_picture_or_one_line(corpus, monkeypatch):
 def test_files_over_a_gigabyte_are_refused_unread(tmp_path):
     large = tmp_path / "large.png"
     with open(large, "wb") as file:
-        file.truncate(images.MAX_BYTES + 1)
+        file.truncate(reading.MAX_BYTES + 1)
     assert "1024 MB" in refusal(load_picture, large)
 
 
@@ -163,10 +163,10 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     import threading
     import time
 
-    monkeypatch.setattr(images, "LARGE", 1000)
+    monkeypatch.setattr(decoding, "LARGE", 1000)
     inside, most, path = [], [], tmp_path / "large.png"
     Image.new("RGB", (100, 100)).save(path)
-    original = images._upright
+    original = decoding.turn_upright
 
     def slow(image):
         inside.append(1)
@@ -175,7 +175,7 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
         inside.pop()
         return original(image)
 
-    monkeypatch.setattr(images, "_upright", slow)
+    monkeypatch.setattr(decoding, "turn_upright", slow)
     threads = [threading.Thread(target=load_picture, args=[path]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -184,7 +184,7 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     assert most == [1] * 4
 
 
-@pytest.mark.parametrize("place", ["PIL.Image.open", "nst.io.images._to_srgb", "pathlib.Path.read_bytes"])
+@pytest.mark.parametrize("place", ["PIL.Image.open", "nst.io.decoding.to_srgb", "pathlib.Path.read_bytes"])
 def test_too_little_memory_is_one_line(corpus, monkeypatch, place):
     def full(*_, **__):
         raise MemoryError

@@ -23,7 +23,7 @@ from helpers.handmade import (
 )
 from PIL import Image, ImageCms
 
-from nst.io.images import load_picture
+from nst.io.reading import load_picture
 
 refused = functools.partial(refusal, load_picture)
 

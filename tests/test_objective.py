@@ -10,7 +10,7 @@ from conftest import photo, uniform
 
 from nst.canvas import Canvas
 from nst.errors import StyleTransferError
-from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.losses import (
     laplacian,
     laplacian_loss,

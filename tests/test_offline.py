@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from nst.errors import StyleTransferError
-from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models import checkpoints as backbones
 from nst.models import hub
 from nst.models.checkpoints import load_backbone

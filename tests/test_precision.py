@@ -7,7 +7,7 @@ from conftest import make_picture
 
 from nst import StyleSettings, load_backbone, stylize
 from nst.engine.hardware import choose_hardware
-from nst.io.images import to_tensor
+from nst.io.tensors import to_tensor
 from nst.objective import Objective, build_extractor
 
 PHOTO, PAINTING = make_picture(96, 72, seed=1), make_picture(80, 60, seed=2)

@@ -8,16 +8,8 @@ from helpers.handmade import COLOURS, pixels, save
 from PIL import Image
 from torchvision import transforms
 
-from nst.io.images import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    deprocess_image,
-    fitted_size,
-    image_processing,
-    resize_picture,
-    to_picture,
-    to_tensor,
-)
+from nst.io.sizes import fitted_size, resize_picture
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD, deprocess_image, image_processing, to_picture, to_tensor
 
 
 @pytest.mark.parametrize(

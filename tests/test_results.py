@@ -12,7 +12,7 @@ from conftest import make_picture, refusal
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
-from nst.io.images import load_with_opacity
+from nst.io.reading import load_with_opacity
 from nst.output.recipe import KEY, describe, read_recipe
 from nst.output.results import save_result, unrounded
 from nst.settings import StyleSettings

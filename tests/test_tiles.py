@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nst.engine.tiling import cut, reach
-from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.layers import LAYERS
 from nst.models.vgg import VGG19, Vgg19
 from nst.objective import Objective

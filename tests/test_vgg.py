@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from nst.errors import StyleTransferError
-from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.layers import CHANNELS, LAYERS
 from nst.models.vgg import VGG19, Vgg19, fold_batch_norm
 

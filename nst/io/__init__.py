@@ -1,1 +1,1 @@
-"""From files to tensors: pictures, colours, and files that are written whole."""
+"""From files to tensors: reading, decoding, sizes, tensors, colour, and writing files whole."""

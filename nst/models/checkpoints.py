@@ -23,7 +23,7 @@ from torch import Tensor
 from nst.engine.winograd import FrozenConv2d
 from nst.errors import StyleTransferError, quote
 from nst.io.files import write_atomically
-from nst.io.images import IMAGENET_MEAN, IMAGENET_STD
+from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.bundled import bundled_checkpoint
 from nst.models.hub import check_reachable, download
 from nst.models.vgg import MAX_CLASSES, POOLINGS, VGG19, Vgg19, fold_batch_norm

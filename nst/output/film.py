@@ -11,7 +11,7 @@ from PIL import Image
 
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
-from nst.io.images import fitted_size
+from nst.io.sizes import fitted_size
 from nst.stylization import Step
 
 MAX_FRAMES = 40

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 
 from nst import __version__
 from nst.errors import StyleTransferError, quote
-from nst.io.images import PictureLike, load_picture, open_picture
+from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import NAMES, load_backbone
 from nst.settings import StyleSettings
 from nst.stylization import Style

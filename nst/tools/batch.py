@@ -12,7 +12,7 @@ from PIL import Image
 
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
-from nst.io.images import load_picture
+from nst.io.reading import load_picture
 from nst.output.film import Film, check_format
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
 from nst.output.results import save_result

@@ -35,7 +35,9 @@ from nst.canvas import Canvas
 from nst.engine.hardware import Hardware, choose_hardware, machine
 from nst.engine.target_cache import TARGETS
 from nst.engine.tiling import TILE_SIDE
-from nst.io.images import load_picture, resize_picture, to_tensor
+from nst.io.reading import load_picture
+from nst.io.sizes import resize_picture
+from nst.io.tensors import to_tensor
 from nst.layers import CHANNELS, LAYERS
 from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor

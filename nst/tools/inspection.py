@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from nst.errors import StyleTransferError
-from nst.io.images import PictureLike, load_picture, resize_picture, to_tensor
+from nst.io.reading import PictureLike, load_picture
+from nst.io.sizes import resize_picture
+from nst.io.tensors import to_tensor
 from nst.models.checkpoints import load_backbone
 from nst.settings import StyleSettings
 from nst.stylization import Step, stylize

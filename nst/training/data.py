@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nst.errors import StyleTransferError
-from nst.io.images import image_processing, load_picture
+from nst.io.reading import load_picture
+from nst.io.tensors import image_processing
 from nst.models.vgg import MAX_CLASSES
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}

@@ -6,7 +6,7 @@ import io
 import gradio as gr
 from PIL import Image
 
-from nst.io.images import fitted_size
+from nst.io.sizes import fitted_size
 
 MAX_SIDE = 1024  # px; the page shows it smaller, the screens of phones have two or three pixels for one
 TEMPLATE = """

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nst import Style
-from nst.io.images import fitted_size
+from nst.io.sizes import fitted_size
 from nst.web.uploads import Picture
 
 MORE = 2  # paintings besides the first

@@ -1,0 +1,151 @@
+"""Decode a Pillow image of any mode to an upright 8-bit sRGB picture, with its opacity.
+
+EXIF orientation, an embedded colour profile, transparency, 16 bits, CMYK, a palette and grey are all dealt with here,
+once.
+"""
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms
+
+from nst.errors import StyleTransferError
+
+MAX_PIXELS = 100_000_000  # a 100-megapixel picture decodes to 400 MB; more is an accident or an attack
+LARGE = 16_000_000  # px; larger pictures are decoded one at a time: many visitors need no more memory than one
+ROWS_AT_ONCE = 256  # where numpy needs several times a picture's memory
+TRANSPOSITIONS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+GREY_MODES = ("1", "L", "LA")
+
+_large_pictures = threading.Lock()
+# Pillow warns of oddities in files. This package corrects or refuses them all, so that the warnings say nothing new.
+# The filter holds for the whole process because Python has no filter for one thread: `warnings.catch_warnings` replaces
+# the process's filters and puts them back, and two threads that do so at the same time leave the wrong ones behind.
+# Only warnings that are raised inside Pillow's own modules are ignored.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def decode(image: Image.Image, name: str, *, close: bool) -> tuple[Image.Image, Image.Image | None]:
+    """Return an upright RGB picture in sRGB and its opacity.
+
+    The opacity is an image in mode L of the same size, or None if `image` has no transparency. Transparent parts of the
+    picture are laid on white. The picture has no metadata. With `close`, `image` is closed as soon as it is converted:
+    this frees its memory early. Messages call the picture `name`.
+
+    Raises StyleTransferError if the image is over `MAX_PIXELS`, damaged or cut short, or if memory runs out.
+    """
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise too_large(name)
+    with refuse_damage(name), _large_pictures if pixels > LARGE else contextlib.nullcontext():
+        image.load()
+        upright, opacity = split_opacity(turn_upright(image))
+        picture = to_srgb(to_eight_bits(upright), image.info.get("icc_profile"))
+        del upright
+        if close:
+            image.close()
+        if opacity is not None:
+            white = Image.new("RGB", picture.size, "white")
+            white.paste(picture, mask=opacity)
+            picture = white
+        picture.info = {}  # GPS positions and the like, which would be written into every file made from this image
+        return picture, opacity
+
+
+@contextlib.contextmanager
+def refuse_damage(name: str) -> Iterator[None]:
+    """Raise StyleTransferError in place of any other error: Pillow's many readers raise errors of every kind."""
+    try:
+        yield
+    except StyleTransferError:
+        raise
+    except MemoryError as error:
+        raise StyleTransferError(f"{name}: there is not enough memory to read it; scale it down first.") from error
+    except Exception as error:
+        raise StyleTransferError(f"{name}: the file is damaged or cut short.") from error
+
+
+def too_large(name: str) -> StyleTransferError:
+    """Return the error for a picture over `MAX_PIXELS`."""
+    return StyleTransferError(f"{name}: over the limit of {MAX_PIXELS // 1_000_000} megapixels; scale it down first.")
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """Return `image` turned and mirrored as its EXIF orientation says.
+
+    `ImageOps.exif_transpose` gives up if any other part of the EXIF data is damaged.
+    """
+    orientation = None
+    with contextlib.suppress(Exception):  # a picture is still a picture if all of its EXIF data is damaged
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return image.transpose(TRANSPOSITIONS[orientation]) if orientation in TRANSPOSITIONS else image
+
+
+def split_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return the picture and its opacity in mode L, which is None for a mode and file without transparency.
+
+    The opacity comes from an alpha channel, from a palette, or from one colour that the file declares transparent.
+    """
+    transparent_colour = image.info.get("transparency")
+    if image.mode.startswith("I"):  # Pillow cannot give these an alpha channel
+        if transparent_colour is None:
+            return image, None
+        return image, Image.fromarray(np.uint8(255) * (np.asarray(image) != transparent_colour))
+    if transparent_colour is None and image.mode not in ("LA", "PA", "RGBA", "RGBa"):
+        return image, None
+    with_alpha = image if image.mode == "RGBA" else image.convert("RGBA")
+    return image if image.mode in GREY_MODES else with_alpha, with_alpha.getchannel("A")
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """Return grey of 16 bits, 32 bits or floating point as mode L, and every other image unchanged.
+
+    Values are scaled to the range of their format: `convert` alone would clip everything above 255 to white.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image)
+    blocks = [slice(row, row + ROWS_AT_ONCE) for row in range(0, image.height, ROWS_AT_ONCE)]
+
+    def numbers(block: slice) -> np.ndarray:
+        return np.nan_to_num(values[block].astype(np.float64))
+
+    highest = max(numbers(block).max(initial=0) for block in blocks)
+    if image.mode == "F":
+        white = 1 if highest <= 1 else max(highest, 255)
+    else:  # mode I has 32 bits, but Pillow also gives it to pictures of 8 and 16 bits
+        white = 255 if image.mode == "I" and highest <= 255 else max(highest, 65535)
+    result = np.empty(values.shape, np.uint8)
+    for block in blocks:
+        result[block] = (numbers(block) * (255 / white)).round().clip(0, 255)
+    return Image.fromarray(result)
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return a new image in mode RGB, converted from the ICC profile to sRGB.
+
+    A profile that is broken, or made for another kind of image, is ignored, as browsers do.
+    """
+    if not profile:
+        return image.convert("RGB")
+    kind = "L" if image.mode in GREY_MODES else "CMYK" if image.mode == "CMYK" else "RGB"
+    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space.strip()
+        profile_mode = "L" if space == "GRAY" else space
+        if (kind, profile_mode) in (("L", "L"), ("L", "RGB"), ("RGB", "RGB"), ("CMYK", "CMYK")):
+            fitting = image if image.mode == profile_mode else image.convert(profile_mode)
+            return ImageCms.profileToProfile(fitting, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return image.convert("RGB")
