@@ -1,8 +1,9 @@
 """The losses of Gatys, Ecker & Bethge, "Image Style Transfer Using Convolutional Neural Networks" (CVPR 2016).
 
-A style statistic has two halves. `accumulate` sums over positions, so that parts of a picture (tiles, or regions under
-a mask) can be summed separately and added; `finish` makes of the sums what `compare` measures against a target. Sums
-are float32 whatever the features' dtype.
+Every loss depends on the picture through sums over positions only: squared differences for the content, products of
+channels for the style. Sums can be added up over parts of a picture (tiles, or regions under a mask). So a style
+statistic has two halves: `accumulate` sums over positions, and `finish` turns the sums into the statistic, which
+`compare` measures against a target. Sums are float32, whatever the dtype of the features.
 """
 
 import functools
@@ -13,27 +14,29 @@ from torch import Tensor
 
 from nst.io.colour import luminance
 
-CHUNK = 2048  # positions summed in one matrix product
+SMALLEST_SCALE = 1e-8  # a flat target has a scale of 0; its loss is divided by this instead
+CHUNK = 2048  # positions in one bf16 matrix product; see `_Moments`
+
+# --- content ----------------------------------------------------------------------------------------------------------
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of two feature maps (N, C, H, W); a scalar.
+    """Return the mean squared difference of two feature maps (N, C, H, W), a scalar.
 
-    Gatys et al. eq. 1 halves the sum instead of taking the mean: a constant factor, part of the weight.
+    Gatys et al. eq. 1 takes half of the sum instead of the mean. That is a constant factor, a part of the weight.
     """
     return squared_difference(features, target) / features.numel()
 
 
 def squared_difference(features: Tensor, target: Tensor) -> Tensor:
-    """The sum of squared differences of two maps of one shape, as a float32 scalar; `target` has no gradient.
+    """Return the sum of squared differences of two maps of one shape, a float32 scalar. `target` gets no gradient.
 
-    The difference is found again for the gradient: a map as large as the features is not kept until then.
+    The backward pass computes the difference again, so that no map as large as the features is stored until then.
     """
     return _SquaredDifference.apply(features, target)
 
 
 class _SquaredDifference(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx, features: Tensor, target: Tensor) -> Tensor:
         ctx.save_for_backward(features, target)
@@ -45,19 +48,35 @@ class _SquaredDifference(torch.autograd.Function):
         return (features - target).mul_((2 * gradient).to(features.dtype)), None
 
 
+# --- style ------------------------------------------------------------------------------------------------------------
+
+
+def gram_matrix(features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the Gram matrices (N, C, C) of features (N, C, H, W), divided by the number (or weight) of positions.
+
+    weights: (N, 1, H, W), at least 0: how much each position counts; by default 1.
+    """
+    return GramStyle.finish(*GramStyle.accumulate(features, weights))
+
+
+def style_loss(features: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean squared difference of the features' Gram matrix and a target Gram matrix (N, C, C), a scalar."""
+    return compare(gram_matrix(features, weights), target)
+
+
 class GramStyle:
-    """Style as the Gram matrix: which channels are active together, wherever in the picture.
+    """Style as the Gram matrix: which channels are active together, anywhere in the picture.
 
     G_ij = 1/M sum_p F_ip F_jp over the M positions p (Gatys et al. eq. 3, divided by M so that pictures of different
-    sizes can be compared). With the mean over C x C entries, `compare` is 4 times the paper's E_l (eq. 4):
+    sizes can be compared). `compare` takes the mean over the C x C entries, which is 4 times the paper's E_l (eq. 4):
     E_l = 1/(4 C^2 M^2) sum_ij (M G_ij - M A_ij)^2.
     """
 
     @staticmethod
     def accumulate(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sums (N, C, C) and count (N, 1, 1) over the positions of (N, C, H, W).
+        """Return the sums (N, C, C) and the count (N, 1, 1) over the positions of features (N, C, H, W).
 
-        weights: (N, 1, H, W), at least 0, how much each position counts; by default 1.
+        weights: (N, 1, H, W), at least 0: how much each position counts; by default 1.
         """
         rows = _rows(features)
         if weights is None:
@@ -67,32 +86,32 @@ class GramStyle:
 
     @staticmethod
     def finish(sums: Tensor, count: Tensor) -> Tensor:
-        """The statistic (N, C, C) from its sums; zero where nothing was counted."""
+        """Return the Gram matrix (N, C, C) from its sums; zeros where nothing was counted."""
         return sums / count.clamp_min(1e-8)
 
     @staticmethod
     def scale(statistic: Tensor) -> Tensor:
-        """What makes `compare` relative to a statistic: its mean square, a scalar."""
-        return at_least_tiny(statistic.square().mean())
+        """Return what a loss is divided by to be relative to this statistic: its mean square, a scalar."""
+        return statistic.square().mean().clamp_min(SMALLEST_SCALE)
 
 
 class CovarianceStyle:
-    """Style as the mean and the covariance of the channels, each counting half.
+    """Style as the mean and the covariance of the channels; each counts half.
 
     mu_i = 1/M sum_p F_ip and C_ij = 1/M sum_p (F_ip - mu_i)(F_jp - mu_j) = G_ij - mu_i mu_j. ReLU features are never
-    negative, so that most of a Gram matrix is mu mu^T, how bright and coloured the picture is, and how the channels
-    vary together, the strokes, is a small rest of it. And as G only fixes their sum, a wrong mean can make up for a
-    wrong covariance (Risser, Wilmot & Barnes 2017, section 3). Mean and covariance are what the linear transforms of
-    Li et al., "Universal Style Transfer via Feature Transforms" (2017), match.
+    negative, so most of a Gram matrix is mu mu^T: how bright and how coloured the picture is. How the channels vary
+    together, which is the strokes, is a small remainder of it. And because G fixes only the sum of both, a wrong mean
+    can make up for a wrong covariance (Risser, Wilmot & Barnes 2017, section 3). The linear transforms of Li et al.,
+    "Universal Style Transfer via Feature Transforms" (2017), match mean and covariance too.
 
     The statistic is (N, C, C + 1): the covariance, and the mean as one more column.
     """
 
     @staticmethod
     def accumulate(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums of products (N, C, C), sums (N, C, 1) and count (N, 1, 1) over the positions of (N, C, H, W).
+        """Return sums of products (N, C, C), sums (N, C, 1) and the count (N, 1, 1) over positions of (N, C, H, W).
 
-        weights: (N, 1, H, W), at least 0, how much each position counts; by default 1.
+        weights: (N, 1, H, W), at least 0: how much each position counts; by default 1.
         """
         if weights is None:
             rows = _rows(features)
@@ -104,38 +123,37 @@ class CovarianceStyle:
 
     @staticmethod
     def finish(products: Tensor, sums: Tensor, count: Tensor) -> Tensor:
-        """The statistic (N, C, C + 1) from its sums; zero where nothing was counted."""
+        """Return the statistic (N, C, C + 1) from its sums; zeros where nothing was counted."""
         count = count.clamp_min(1e-8)
         mean = sums / count
         return torch.cat([products / count - mean @ mean.mT, mean], 2)
 
     @staticmethod
     def scale(statistic: Tensor) -> Tensor:
-        """What makes `compare` relative, (1, 1, C + 1): covariance and mean count half, each over its mean square."""
+        """Return what a loss is divided by to be relative to this statistic, (1, 1, C + 1).
+
+        The covariance and the mean count half each, and each is divided by its own mean square.
+        """
         channels = statistic.shape[1]
         covariance, mean = statistic.square().split([channels, 1], 2)
-        share = 2 / (channels + 1)  # the mean over all entries counts a covariance C times as often as a mean
-        scales = [at_least_tiny(covariance.mean()) * share * channels] * channels + [at_least_tiny(mean.mean()) * share]
-        return torch.stack(scales).view(1, 1, -1)
+        half = 2 / (channels + 1)  # the mean over all entries counts a covariance C times as often as a mean
+        covariance_scale = covariance.mean().clamp_min(SMALLEST_SCALE) * half * channels
+        mean_scale = mean.mean().clamp_min(SMALLEST_SCALE) * half
+        return torch.stack([covariance_scale] * channels + [mean_scale]).view(1, 1, -1)
 
 
 STATISTICS = {"gram": GramStyle, "covariance": CovarianceStyle}
 
 
 def compare(statistic: Tensor, target: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """Mean squared difference of two statistics, over `scale`; a scalar."""
+    """Return the mean squared difference of two statistics, divided by `scale`, a scalar."""
     return (F.mse_loss(statistic, target, reduction="none") / scale).mean()
 
 
-def at_least_tiny(scale: Tensor) -> Tensor:
-    """`scale`, as something to divide by: a flat target divides by almost nothing, not by zero."""
-    return scale.clamp_min(1e-8)
-
-
 def _rows(features: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, P, C), a view: the rows of a whole map, whether or not it is channels_last in memory."""
-    last = features.stride(1) == 1
-    return features.permute(0, 2, 3, 1).flatten(1, 2) if last else features.flatten(2).mT
+    """Return (N, C, H, W) as rows (N, P, C), one for each position: a view, also of channels_last memory."""
+    is_channels_last = features.stride(1) == 1
+    return features.permute(0, 2, 3, 1).flatten(1, 2) if is_channels_last else features.flatten(2).mT
 
 
 def _count(rows: Tensor) -> Tensor:
@@ -143,12 +161,11 @@ def _count(rows: Tensor) -> Tensor:
 
 
 class _Moments(torch.autograd.Function):
-    """(N, P, C) to (N, C, C) and (N, C, 1), float32: over P, the sum of the rows' outer products, and of the rows if
-    that is wanted.
+    """Sum the outer products of rows (N, P, C) over P to (N, C, C), and, with `with_sums`, the rows to (N, C, 1).
 
-    bf16 rows are multiplied in bf16, which processors do fast, without a float32 copy of the map. Each product is
-    rounded to bf16 at its end; as sums of many chunks, added in float32, they keep an error of about 1e-4.
-    Both gradients are found at once, in one map.
+    Both results are float32. bf16 rows are multiplied in bf16, which processors do fast, without a float32 copy of the
+    map. Each bf16 product is rounded at its end; sums over chunks of `CHUNK` positions, added in float32, keep the
+    error at about 1e-4. The backward pass finds both gradients in one map.
     """
 
     @staticmethod
@@ -159,18 +176,8 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def backward(ctx, at_products: Tensor, at_sums: Tensor | None) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
-        matrix, sums = moments_gradient(rows.dtype, at_products, at_sums)
-        return rows @ matrix if sums is None else torch.baddbmm(sums, rows, matrix), None
-
-
-def moments_gradient(
-    dtype: torch.dtype, at_products: Tensor, at_sums: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """What makes the gradient at rows (N, P, C), `rows @ matrix + sums`, of the losses' at their moments.
-
-    (N, C, C) and (N, 1, C) or None, of `dtype`, given (N, C, C) and (N, C, 1) or None.
-    """
-    return (at_products + at_products.mT).to(dtype), None if at_sums is None else at_sums.mT.to(dtype)
+        matrix = (at_products + at_products.mT).to(rows.dtype)
+        return rows @ matrix if at_sums is None else torch.baddbmm(at_sums.mT.to(rows.dtype), rows, matrix), None
 
 
 def _outer_sums(rows: Tensor) -> Tensor:
@@ -190,46 +197,40 @@ def _outer_sums(rows: Tensor) -> Tensor:
     return sums
 
 
-def gram_matrix(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The Gram matrices (N, C, C) of (N, C, H, W), divided by the number (or weight) of positions."""
-    return GramStyle.finish(*GramStyle.accumulate(features, weights))
-
-
-def style_loss(features: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean squared difference of the features' Gram matrix and a target Gram matrix (N, C, C); a scalar."""
-    return compare(gram_matrix(features, weights), target)
+# --- losses of the pixels themselves ----------------------------------------------------------------------------------
 
 
 def total_variation(pixels: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels, across plus down, of (N, C, H, W); a scalar.
+    """Return the mean squared difference of neighbouring pixels of (N, 3, H, W), across plus down, a scalar.
 
-    Mahendran & Vedaldi, "Understanding Deep Image Representations by Inverting Them" (CVPR 2015), eq. 4 with beta = 2,
-    as a mean so that the weight means the same at every size.
+    Mahendran & Vedaldi, "Understanding Deep Image Representations by Inverting Them" (CVPR 2015), eq. 4 with beta = 2;
+    a mean, so that the weight means the same at every size.
     """
     across = (pixels[..., :, 1:] - pixels[..., :, :-1]).square().mean()
     down = (pixels[..., 1:, :] - pixels[..., :-1, :]).square().mean()
     return across + down
 
 
-def laplacian(pixels: Tensor, pool: int) -> Tensor:
-    """How much lighter than its four neighbours each mean over `pool` x `pool` pixels is; of (N, 3, H, W).
+def laplacian_loss(pixels: Tensor, targets: dict[int, Tensor]) -> Tensor:
+    """Return the mean squared difference of the Laplacians of (N, 3, H, W) to `targets`, by their pools, a scalar.
 
-    (N, 1, H / pool, W / pool), rounded up; beyond the border the picture goes on as it ends.
+    Li, Xu, Nie & Liu, "Laplacian-Steered Neural Style Transfer" (ACM Multimedia 2017), eq. 5 and 8: the outlines of
+    the photo, which features keep only roughly. It looks at the luminance, so that colours are free.
+    """
+    differences = [laplacian(pixels, pool) - target for pool, target in targets.items()]
+    return torch.stack([difference.square().mean() for difference in differences]).mean()
+
+
+def laplacian(pixels: Tensor, pool: int) -> Tensor:
+    """Return the Laplacian of the luminance of (N, 3, H, W), averaged over `pool` x `pool` pixels first.
+
+    (N, 1, H / pool, W / pool), rounded up: how much lighter each mean is than its four neighbours. Beyond the border
+    the last row or column is repeated.
     """
     means = F.avg_pool2d(luminance(pixels), pool, ceil_mode=True)
     return F.conv2d(F.pad(means, (1, 1, 1, 1), mode="replicate"), _laplacian_kernel(means.dtype, means.device))
 
 
-@functools.cache  # copied to a GPU once: a copy at every step would wait for it
+@functools.cache  # the kernel goes to a GPU once: a copy at every step would make the GPU wait
 def _laplacian_kernel(dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=dtype, device=device).view(1, 1, 3, 3)
-
-
-def laplacian_loss(pixels: Tensor, targets: dict[int, Tensor]) -> Tensor:
-    """Mean squared difference of the Laplacians of (N, 3, H, W) to `targets`, by their pools; a scalar.
-
-    Li, Xu, Nie & Liu, "Laplacian-Steered Neural Style Transfer" (ACM Multimedia 2017), eq. 5 and 8: outlines, which
-    features keep only roughly. Of the luminance, so that colours are free, and as a mean over positions and pools.
-    """
-    differences = [laplacian(pixels, pool) - target for pool, target in targets.items()]
-    return torch.stack([difference.square().mean() for difference in differences]).mean()

@@ -1,93 +1,121 @@
-"""Cutting a picture into tiles whose features are exactly those of the whole."""
+"""Cut a picture into overlapping tiles, without changing its features.
+
+The features of each tile's inner part equal those of the whole picture.
+"""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nst.layers import BLOCKS, LAYERS
+import torch
+from torch import Tensor
 
-STEP = 2 ** (len(BLOCKS) - 1)  # px: tiles start where every pooling's squares do
-# px: in bf16 no map of a tile is over 32 MiB; the C library keeps what is no larger, and gives the rest back to the
-# system, which clears it anew each time: 8 to 16 % of a step, measured.
+from nst.layers import BLOCKS, LAYERS, layer_stride
+
+GRID = 2 ** (len(BLOCKS) - 1)  # px: every tile starts on this grid, where the squares of all poolings start too
+# px. In bf16 no feature map of such a tile is over 32 MiB. The C library reuses blocks up to that size; it returns
+# larger ones to the system, which clears them at every allocation: 8 to 16 % of a step, measured.
 TILE_SIDE = 480
+UNTILED_BYTES = 6_500_000  # pixels x bytes of a feature value: a picture held whole needs less than six gigabytes
+UNTILED_GPU_BYTES = 12e9  # a GPU with this much memory holds the same; a larger one holds more, in proportion
+
+Region = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a picture: the pixels it accounts for (`inner`), and those a network must see for that (`outer`).
+    """A part of a picture.
 
-    Both are (rows, columns) slices of the picture. All starts are multiples of every pooling's stride.
+    inner: the pixels that this tile accounts for. outer: the pixels that the network must see for that, which is the
+    inner part and a margin. Both are (rows, columns) slices of the picture and start at multiples of `GRID`.
+    size: (height, width) of the whole picture, in px.
     """
 
-    inner: tuple[slice, slice]
-    outer: tuple[slice, slice]
-    size: tuple[int, int]  # (height, width) of the picture
+    inner: Region
+    outer: Region
+    size: tuple[int, int]
 
-    def of_map(self, layer: str) -> tuple[slice, slice]:
-        """Where the inner part lies in the whole picture's feature map of that layer."""
-        stride = 2 ** (int(layer[4]) - 1)
-        return tuple(_scaled(part, 0, side, stride) for part, side in zip(self.inner, self.size, strict=True))
+    @property
+    def is_whole(self) -> bool:
+        """Whether this tile is the whole picture."""
+        return self.inner == self.outer
 
-    def of_own_map(self, layer: str) -> tuple[slice, slice]:
-        """Where the inner part lies in the feature map of the outer part alone."""
-        stride = 2 ** (int(layer[4]) - 1)
-        return tuple(
-            _scaled(part, outer.start, side, stride)
-            for part, outer, side in zip(self.inner, self.outer, self.size, strict=True)
-        )
+    def inner_of_picture_map(self, layer: str) -> Region:
+        """Return where the inner part lies in the layer's feature map of the whole picture."""
+        return self._inner_of_map(layer, (0, 0))
+
+    def inner_of_tile_map(self, layer: str) -> Region:
+        """Return where the inner part lies in the layer's feature map of the outer part."""
+        rows, columns = self.outer
+        return self._inner_of_map(layer, (rows.start, columns.start))
+
+    def _inner_of_map(self, layer: str, origin: tuple[int, int]) -> Region:
+        stride, regions = layer_stride(layer), []
+        for pixels, start, length in zip(self.inner, origin, self.size, strict=True):
+            # At the far edge the slice is open: the map ends there, even where a pooling dropped an odd row or column.
+            stop = None if pixels.stop == length else (pixels.stop - start) // stride
+            regions.append(slice((pixels.start - start) // stride, stop))
+        return tuple(regions)
 
 
-def _scaled(part: slice, origin: int, side: int, stride: int) -> slice:
-    # At the picture's far edge the end is open: what a pooling left over there belongs to no feature.
-    stop = None if part.stop == side else (part.stop - origin) // stride
-    return slice((part.start - origin) // stride, stop)
+def cut_into_tiles(height: int, width: int, side: int, layers: Iterable[str]) -> list[Tile]:
+    """Return tiles of about equal size whose inner parts cover a picture of `height` x `width` px exactly once.
+
+    The inner parts are at most about `side` px high and wide. A picture no larger than that is one tile.
+    layers: the layers whose features must be exact; the deepest one decides how wide the margin is.
+    """
+    margin = margin_for(layers)
+    return [
+        Tile((rows, columns), (_widen(rows, margin, height), _widen(columns, margin, width)), (height, width))
+        for rows in _split(height, side)
+        for columns in _split(width, side)
+    ]
+
+
+def default_tile_side(layers: Iterable[str], dtype: torch.dtype, pixels: Tensor) -> int:
+    """Return the side in px of the tiles to cut `pixels`, (1, 3, H, W), into; a picture that can be held is one tile.
+
+    dtype: of the features.
+    """
+    height, width = pixels.shape[-2:]
+    is_large = height * width * dtype.itemsize > untiled_limit(pixels.device)
+    return tile_side_for(layers) if is_large else max(height, width)
+
+
+def untiled_limit(device: torch.device) -> float:
+    """Return the pixels x bytes of a feature value up to which a picture is evaluated as a whole."""
+    if device.type != "cuda":
+        return UNTILED_BYTES
+    return UNTILED_BYTES * max(1.0, torch.cuda.get_device_properties(device).total_memory / UNTILED_GPU_BYTES)
+
+
+def tile_side_for(layers: Iterable[str]) -> int:
+    """Return the side of the inner parts in px, large enough that the margins cost less than half of the work."""
+    return max(TILE_SIDE, 10 * margin_for(layers))
+
+
+def margin_for(layers: Iterable[str]) -> int:
+    """Return how many px a tile must show beyond its inner part on each side, for features of these layers."""
+    return math.ceil(max(map(reach, layers)) / GRID) * GRID
 
 
 def reach(layer: str) -> int:
-    """How many pixels to either side a feature of that layer sees at most beyond its own stride x stride pixels."""
+    """Return how many px a feature of this layer sees, on each side, beyond its own stride x stride pixels."""
     pixels, stride = 0, 1
     for name in LAYERS:
         if name.endswith("_1") and name != "conv1_1":
-            pixels, stride = pixels + stride, 2 * stride  # the 2x2 pooling
+            pixels, stride = pixels + stride, 2 * stride  # the 2x2 pooling before each block but the first
         pixels += stride  # the 3x3 convolution
         if name == layer:
             return pixels
     raise ValueError(layer)
 
 
-def halo(layers: Iterable[str]) -> int:
-    """How many pixels more to either side a tile must show of a picture, for features of these layers."""
-    return math.ceil(max(map(reach, layers)) / STEP) * STEP
-
-
-def side_of_tiles(layers: Iterable[str]) -> int:
-    """px, in pictures too large to be held whole: at least so large that the margins are less than half of the work."""
-    return max(TILE_SIDE, 10 * halo(layers))
-
-
-def cut(height: int, width: int, side: int, layers: Iterable[str]) -> list[Tile]:
-    """Tiles of about equal size, at most about `side` px each way, whose inner parts cover the picture once.
-
-    The whole picture, as one tile, if it is no larger than that.
-    """
-    margin = halo(layers)
-    rows, columns = (_pieces(length, side) for length in (height, width))
-    return [
-        Tile(
-            (inner_rows, inner_columns),
-            (_widened(inner_rows, margin, height), _widened(inner_columns, margin, width)),
-            (height, width),
-        )
-        for inner_rows in rows
-        for inner_columns in columns
-    ]
-
-
-def _pieces(length: int, side: int) -> list[slice]:
+def _split(length: int, side: int) -> list[slice]:
     count = math.ceil(length / side)
-    piece = math.ceil(length / count / STEP) * STEP
+    piece = math.ceil(length / count / GRID) * GRID
     return [slice(start, min(start + piece, length)) for start in range(0, length, piece)]
 
 
-def _widened(part: slice, margin: int, length: int) -> slice:
+def _widen(part: slice, margin: int, length: int) -> slice:
     return slice(max(0, part.start - margin), min(length, part.stop + margin))

@@ -1,0 +1,146 @@
+"""What the losses compare a picture with: features of the photo, statistics of the paintings, outlines of the photo."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst.engine.target_cache import TARGETS, digest
+from nst.engine.tiling import Tile, cut_into_tiles
+from nst.io.colour import grey, with_luminance_of
+from nst.layers import layer_stride
+from nst.losses import SMALLEST_SCALE, STATISTICS, laplacian
+from nst.models.vgg import Vgg19
+from nst.settings import StyleSettings
+
+OUTLINE_POOLS = (8, 16)  # px averaged: these keep where things are. 4 would suppress strokes, 32 let things move
+SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid has too few positions to count
+
+Key = tuple[int, str]  # a level of the image pyramid and a layer
+StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
+
+
+@dataclass
+class StyleTarget:
+    """One style: its statistics, what the loss at each of them is divided by (default 1), its weight, and its mask.
+
+    weight: of the loss at each statistic; it is the style's share divided by the number of its statistics.
+    mask: (1, 1, H, W) in [0, 1], 1 where the style is painted; None is everywhere.
+    """
+
+    statistics: dict[Key, Tensor]
+    scales: dict[Key, Tensor]
+    weight: float
+    mask: Tensor | None = None
+    resized_masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)  # by (height, width)
+
+    def mask_at(self, size: tuple[int, int]) -> Tensor:
+        """Return the mask at a feature map's (height, width)."""
+        if size not in self.resized_masks:
+            self.resized_masks[size] = F.interpolate(self.mask, size=size, mode="area")
+        return self.resized_masks[size]
+
+
+@dataclass
+class Targets:
+    """content: the photo's features by layer. content_scales: what the loss at each layer is divided by.
+
+    outlines: the photo's Laplacians by pool, in px; empty where the outlines do not count.
+    """
+
+    content: dict[str, Tensor]
+    content_scales: dict[str, Tensor | float]
+    outlines: dict[int, Tensor]
+    styles: list[StyleTarget]
+
+
+def image_pyramid(pixels: Tensor, levels: int) -> list[Tensor]:
+    """Return the picture, its half size, and so on, at most `levels` of them (Snelgrove 2017)."""
+    pyramid = [pixels]
+    while len(pyramid) < levels and min(pyramid[-1].shape[-2:]) >= 2 * SMALLEST_LEVEL:
+        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
+    return pyramid
+
+
+class TargetBuilder:
+    """Compute the targets of a run, in tiles of `tile_side` px, or take them from `TARGETS`.
+
+    cache_key: names the extractor's weights, precision and pooling. Without it nothing is cached.
+    """
+
+    def __init__(self, extractor: Vgg19, settings: StyleSettings, tile_side: int, cache_key: str | None = None):
+        self.extractor, self.settings, self.tile_side, self.cache_key = extractor, settings, tile_side, cache_key
+        self.statistic = STATISTICS[settings.style_statistic]
+
+    @torch.no_grad()
+    def build(self, content: Tensor, styles: Sequence[StyleInput]) -> Targets:
+        """Return the targets for a photo (1, 3, H, W) in [0, 1] and the styles to paint it in."""
+        settings = self.settings
+        if settings.preserve_colours:  # both are compared in grey
+            styles = [(with_luminance_of(picture, content), weight, mask) for picture, weight, mask in styles]
+            content = grey(content)
+        features = self._cached("content", content, settings.content_layers, self._features_of)
+        scales = {
+            layer: target.float().var().clamp_min(SMALLEST_SCALE) if settings.relative_losses else 1.0
+            for layer, target in features.items()
+        }
+        outlines = {pool: laplacian(content, pool) for pool in OUTLINE_POOLS if settings.laplacian_weight}
+        return Targets(features, scales, outlines, self._style_targets(content, styles))
+
+    def _style_targets(self, content: Tensor, styles: Sequence[StyleInput]) -> list[StyleTarget]:
+        settings, scale = self.settings, self.statistic.scale
+        levels = len(image_pyramid(content, settings.style_levels))  # a large painting may have more
+        details = (settings.style_layers, settings.style_levels)
+        of_photo = self._cached("style", content, details, self._statistics_of) if settings.relative_losses else {}
+        total_weight = sum(weight for _, weight, _ in styles)
+        targets = []
+        for picture, weight, mask in styles:
+            statistics = self._cached("style", picture, details, self._statistics_of)
+            statistics = {key: statistic for key, statistic in statistics.items() if key[0] < levels}
+            # Where the photo's own scale is larger, it counts. Otherwise the little contrast of a pale painting would
+            # outweigh all that is to be kept of the photo.
+            common = statistics.keys() & of_photo.keys()
+            scales = {key: torch.maximum(scale(statistics[key]), scale(of_photo[key])) for key in common}
+            targets.append(StyleTarget(statistics, scales, weight / total_weight / len(statistics), mask))
+        return targets
+
+    def _cached(self, kind: str, picture: Tensor, details: tuple, build: Callable[[Tensor], dict]) -> dict:
+        """Return `build(picture)`, from the cache where an earlier run has built the same."""
+        if self.cache_key is None:
+            return build(picture)
+        key = (kind, self.cache_key, self.statistic, digest(picture), details, self.tile_side)
+        return TARGETS.get(key, lambda: build(picture))
+
+    def _features_of(self, content: Tensor) -> dict[str, Tensor]:
+        """Return the features of the content layers, assembled from tiles."""
+        targets: dict[str, Tensor] = {}
+        for tile, layer, features in self._features_by_tile(content, self.settings.content_layers):
+            if tile.is_whole:
+                targets[layer] = features
+                continue
+            if layer not in targets:
+                size = (1, features.shape[1], *(side // layer_stride(layer) for side in tile.size))
+                targets[layer] = torch.empty(
+                    size, dtype=features.dtype, device=features.device, memory_format=torch.channels_last
+                )
+            targets[layer][(..., *tile.inner_of_picture_map(layer))] = features
+        return targets
+
+    def _statistics_of(self, picture: Tensor) -> dict[Key, Tensor]:
+        """Return the statistics of the style layers at each level of the picture's pyramid."""
+        statistics = {}
+        for level, image in enumerate(image_pyramid(picture, self.settings.style_levels)):
+            sums: dict[str, tuple[Tensor, ...]] = {}
+            for _, layer, features in self._features_by_tile(image, self.settings.style_layers):
+                part = self.statistic.accumulate(features)
+                sums[layer] = tuple(map(torch.add, sums[layer], part)) if layer in sums else part
+            statistics |= {(level, layer): self.statistic.finish(*parts) for layer, parts in sums.items()}
+        return statistics
+
+    def _features_by_tile(self, image: Tensor, layers: Sequence[str]) -> Iterator[tuple[Tile, str, Tensor]]:
+        """Yield each tile, each layer, and the features of the tile's inner part."""
+        for tile in cut_into_tiles(*image.shape[-2:], self.tile_side, self.extractor.required_layers):
+            for layer, features in self.extractor.iterate_features(image[(..., *tile.outer)], layers):
+                yield tile, layer, features if tile.is_whole else features[(..., *tile.inner_of_tile_map(layer))]
