@@ -1,4 +1,4 @@
-"""What is optimised: a canvas holds a picture and its optimiser, and takes steps."""
+"""The canvas: the picture that is optimized, and Adam, which updates it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,144 +8,162 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("exp_avg", "exp_avg_sq")  # torch's names of Adam's first and second moment
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What of a picture is optimised, and how Adam goes about it."""
+    """What of a picture is optimized, and Adam's settings for it.
 
-    smallest: int | None = None  # px on the short side of the pyramid's coarsest level; None for pixels alone
-    # beta2 0.99: the picture changes quickly at first, and a memory of a thousand steps outlives the run.
+    coarsest_side: px on the short side of the pyramid's coarsest level, at least; None optimizes the pixels alone.
+    betas: Adam's decay rates of its moments. With beta2 = 0.99 the second moment remembers about 100 steps: the picture
+    changes quickly at first, and a memory of a thousand steps would be longer than the run.
+    half_life: steps after which the learning rate is half of what it was: it is divided by 1 + steps / half_life.
+    """
+
+    coarsest_side: int | None = None
     betas: tuple[float, float] = (0.9, 0.99)
-    half: float = float("inf")  # steps after which the learning rate is half of what it was, as 1 / (1 + steps / half)
+    half_life: float = float("inf")
 
 
 KINDS = {
     "pixels": Kind(),
-    # Coefficients coarser than this repaint whole areas, and little of the photo is left.
-    "pyramid": Kind(smallest=64),
-    # For the lowest loss in the fewest steps: colours of whole areas move too, and each step counts, so that the memory
-    # is short. With the plain recipe at 256 px, 56 steps of 0.012 reach what L-BFGS reaches in 100 evaluations, and 100
-    # steps of Adam on pixels do not.
-    "deep-pyramid": Kind(smallest=6, betas=(0.85, 0.8), half=40),
+    # Coefficients of coarser levels than this repaint whole areas, and little of the photo remains.
+    "pyramid": Kind(coarsest_side=64),
+    # This kind reaches the lowest loss in the fewest steps. The colours of whole areas move too, and every step counts,
+    # so the memory is short. With the plain recipe at 256 px, 56 steps of 0.012 reach the loss that L-BFGS reaches in
+    # 100 evaluations; 100 steps of Adam on pixels do not.
+    "deep-pyramid": Kind(coarsest_side=6, betas=(0.85, 0.8), half_life=40),
 }
 
 
 class Canvas:
-    """A picture x, (1, 3, H, W) in [0, 1], under Adam (Kingma & Ba 2015), by its pixels or by a pyramid: see `KINDS`.
+    """A picture x, (1, 3, H, W) in [0, 1], updated by Adam (Kingma & Ba 2015): by its pixels or a pyramid, see `KINDS`.
 
-    In a pyramid the coefficients c_k of a Laplacian pyramid (Burt & Adelson 1983) are optimised instead of pixels:
-    x = c_0 + U(c_1 + U(c_2 + ...)), where c_k is (1, 3, H / 2^k, W / 2^k) and U doubles a size bilinearly. It is the
-    same picture and the same losses, but Adam makes every step of a coefficient about the learning rate, whatever the
-    size of its gradient: what many pixels agree on moves them all at once, and strokes form as quickly as grain.
+    In a pyramid, the coefficients c_k of a Laplacian pyramid (Burt & Adelson 1983) are optimized instead of the pixels:
+    x = c_0 + U(c_1 + U(c_2 + ...)), where c_k is (1, 3, H / 2^k, W / 2^k) and U doubles a size bilinearly. The picture
+    and its losses are the same. But Adam moves every coefficient by about the learning rate, whatever the size of its
+    gradient. So a change that many pixels agree on moves them all at once, and strokes form as quickly as grain.
 
-    Of the coefficients only their sum, the picture, matters; so it is kept, with Adam's moments on every level: a step
-    is found for coefficients of zero, and the picture takes the sum of them all.
+    Only the sum of the coefficients matters, which is the picture. So the canvas stores the picture, and Adam's moments
+    for every level. Each update starts from coefficients of zero, and their sum after Adam's step is added to the
+    picture.
     """
 
     def __init__(self, pixels: Tensor, kind: str = "pixels"):
         self._pixels, self.kind = pixels.detach().clone().float(), kind
-        smallest, sizes = KINDS[kind].smallest, [tuple(pixels.shape[-2:])]
-        while smallest and min(sizes[-1]) >= 2 * smallest:
-            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
-        self.steps = [pixels.new_zeros(1, 3, *size, dtype=torch.float32, requires_grad=True) for size in sizes]
-        # On a GPU in one kernel, and so that a CUDA graph can do it: Adam's count of steps and its rate are there too.
-        on_gpu = pixels.is_cuda
-        self.optimizer = torch.optim.Adam(self.steps, betas=KINDS[kind].betas, fused=on_gpu, capturable=on_gpu)
+        sizes = _pyramid_sizes(tuple(pixels.shape[-2:]), KINDS[kind].coarsest_side)
+        self.coefficients = [pixels.new_zeros(1, 3, *size, dtype=torch.float32, requires_grad=True) for size in sizes]
+        # On a GPU Adam is one kernel that a CUDA graph can record: its count of steps and its rate are on the GPU too.
+        is_gpu = pixels.is_cuda
+        betas = KINDS[kind].betas
+        self.optimizer = torch.optim.Adam(self.coefficients, betas=betas, fused=is_gpu, capturable=is_gpu)
 
     def pixels(self) -> Tensor:
-        """The picture. An update changes it in place."""
+        """Return the picture, (1, 3, H, W) float32 in [0, 1]. An update changes this tensor in place."""
         return self._pixels
 
-    def tensors(self) -> list[Tensor]:
-        """All that an update changes, in place: the picture, and Adam's memory of every level."""
-        for step in self.steps:
-            if step not in self.optimizer.state:
-                moments = {name: torch.zeros_like(step, requires_grad=False) for name in MOMENTS}
-                self.optimizer.state[step] = {"step": self._count(0), **moments}
-        return [self._pixels, *(x for step in self.steps for x in self.optimizer.state[step].values())]
-
     def update(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
-        """One step of Adam, given the gradient at `pixels()`; the picture then goes back into [0, 1]."""
+        """Do one step of Adam, given the gradient at `pixels()`, and clamp the picture to [0, 1]."""
         with torch.enable_grad():
-            gradients = torch.autograd.grad(self._sum(), self.steps, gradient)
-        for step, at_step in zip(self.steps, gradients, strict=True):
-            step.grad = at_step
-        state = self.optimizer.state.get(self.steps[0])
-        done = state["step"] if state else 0
-        done = done.item() if state and not done.is_cuda else done  # a GPU's is not looked at: that would wait for it
-        self.optimizer.param_groups[0]["lr"] = learning_rate / (1 + done / KINDS[self.kind].half)
+            gradients = torch.autograd.grad(self._sum(), self.coefficients, gradient)
+        for coefficient, coefficient_gradient in zip(self.coefficients, gradients, strict=True):
+            coefficient.grad = coefficient_gradient
+        state = self.optimizer.state.get(self.coefficients[0])
+        steps = state["step"] if state else 0
+        if state and not steps.is_cuda:  # a GPU's count is not read: that would wait for the GPU
+            steps = steps.item()
+        self.optimizer.param_groups[0]["lr"] = learning_rate / (1 + steps / KINDS[self.kind].half_life)
         self.optimizer.step()
         with torch.no_grad():
             self._pixels.add_(self._sum()).clamp_(0, 1)
-            for step in self.steps:
-                step.zero_()
-                step.grad = None
-
-    @torch.no_grad()
-    def roughen(self, grain: Tensor) -> None:
-        """Add `grain`, which broadcasts to the picture, and go back into [0, 1]."""
-        self._pixels = (self._pixels + grain).clamp_(0, 1)
-
-    def _count(self, steps: float) -> Tensor:
-        """Adam's count of its steps, where it keeps it."""
-        return torch.tensor(float(steps), device=self._pixels.device if self._pixels.is_cuda else "cpu")
+            for coefficient in self.coefficients:
+                coefficient.zero_()
+                coefficient.grad = None
 
     def _sum(self) -> Tensor:
-        total = self.steps[-1]
-        for step in reversed(self.steps[:-1]):
-            total = step + _resize(total, step.shape[-2:])
+        total = self.coefficients[-1]
+        for coefficient in reversed(self.coefficients[:-1]):
+            total = coefficient + _resize(total, coefficient.shape[-2:])
         return total
 
     @torch.no_grad()
-    def resized(self, size: tuple[int, int]) -> "Canvas":
-        """A canvas of (height, width) `size` with the picture and Adam's moments scaled along.
+    def add_noise(self, noise: Tensor) -> None:
+        """Add `noise`, which broadcasts to the picture, and clamp the picture to [0, 1]."""
+        self._pixels = (self._pixels + noise).clamp_(0, 1)
 
-        In a pyramid each level's moments stay with strokes of their size in the picture: the next stage, twice as
-        large, has them one level further down; its finest level takes those of the old finest.
+    @torch.no_grad()
+    def resized(self, size: tuple[int, int]) -> "Canvas":
+        """Return a canvas of (height, width) `size`, with the picture and Adam's moments scaled.
+
+        In a pyramid the moments stay with strokes of their size in the picture: in the next stage, which is twice as
+        large, each level's moments move one level down. The finest level takes those of the old finest level.
         """
         canvas = Canvas(_resize(self._pixels, size).clamp_(0, 1), self.kind)
-        for level, step in enumerate(canvas.steps):
-            old = self.steps[min(max(0, level - (size[0] > self._pixels.shape[-2])), len(self.steps) - 1)]
-            if state := self.optimizer.state.get(old):
-                moments = {name: _resize(state[name], step.shape[-2:]) for name in MOMENTS}
-                moments["exp_avg_sq"].clamp_(min=0)  # it is squared gradients: interpolation must not make it negative
-                canvas.optimizer.state[step] = {"step": state["step"].clone(), **moments}
+        is_larger = size[0] > self._pixels.shape[-2]
+        for level, coefficient in enumerate(canvas.coefficients):
+            source = min(max(0, level - is_larger), len(self.coefficients) - 1)
+            if state := self.optimizer.state.get(self.coefficients[source]):
+                moments = {name: _resize(state[name], coefficient.shape[-2:]) for name in MOMENTS}
+                moments["exp_avg_sq"].clamp_(min=0)  # squared gradients: interpolation must not make them negative
+                canvas.optimizer.state[coefficient] = {"step": state["step"].clone(), **moments}
         return canvas
 
+    # --- saving and restoring -----------------------------------------------------------------------------------------
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors that an update changes in place: the picture, and Adam's state of every level."""
+        for coefficient in self.coefficients:
+            if coefficient not in self.optimizer.state:
+                moments = {name: torch.zeros_like(coefficient, requires_grad=False) for name in MOMENTS}
+                self.optimizer.state[coefficient] = {"step": self._step_count(0), **moments}
+        states = (self.optimizer.state[coefficient] for coefficient in self.coefficients)
+        return [self._pixels, *(x for state in states for x in state.values())]
+
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that `restore` needs, as float32 arrays: `pixels`, `step`, and each level's two moments."""
+        """Return all that `restore` needs as float32 arrays: `pixels`, `step`, and two moments for each level."""
         arrays = {"pixels": self._pixels}
-        for level, step in enumerate(self.steps):
-            if state := self.optimizer.state.get(step):
+        for level, coefficient in enumerate(self.coefficients):
+            if state := self.optimizer.state.get(coefficient):
                 arrays |= {"step": state["step"], **{f"{name}.{level}": state[name] for name in MOMENTS}}
         return {name: value.detach().cpu().float().numpy().copy() for name, value in arrays.items()}
 
     @classmethod
     def restore(cls, arrays: dict[str, Any], kind: str, device: torch.device) -> "Canvas":
-        """The canvas whose `state` was `arrays`. Raises ValueError if no such canvas can have left them."""
+        """Return the canvas whose `state` was `arrays`. Raises KeyError or ValueError if there is none."""
         canvas = cls(torch.from_numpy(arrays["pixels"]).to(device), kind)
         if "step" in arrays:
-            for level, step in enumerate(canvas.steps):
+            for level, coefficient in enumerate(canvas.coefficients):
                 moments = {name: torch.from_numpy(arrays[f"{name}.{level}"].copy()).to(device) for name in MOMENTS}
-                canvas.optimizer.state[step] = {"step": canvas._count(float(arrays["step"])), **moments}
+                count = canvas._step_count(float(arrays["step"]))
+                canvas.optimizer.state[coefficient] = {"step": count, **moments}
         if {name: array.shape for name, array in canvas.state().items()} != {k: np.shape(v) for k, v in arrays.items()}:
             raise ValueError("arrays")
         return canvas
 
+    def _step_count(self, steps: float) -> Tensor:
+        """Return Adam's count of steps as a tensor, on the device where Adam expects it."""
+        return torch.tensor(float(steps), device=self._pixels.device if self._pixels.is_cuda else "cpu")
+
 
 def check_state(arrays: dict[str, Any]) -> None:
-    """Raise ValueError for what no kind of canvas can have left: a file may be damaged or from elsewhere."""
-    if not any(_fits(arrays, kind) for kind in KINDS):
+    """Raise ValueError if no kind of canvas has this state: the file may be damaged, or made by another program."""
+    if not any(_is_state_of(arrays, kind) for kind in KINDS):
         raise ValueError("arrays")
 
 
-def _fits(arrays: dict[str, Any], kind: str) -> bool:
+def _is_state_of(arrays: dict[str, Any], kind: str) -> bool:
     try:
         return bool(Canvas.restore(arrays, kind, torch.device("cpu")))
     except (KeyError, ValueError):
         return False
+
+
+def _pyramid_sizes(size: tuple[int, int], coarsest_side: int | None) -> list[tuple[int, int]]:
+    sizes = [size]
+    while coarsest_side and min(sizes[-1]) >= 2 * coarsest_side:
+        sizes.append(tuple(-(-side // 2) for side in sizes[-1]))  # rounded up
+    return sizes
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -196,7 +196,7 @@ def run_batch(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from nst.stylization import Style
+    from nst.stages import Style
     from nst.tools.batch import all_failures, is_first, own_share, paint_all, plan
 
     styles = [Style(*_style_and_weight(text)) for text in args.style]

@@ -111,7 +111,7 @@ def small_levels(monkeypatch):
     import nst.canvas
 
     for kind in ("pyramid", "deep-pyramid"):
-        monkeypatch.setitem(nst.canvas.KINDS, kind, replace(nst.canvas.KINDS[kind], smallest=4))
+        monkeypatch.setitem(nst.canvas.KINDS, kind, replace(nst.canvas.KINDS[kind], coarsest_side=4))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_update_is_adam_and_stays_in_zero_to_one():
 def test_grain_is_added_and_clipped():
     start, grain = photo(1, 6, 8), uniform(1, 1, 6, 8, seed=9) * 0.3
     canvas = Canvas(start)
-    canvas.roughen(grain)
+    canvas.add_noise(grain)
     np.testing.assert_allclose(canvas.pixels().numpy(), np.clip(start.numpy() + grain.numpy(), 0, 1), atol=1e-7)
 
 

@@ -40,7 +40,7 @@ def test_a_nan_is_caught_the_steps_halved_and_the_run_ends_well(pair, monkeypatc
     rates = spoil(monkeypatch, {3}, lambda pixels: pixels[0, 0, 5, 5].fill_(float("nan")))
     steps = list(stylize(*pair, settings(learning_rate=0.04), preview_every=None))
     assert [bool(step.note) for step in steps] == [False] * 3 + [True] + [False] * 4
-    assert "Step 3" in steps[3].note and "0.5 as long" in steps[3].note
+    assert "Step 3" in steps[3].note and "0.5 times as long" in steps[3].note
     assert rates == pytest.approx([0.04] * 3 + [0.02] * 5)
     assert all(np.isfinite(step.total_loss) for step in steps)
     assert steps[3].total_loss == steps[2].total_loss  # seen again from where step 3 had begun

@@ -30,9 +30,9 @@ SETTINGS = StyleSettings.preset(
 class Counting(Vgg19):
     calls = 0
 
-    def extract_features(self, x, layers=None):
+    def iterate_features(self, x, layers=None):
         self.calls += 1
-        return super().extract_features(x, layers)
+        return super().iterate_features(x, layers)
 
 
 @pytest.fixture
@@ -140,8 +140,8 @@ def test_two_styles_pull_like_one_of_blended_statistics(extractor):
     )
     two = Objective(extractor, settings, photo(1), [(photo(3), 3.0, None), (photo(4), 1.0, None)])
     blended = Objective(extractor, settings, photo(1), [(photo(3), 1.0, None)])
-    first, second = (target.statistics for target in two.style_targets)
-    blended.style_targets[0].statistics = {k: 0.75 * first[k] + 0.25 * second[k] for k in first}
+    first, second = (target.statistics for target in two.targets.styles)
+    blended.targets.styles[0].statistics = {k: 0.75 * first[k] + 0.25 * second[k] for k in first}
     pixels = photo(2).requires_grad_()
     (losses, gradient), (other_losses, other_gradient) = two.evaluate(pixels), blended.evaluate(pixels)
     torch.testing.assert_close(gradient, other_gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
@@ -219,7 +219,7 @@ def test_a_level_too_small_to_count_is_left_out(extractor):
     settings = dataclasses.replace(SETTINGS, style_levels=6)
     content = photo(1, 64, 64)
     objective = Objective(extractor, settings, content, [(photo(2, 32, 32), 1.0, None)])
-    assert {level for level, _ in objective.style_targets[0].statistics} == {0, 1}
+    assert {level for level, _ in objective.targets.styles[0].statistics} == {0, 1}
     assert objective.evaluate(content.clone().requires_grad_())[0].style > 0
 
 

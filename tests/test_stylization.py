@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from nst.canvas import Canvas
 from nst.engine.target_cache import TARGETS
 from nst.settings import StyleSettings
-from nst.stylization import Step, Style, stylize
+from nst.stages import Style
+from nst.stylization import Step, stylize
 
 IMAGENET = [torch.tensor(v).double().view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
 pytestmark = pytest.mark.usefixtures("small_levels")
@@ -332,7 +333,7 @@ def test_noise_stays_within_the_masks_and_leaves_kept_colours_alone(fast):
 
 def test_every_stage_starts_with_noise_but_a_continued_one_does_not(two_stages, monkeypatch):
     laid = []
-    monkeypatch.setattr(Canvas, "roughen", lambda canvas, grain: laid.append(tuple(grain.shape)))
+    monkeypatch.setattr(Canvas, "add_noise", lambda canvas, noise: laid.append(tuple(noise.shape)))
     settings = replace(two_stages, start_noise=0.1)
     half = stopped_after(1, settings)
     assert laid == [(1, 3, 64, 64)]

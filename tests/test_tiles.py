@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from nst.engine.tiling import cut, reach
+from nst.engine.tiling import cut_into_tiles, reach
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
-from nst.layers import LAYERS
+from nst.layers import LAYERS, layer_stride
 from nst.models.vgg import VGG19, Vgg19
 from nst.objective import Objective
 from nst.settings import StyleSettings
@@ -32,7 +32,7 @@ def photo(height: int, width: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize(("height", "width", "side"), [(203, 150, 64), (64, 64, 64), (65, 300, 48), (1000, 33, 500)])
 def test_inner_parts_cover_every_pixel_and_every_feature_once(height, width, side):
-    tiles = cut(height, width, side, DEEP)
+    tiles = cut_into_tiles(height, width, side, DEEP)
     assert (len(tiles) == 1) == (height <= side and width <= side)
     count = np.zeros((height, width), int)
     for tile in tiles:
@@ -41,10 +41,10 @@ def test_inner_parts_cover_every_pixel_and_every_feature_once(height, width, sid
         assert rows <= side + 16 and columns <= side + 16
     assert (count == 1).all()
     for layer in DEEP:
-        stride = 2 ** (int(layer[4]) - 1)
+        stride = layer_stride(layer)
         count = np.zeros((height // stride, width // stride), int)
         for tile in tiles:
-            count[tile.of_map(layer)] += 1
+            count[tile.inner_of_picture_map(layer)] += 1
         assert (count == 1).all()
 
 
@@ -56,7 +56,7 @@ def test_reach_is_how_far_a_feature_sees(network, layer):
         torch.nn.init.constant_(parameter, 0.01)
     x = photo(192, 192).requires_grad_()
     features = extractor(positive, [layer]).extract_features(x)[layer]
-    stride = 2 ** (int(layer[4]) - 1)
+    stride = layer_stride(layer)
     position = features.shape[-1] // 2
     features[0, 0, position, position].backward()
     columns = x.grad.abs().sum((0, 1, 2)).nonzero().flatten()
@@ -69,11 +69,11 @@ def test_reach_is_how_far_a_feature_sees(network, layer):
 def test_features_of_tiles_are_those_of_the_whole(network, layer, pooling):
     x, look = photo(213, 171), extractor(network, [layer], pooling)
     whole = look.extract_features(x)[layer]
-    tiles = cut(213, 171, 80, [layer])
+    tiles = cut_into_tiles(213, 171, 80, [layer])
     assert len(tiles) > 3
     for tile in tiles:
         part = look.extract_features(x[(..., *tile.outer)])[layer]
-        found, expected = part[(..., *tile.of_own_map(layer))], whole[(..., *tile.of_map(layer))]
+        found, expected = part[(..., *tile.inner_of_tile_map(layer))], whole[(..., *tile.inner_of_picture_map(layer))]
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * whole.abs().max().item())
 
 
@@ -89,8 +89,8 @@ def test_tiled_losses_and_gradient_are_the_untiled_ones(network, levels, masked)
     whole = Objective(look, settings, photo(181, 117, 1), styles)
     tiled = Objective(look, settings, photo(181, 117, 1), styles, tile_side=64)
     seen = []
-    extract = look.extract_features
-    look.extract_features = lambda x, layers=None: seen.append(x.shape) or extract(x, layers)
+    iterate = look.iterate_features
+    look.iterate_features = lambda x, layers=None: seen.append(x.shape) or iterate(x, layers)
     pixels = photo(181, 117, 4)
     losses, gradient = tiled.evaluate(pixels)
     assert len(seen) >= 2 * 6 and max(shape[-2] for shape in seen) < 181

@@ -52,9 +52,6 @@ class TargetCache:
             self._tables.clear()
 
 
-TARGETS = TargetCache()  # the cache of this process
-
-
 def digest(pixels: Tensor) -> str:
     """Return a checksum of a picture's values and shape."""
     values = pixels.detach().cpu().contiguous().numpy()
@@ -63,3 +60,6 @@ def digest(pixels: Tensor) -> str:
 
 def _bytes_of(table: Table) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in table.values())
+
+
+TARGETS = TargetCache()  # the cache of this process

@@ -5,16 +5,16 @@ the papers' convention, `conv<block>_<index>`, and mean the convolution's output
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nst.engine.cuda_network import GpuNetwork, has_kernels
+from nst.engine.cuda_network import CudaNetwork, has_kernels
 from nst.engine.winograd import FrozenConv2d
 from nst.errors import StyleTransferError
-from nst.layers import BLOCKS, LAYERS
+from nst.layers import BLOCKS, LAYERS, layer_stride
 
 POOLINGS = ("max", "average")
 MAX_CLASSES = 25_000  # more outputs than any labelled set needs; keeps a lying file from taking all memory
@@ -144,43 +144,54 @@ class Vgg19(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
         self.eval().requires_grad_(False)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the convolutions, and so of the features."""
+        return self.convolutions["conv1_1"].weight.dtype
+
     @functools.cached_property
-    def by_hand(self) -> GpuNetwork | None:
-        """The same features with their gradient by hand, where there is a GPU with Triton."""
+    def cuda_network(self) -> CudaNetwork | None:
+        """The same features and gradients by hand-written GPU kernels; None where PyTorch's own layers compute them."""
         if self.mean.device.type != "cuda" or not has_kernels():
             return None
-        return GpuNetwork(dict(self.convolutions.items()), self.mean, self.std, isinstance(self.pool, nn.MaxPool2d))
+        return CudaNetwork(dict(self.convolutions.items()), self.mean, self.std, isinstance(self.pool, nn.MaxPool2d))
+
+    def iterate_features(self, x: Tensor, layers: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Yield each layer's name and its ReLU output, as soon as it is computed, for (N, 3, H, W) RGB in [0, 1].
+
+        `conv<b>_<i>` has shape (N, C, H / 2^(b-1), W / 2^(b-1)) and the dtype of the convolutions. layers: some of
+        `required_layers`, all by default; nothing deeper than the deepest of them is computed.
+
+        Raises StyleTransferError if a side is too short to be pooled down to the deepest layer.
+        """
+        requested = set(self.required_layers if layers is None else layers)
+        layers = [layer for layer in self.required_layers if layer in requested]
+        _check_side(x, layers[-1])
+        if self.cuda_network and len(x) == 1:
+            yield from self.cuda_network.features(x, layers).items()
+            return
+        x = ((x - self.mean) / self.std).to(self.dtype)
+        for layer, convolution in self.convolutions.items():
+            if layer.endswith("_1") and layer != "conv1_1":
+                x = self.pool(x)
+            # In place: the weights are frozen, so the gradient does not need the values before the ReLU.
+            x = F.relu_(convolution(x))
+            if layer in requested:
+                yield layer, x
+            if layer == layers[-1]:
+                return
 
     def extract_features(self, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """ReLU outputs by layer name for (N, 3, H, W) float32 RGB in [0, 1].
-
-        `conv<b>_<i>` has shape (N, C, H / 2^(b-1), W / 2^(b-1)) and the convolutions' own dtype. `layers` asks for some
-        of `required_layers` only, and for no work beyond the deepest of them.
-
-        Raises StyleTransferError when a side is too short to be pooled down to the deepest layer.
-        """
-        wanted = set(self.required_layers if layers is None else layers)
-        deepest = max(wanted, key=LAYERS.index)
-        poolings = int(deepest[4]) - 1
-        if min(x.shape[-2:]) < 2**poolings:
-            raise StyleTransferError(
-                f"A {x.shape[-1]}x{x.shape[-2]} picture is too small for {deepest}: "
-                f"the short side must be at least {2**poolings} px."
-            )
-        if x.is_cuda and self.by_hand and len(x) == 1 and not (x.requires_grad and torch.is_grad_enabled()):
-            maps = self.by_hand.features(x, deepest)
-            return {name: maps[name] for name in self.required_layers if name in wanted}
-        first = self.convolutions["conv1_1"].weight
-        x = ((x - self.mean) / self.std).to(first.dtype)
-        features = {}
-        for name, convolution in self.convolutions.items():
-            if name.endswith("_1") and name != "conv1_1":
-                x = self.pool(x)
-            # In place: the weights are frozen, so nothing needs the values before the ReLU.
-            x = F.relu_(convolution(x))
-            if name in wanted:
-                features[name] = x
-            if name == deepest:
-                return features
+        """Return what `iterate_features` yields, by layer."""
+        return dict(self.iterate_features(x, layers))
 
     forward = extract_features
+
+
+def _check_side(x: Tensor, deepest: str) -> None:
+    stride = layer_stride(deepest)
+    if min(x.shape[-2:]) < stride:
+        raise StyleTransferError(
+            f"A {x.shape[-1]}x{x.shape[-2]} picture is too small for {deepest}: "
+            f"the short side must be at least {stride} px."
+        )

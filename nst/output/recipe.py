@@ -22,7 +22,7 @@ from nst.errors import StyleTransferError, quote
 from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import NAMES, load_backbone
 from nst.settings import StyleSettings
-from nst.stylization import Style
+from nst.stages import Style
 
 KEY = "nst-recipe"  # of a PNG's text chunk; and of the version, the first thing in the JSON
 VERSION = 2
