@@ -189,7 +189,7 @@ def build_extractor(backbone: Backbone, settings: StyleSettings, hardware: Hardw
 
 
 def _gradient(loss: Tensor, x: Tensor) -> Tensor:
-    """Return d loss / d x; zeros where the loss does not depend on x, as at a level that no style is large enough for."""
+    """Return d loss / d x, or zeros where the loss does not depend on x: at a level larger than every style."""
     return torch.autograd.grad(loss, x)[0] if loss.requires_grad else torch.zeros_like(x)
 
 

@@ -15,8 +15,9 @@ from nst.engine.hardware import choose_hardware
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
-from nst.optimize import DescentAhead, Guard, descend
-from nst.stylization import Style
+from nst.optimize import Guard, make_optimizer
+from nst.optimize_cuda import CudaOptimizer
+from nst.stages import Style
 from nst.training.data import augment, random_crops
 from nst.training.recipes import Recipe
 from nst.training.trainer import Trainer
@@ -36,16 +37,16 @@ def pair():
     y, x = np.mgrid[0:96, 0:128] / 128
     photo = np.stack([x, y, 1 - x], -1)
     painting = np.stack([np.sin(40 * x), np.sin(30 * y), np.sin(25 * (x + y))], -1) / 2 + 0.5
-    return [Image.fromarray(np.uint8(255 * one)) for one in (photo, painting)]
+    return [Image.fromarray(np.uint8(255 * picture)) for picture in (photo, painting)]
 
 
-def evaluated(settings, device, tile_side=None, mask=False, by_hand=True):
+def evaluated(settings, device, tile_side=None, mask=False, with_kernels=True):
     generator = torch.Generator().manual_seed(0)
     pixels, content, style = (torch.rand(1, 3, 90, 131, generator=generator).to(device) for _ in range(3))
     mask = torch.rand(1, 1, 90, 131, generator=generator).to(device) if mask else None
     extractor = build_extractor(load_backbone("cifar100"), settings, choose_hardware(device, settings.precision))
-    if not by_hand:
-        extractor.__dict__["by_hand"] = None
+    if not with_kernels:
+        extractor.__dict__["cuda_network"] = None
     objective = Objective(extractor, settings, content, [(style, 1.0, mask)], tile_side)
     losses, gradient = objective.evaluate(pixels)
     return torch.stack(losses).cpu(), gradient.cpu()
@@ -65,19 +66,20 @@ CASES = [
 
 
 @pytest.mark.parametrize("settings, changes", CASES)
-@pytest.mark.parametrize("by_hand", [True, False])
-def test_losses_and_gradients_are_a_processors(settings, changes, by_hand):
+@pytest.mark.parametrize("with_kernels", [True, False])
+def test_losses_and_gradients_are_those_of_a_processor(settings, changes, with_kernels):
     losses, gradient = evaluated(settings, "cpu", **changes)
-    on_gpu, gradient_on_gpu = evaluated(settings, "cuda", by_hand=by_hand, **changes)
+    on_gpu, gradient_on_gpu = evaluated(settings, "cuda", with_kernels=with_kernels, **changes)
     torch.testing.assert_close(on_gpu, losses, rtol=1e-3, atol=1e-6)
     assert (gradient_on_gpu - gradient).norm() < 2e-3 * gradient.norm()
 
 
 @pytest.mark.parametrize("settings", [CLASSIC, BALANCED])
-def test_bf16_by_hand_is_as_near_to_float32_as_by_autograd(settings):
+def test_bf16_kernels_are_as_near_to_float32_as_plain_layers(settings):
     _, exact = evaluated(settings, "cpu")
     settings = replace(settings, precision="bf16")
-    errors = [(evaluated(settings, "cuda", by_hand=hand)[1] - exact).norm() / exact.norm() for hand in (True, False)]
+    gradients = [evaluated(settings, "cuda", with_kernels=with_kernels)[1] for with_kernels in (True, False)]
+    errors = [(gradient - exact).norm() / exact.norm() for gradient in gradients]
     assert errors[0] < 1.3 * errors[1] < 0.3
 
 
@@ -86,7 +88,7 @@ def test_triton_is_used():
 
 
 @pytest.mark.parametrize("settings", [replace(CLASSIC, steps=12), BALANCED])
-def test_the_picture_is_a_processors(pair, settings):
+def test_the_picture_is_that_of_a_processor(pair, settings):
     pictures = []
     for device in ("cpu", "cuda"):
         *_, last = stylize(*pair, replace(settings, device=device), preview_every=None)
@@ -105,20 +107,20 @@ def test_steps_come_in_order_and_previews_show_their_own_step(pair):
         assert last.total_loss == pytest.approx(steps[count - 1].total_loss, rel=1e-3)
 
 
-def test_a_step_gone_too_far_is_taken_back_with_those_after_it(pair, monkeypatch):
-    launch, launches = DescentAhead.launch, itertools.count(1)
+def test_a_step_that_went_too_far_is_undone_with_those_after_it(pair, monkeypatch):
+    launch, launches = CudaOptimizer.launch, itertools.count(1)
 
-    def spoilt(descent):
-        launch(descent)
+    def spoilt(optimizer):
+        launch(optimizer)
         if next(launches) == 5:
-            descent.canvas.pixels()[0, 0, 5, 5] = float("nan")
+            optimizer.canvas.pixels()[0, 0, 5, 5] = float("nan")
 
-    monkeypatch.setattr(DescentAhead, "launch", spoilt)
+    monkeypatch.setattr(CudaOptimizer, "launch", spoilt)
     steps = list(stylize(*pair, replace(CLASSIC, steps=15), preview_every=None))
     assert [step.step for step in steps] == list(range(1, 16))
     assert [bool(step.note) for step in steps] == [False] * 5 + [True] + [False] * 9
     assert "Step 5" in steps[5].note and steps[-1].state.step_scale == 0.5
-    assert steps[5].total_loss == pytest.approx(steps[4].total_loss, rel=1e-3)  # seen again from where step 5 had begun
+    assert steps[5].total_loss == pytest.approx(steps[4].total_loss, rel=1e-3)  # evaluated again where step 5 had begun
     assert all(np.isfinite(step.total_loss) for step in steps)
 
 
@@ -129,20 +131,20 @@ def test_a_step_waits_for_nothing(pair):
     for settings in (CLASSIC, BALANCED):
         extractor = build_extractor(load_backbone("cifar100"), settings, hardware)
         objective = Objective(extractor, settings, content, [(style, 1.0, None)])
-        guard = Guard(1.0)
-        descent = descend(objective, Canvas(content, settings.canvas), settings.learning_rate, guard)
+        canvas = Canvas(content, settings.canvas)
+        optimizer = make_optimizer(objective, canvas, settings.learning_rate, Guard(1.0))
         for _ in range(2):
-            descent.launch()
-            descent.copy_picture()
+            optimizer.launch()
+            optimizer.copy_picture()
         torch.cuda.set_sync_debug_mode("error")
         try:
             for _ in range(10):
-                descent.launch()
-                descent.copy_picture()
-                told = descent.read()
+                optimizer.launch()
+                optimizer.copy_picture()
+                result = optimizer.read()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        assert told.picture.shape == (96, 128, 3) and told.losses.total > 0
+        assert result.picture.shape == (96, 128, 3) and result.losses.total > 0
 
 
 def test_a_stop_ends_with_a_state_that_goes_on(pair):

@@ -1,4 +1,4 @@
-"""The arithmetic that GPUs do by hand, checked without one: in a process where Triton interprets its kernels."""
+"""The arithmetic of the GPU kernels, checked without a GPU: in a process where Triton interprets them."""
 
 import importlib.util
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nst.engine import cuda_network as gpu_network
+from nst.engine import cuda_network
 from nst.engine.hardware import choose_hardware
 from nst.models.checkpoints import load_backbone
 from nst.objective import build_extractor
@@ -24,15 +24,15 @@ def test_kernels_and_network_interpreted():
     assert " passed" in done.stdout
 
 
-def test_processors_go_by_autograd():
+def test_processors_use_plain_layers():
     extractor = build_extractor(load_backbone("cifar100"), StyleSettings(), choose_hardware("cpu", "float32"))
-    assert extractor.by_hand is None
+    assert extractor.cuda_network is None
 
 
-def test_without_a_working_triton_there_is_none(monkeypatch):
+def test_without_a_working_triton_there_are_no_kernels(monkeypatch):
     monkeypatch.setitem(sys.modules, "nst.engine.cuda_kernels", None)  # importing it fails
-    gpu_network.has_kernels.cache_clear()
+    cuda_network.has_kernels.cache_clear()
     try:
-        assert gpu_network.has_kernels() is False
+        assert cuda_network.has_kernels() is False
     finally:
-        gpu_network.has_kernels.cache_clear()
+        cuda_network.has_kernels.cache_clear()
