@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> dict:
 
     from nst.io.reading import load_picture, load_with_opacity
     from nst.output.film import Film, check_format
-    from nst.output.recipe import FILE, describe, differences, read_recipe
+    from nst.output.recipe import LOCAL_FILE, describe, find_differences, read_recipe
     from nst.output.results import save_result, unrounded
     from nst.stylization import stylize
 
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> dict:
     followed = read_recipe(args.recipe) if args.recipe else None
     if followed:
         settings = _settings(args, followed.settings)
-        if settings.backbone == FILE:
+        if settings.backbone == LOCAL_FILE:
             raise StyleTransferError(f"{args.recipe.name}: its backbone was a file; name that with --backbone.")
     last = followed.steps_done if followed and args.steps is None else settings.steps
     film = Film() if args.film else None
@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> dict:
         if followed and not followed.repeatable:
             print("nst: warning: that run went on with other settings than it began with; the recipe's are the last, "
                   "and paint another picture", file=sys.stderr)  # fmt: skip
-        if followed and (other := differences(followed, recipe)):
+        if followed and (other := find_differences(followed, recipe)):
             print(f"nst: warning: not the recipe's {', not its '.join(other)}", file=sys.stderr)
         asked = itertools.count(1)
         steps = stylize(

@@ -26,7 +26,7 @@ from nst.errors import StyleTransferError
 from nst.models import checkpoints as backbones
 from nst.models.checkpoints import save_checkpoint
 from nst.models.vgg import VGG19
-from nst.output.recipe import KEY, PaintingRecipe, UsedStyle, read_recipe
+from nst.output.recipe import KEY, PaintingRecipe, RecipeStyle, read_recipe
 from nst.settings import PRESETS, StyleSettings
 from nst.stylization import RunState, stylize
 
@@ -145,7 +145,7 @@ def test_flags_are_obeyed_or_refused(given_flags):
 # Recipes
 
 
-RECIPE = PaintingRecipe(StyleSettings(steps=150), "0" * 64, "1" * 64, (UsedStyle("2" * 64),), 150, {"nst": "1"})
+RECIPE = PaintingRecipe(StyleSettings(steps=150), "0" * 64, "1" * 64, (RecipeStyle("2" * 64),), 150, {"nst": "1"})
 GOOD = json.loads(RECIPE.to_json())
 PLACES = [(key,) for key in GOOD] + [("settings", key) for key in GOOD["settings"]] + [
     ("styles", 0), ("styles", 0, "weight"), ("styles", 0, "picture"), ("versions", "nst")]  # fmt: skip

@@ -1,10 +1,11 @@
-"""The process as a film: a few frames of the run, kept while it paints."""
+"""A film of a run: a few frames, collected while it paints, saved as WebP or MP4."""
 
 import io
 import math
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -12,51 +13,53 @@ from PIL import Image
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
 from nst.io.sizes import fitted_size
-from nst.stylization import Step
+
+if TYPE_CHECKING:
+    from nst.stylization import Step
 
 MAX_FRAMES = 40
 MAX_SIDE = 512  # px
-FRAME_MS, LAST_MS = 100, 1500  # the last frame is held, so that the result can be looked at
-QUALITY = 92  # of the JPEGs that frames are kept as, a tenth of their pixels
-FORMATS = (".webp", ".mp4")
+FRAME_MS, LAST_MS = 100, 1500  # the last frame is shown for longer, so that viewers can look at the result
+JPEG_QUALITY = 92  # of the stored frames: a tenth of the memory that their pixels would take
+SUFFIXES = (".webp", ".mp4")
 
 
 class Film:
-    """Pictures of one run, at most `MAX_FRAMES`, evenly spread however long it gets; the latest is always among them.
+    """Pictures of one run, at most `MAX_FRAMES`, evenly spread however long it gets. The latest is always among them.
 
     stored: their JPEG files, in order, no side over `MAX_SIDE` px.
     """
 
     def __init__(self):
         self.stored: list[bytes] = []
-        self._every = 1  # of the pictures that come, one in so many is kept
-        self._seen = 0
-        self._latest_stays = True
+        self._stride = 1  # of this many pictures, one is stored for good
+        self._added = 0
+        self._last_is_permanent = True  # or else the next picture replaces the last
 
     @staticmethod
     def interval(steps: int) -> int:
-        """Every how many steps a run of that length should show a picture: often enough, and no more."""
+        """Return every how many steps a run of `steps` steps should give a picture: often enough, and no more."""
         return math.ceil(steps / MAX_FRAMES)
 
-    def add(self, step: Step) -> None:
-        """Take the step's picture, if it has one."""
+    def add(self, step: "Step") -> None:
+        """Add the step's picture, if it has one."""
         if step.image is None:
             return
-        if not self._latest_stays:
+        if not self._last_is_permanent:
             self.stored.pop()
-        self.stored.append(_compressed(step.image))
+        self.stored.append(_compress(step.image))
         if len(self.stored) > MAX_FRAMES:
             self.stored = self.stored[::2]
-            self._every *= 2
-        self._latest_stays = self._seen % self._every == 0
-        self._seen += 1
+            self._stride *= 2
+        self._last_is_permanent = self._added % self._stride == 0
+        self._added += 1
 
     def frame(self, number: int) -> Image.Image:
-        """The picture of that number, from 0 or, from the end, -1: RGB."""
+        """Return the RGB picture with that number, counted from 0, or from the end as -1."""
         return Image.open(io.BytesIO(self.stored[number])).convert("RGB")
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write an animated WebP, which repeats, or an MP4 (H.264) that browsers play; the suffix says which.
+        """Write the film and return its path: an animated WebP, which repeats, or an MP4 (H.264) that browsers play.
 
         Raises StyleTransferError for another suffix, a film without frames, or a file that cannot be written.
         """
@@ -70,16 +73,17 @@ class Film:
 
 
 def check_format(path: str | os.PathLike) -> None:
-    """Raise StyleTransferError for a suffix that no film is written as."""
-    if Path(path).suffix.lower() not in FORMATS:
-        raise StyleTransferError(f"{Path(path).name}: a film is written as {' or '.join(FORMATS)}.")
+    """Raise StyleTransferError if the suffix of `path` is not that of a film."""
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise StyleTransferError(f"{Path(path).name}: a film is written as {' or '.join(SUFFIXES)}.")
 
 
-def _compressed(image: Image.Image) -> bytes:
+def _compress(image: Image.Image) -> bytes:
+    """Return the image as a JPEG file with no side over `MAX_SIDE`."""
     if max(image.size) > MAX_SIDE:
         image = image.resize(fitted_size(image.size, MAX_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
@@ -89,19 +93,20 @@ def _save_webp(frames: list[Image.Image], path: str) -> None:
 
 
 def _save_mp4(frames: list[Image.Image], path: str) -> None:
-    import av  # half a second, for the few who ask for it
+    import av  # takes half a second, and few runs need it
 
-    # The colours' matrix is told, or players guess by the size. The index goes first: a browser then starts at once.
-    bt709, srgb, limited = 1, 13, 1
+    # Without the colour tags, players guess the conversion by the picture's size. The index goes to the start of the
+    # file (faststart), so that a browser plays it at once.
+    bt709, srgb, limited_range = 1, 13, 1
     with av.open(path, "w", options={"movflags": "+faststart"}) as file:
         stream = file.add_stream("libx264", rate=Fraction(1000, FRAME_MS), options={"crf": "18"})
-        stream.width, stream.height = (side - side % 2 for side in frames[0].size)  # yuv420p has no odd sides
+        stream.width, stream.height = (side - side % 2 for side in frames[0].size)  # yuv420p needs even sides
         stream.pix_fmt = "yuv420p"
         codec = stream.codec_context
         codec.colorspace = codec.color_primaries = bt709
-        codec.color_trc, codec.color_range = srgb, limited
-        held = [frames[-1]] * (LAST_MS // FRAME_MS - 1)  # players do not hold a last frame: it is repeated
-        for image in frames + held:
+        codec.color_trc, codec.color_range = srgb, limited_range
+        repeats = [frames[-1]] * (LAST_MS // FRAME_MS - 1)  # players do not hold a last frame: it is repeated
+        for image in frames + repeats:
             array = np.asarray(image)[: stream.height, : stream.width]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
             file.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))

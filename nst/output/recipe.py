@@ -1,7 +1,7 @@
-"""Results that say how they were painted: the recipe rides in the file as JSON, and is read back from it.
+"""The recipe of a painted picture: which settings, pictures and weights made it. A result's file carries it as JSON.
 
-It holds settings, versions and checksums of pixels and weights. No file names, paths or times: whoever is given a
-picture learns how it was painted, nothing of the machine or the folders, and the same run gives the same bytes.
+A recipe holds settings, versions, and checksums of pixels and weights. It holds no file names, paths or times. So a
+picture tells how it was painted and nothing about the computer or its folders, and the same run writes the same bytes.
 """
 
 import hashlib
@@ -19,20 +19,26 @@ from PIL import ExifTags, Image
 
 from nst import __version__
 from nst.errors import StyleTransferError, quote
+from nst.io.decoding import refuse_damage
 from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import NAMES, load_backbone
 from nst.settings import StyleSettings
 from nst.stages import Style
 
-KEY = "nst-recipe"  # of a PNG's text chunk; and of the version, the first thing in the JSON
+KEY = "nst-recipe"  # the name of the PNG text chunk, and the first key of the JSON, which holds the version
 VERSION = 2
 MAX_LENGTH = 64 * 1024  # characters; a recipe with ten styles has 3,000
-FILE = "file"  # the backbone's name where it was a local file, whose path nobody else should learn
+LOCAL_FILE = "file"  # stands for a backbone in a local file: its path is private
 
 
 @dataclass(frozen=True)
-class UsedStyle:
-    """A style as a recipe knows it: SHA-256 of the picture's and the mask's pixels, and the weight."""
+class RecipeStyle:
+    """One style in a recipe.
+
+    picture, mask: SHA-256 of the picture's and the mask's pixels. weight: above 0.
+
+    Raises StyleTransferError, naming the field, for a wrong value.
+    """
 
     picture: str
     weight: float = 1.0
@@ -48,22 +54,24 @@ class UsedStyle:
 
 @dataclass(frozen=True)
 class PaintingRecipe:
-    """All that a run needs besides the pictures and the weights, and checksums to tell whether one has the right ones.
+    """All that a run needs besides the pictures and the weights, and the checksums that identify those.
 
-    settings: with `file` as the backbone where that was a local file. content: SHA-256 of the photo's pixels.
-    steps_done: fewer than `settings.steps` where the run was stopped. repeatable: False where the run went on with
-    other settings or styles than it began with: those of the recipe are the last, and paint another picture. versions:
-    of `nst`, `torch` and `python`.
+    settings: their backbone is `file` if it was a local file.
+    backbone_sha256: of the checkpoint file. content: SHA-256 of the photo's pixels.
+    steps_done: less than `settings.steps` if the run was stopped.
+    versions: of `nst`, `torch` and `python`.
+    repeatable: False if the run was continued with other settings or styles than it began with. The recipe then has the
+    last ones, and they paint another picture.
 
     Two recipes are equal if they paint the same picture on the same machine: the versions are not compared.
 
-    Raises StyleTransferError, naming the field, for what cannot be.
+    Raises StyleTransferError, naming the field, for a wrong value.
     """
 
     settings: StyleSettings
     backbone_sha256: str
     content: str
-    styles: tuple[UsedStyle, ...]
+    styles: tuple[RecipeStyle, ...]
     steps_done: int
     versions: dict[str, str] = field(compare=False)
     repeatable: bool = True
@@ -83,54 +91,46 @@ class PaintingRecipe:
             raise StyleTransferError(f"versions must be a table of texts, not {quote(self.versions)}.")
 
     def continued(self, before: "PaintingRecipe") -> "PaintingRecipe":
-        """This recipe for a run that went on from one with the recipe `before`."""
+        """Return this recipe for a run that continued the run of the recipe `before`."""
         same = replace(self, steps_done=1) == replace(before, steps_done=1)
         return replace(self, repeatable=same and before.repeatable)
 
     def to_json(self) -> str:
-        """One line of ASCII."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        """Return the recipe as one line of ASCII."""
+        values = {name: getattr(self, name) for name in _field_names(type(self))}
         values |= {"settings": self.settings.to_dict(), "styles": [asdict(style) for style in self.styles]}
         return json.dumps({KEY: VERSION, **values})
 
     @classmethod
     def from_json(cls, text: str) -> "PaintingRecipe":
-        """The inverse of `to_json`. Raises StyleTransferError for anything else: the file may come from anywhere."""
+        """Return the recipe that `to_json` wrote.
+
+        Raises StyleTransferError for any other text: a file may come from anywhere.
+        """
         if len(text) > MAX_LENGTH:
             raise StyleTransferError(f"the recipe is over the limit of {MAX_LENGTH // 1024} KB.")
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise StyleTransferError("the recipe is damaged.") from error
-        if isinstance(values, dict) and values.get(KEY) == 1:  # which knew of none that cannot be repeated
+        if isinstance(values, dict) and values.get(KEY) == 1:  # written before `repeatable` existed
             values |= {KEY: VERSION, "repeatable": True}
-        values = _table("The recipe", values, [KEY, *(one.name for one in fields(cls))])
+        values = _check_fields("The recipe", values, [KEY, *_field_names(cls)])
         if (version := values.pop(KEY)) != VERSION:
             raise StyleTransferError(f"the recipe has version {quote(version)}; this program reads {VERSION}.")
+        settings = StyleSettings.from_dict(values.pop("settings"))
         styles = values.pop("styles")
         if not isinstance(styles, list):
             raise StyleTransferError(f"styles must be a list, not {quote(styles)}.")
-        names = [one.name for one in fields(UsedStyle)]
-        used = tuple(UsedStyle(**_table("A style", style, names)) for style in styles)
-        return cls(settings=StyleSettings.from_dict(values.pop("settings")), styles=used, **values)
-
-
-def public_name(backbone: str) -> str:
-    """The backbone's name if it is a known one or a Hub id; `file` for a file, whose path is nobody's business."""
-    local = Path(backbone).suffix in (".safetensors", ".pt", ".pth") or ".." in backbone
-    hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", backbone) is not None
-    return backbone if backbone in NAMES or (hub and not local) else FILE
-
-
-def pixel_hash(picture: Image.Image) -> str:
-    """SHA-256 of an RGB picture's size and pixels: metadata, format and name do not matter."""
-    return hashlib.sha256(f"{picture.width}x{picture.height}:".encode() + picture.tobytes()).hexdigest()
+        names = _field_names(RecipeStyle)
+        styles = tuple(RecipeStyle(**_check_fields("A style", style, names)) for style in styles)
+        return cls(settings=settings, styles=styles, **values)
 
 
 def describe(
     content: PictureLike, style: PictureLike | Sequence[Style], settings: StyleSettings | None = None
 ) -> PaintingRecipe:
-    """The recipe of `stylize(content, style, settings)`, run to its end without `resume`.
+    """Return the recipe of `stylize(content, style, settings)`, run to its end without `resume`.
 
     Raises StyleTransferError for pictures or a backbone that cannot be loaded.
     """
@@ -140,42 +140,26 @@ def describe(
         settings=replace(settings, backbone=public_name(settings.backbone)),
         backbone_sha256=load_backbone(settings.backbone).sha256,
         content=pixel_hash(load_picture(content)),
-        styles=tuple(_used(one if isinstance(one, Style) else Style(one)) for one in styles),
+        styles=tuple(_describe_style(style if isinstance(style, Style) else Style(style)) for style in styles),
         steps_done=settings.steps,
         versions={"nst": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
     )
 
 
-def _used(style: Style) -> UsedStyle:
+def _describe_style(style: Style) -> RecipeStyle:
     mask = None if style.mask is None else pixel_hash(load_picture(style.mask))
-    return UsedStyle(pixel_hash(load_picture(style.picture)), style.weight, mask)
-
-
-def differences(wanted: PaintingRecipe, found: PaintingRecipe) -> list[str]:
-    """In which of its inputs the run described by `found` is not `wanted`'s, in words."""
-    differs = {
-        "content picture": wanted.content != found.content,
-        "style picture": wanted.styles != found.styles,
-        "backbone": wanted.backbone_sha256 != found.backbone_sha256,
-    }
-    return [name for name, does in differs.items() if does]
+    return RecipeStyle(pixel_hash(load_picture(style.picture)), style.weight, mask)
 
 
 def read_recipe(path: str | os.PathLike) -> PaintingRecipe:
-    """The recipe in a PNG or TIFF file that `save_result` wrote.
+    """Return the recipe in a PNG or TIFF file that `save_result` wrote.
 
-    Raises StyleTransferError if it is no picture, or holds no recipe, or one that is damaged or cannot be used.
+    Raises StyleTransferError if the file is not a picture, has no recipe, or has one that is damaged or unusable.
     """
     name = Path(path).name
-    with open_picture(path) as image:
-        try:
-            text = image.info.get(KEY)
-            if text is None:  # a TIFF file's description, where other programs write what they like
-                text = getattr(image, "tag_v2", {}).get(ExifTags.Base.ImageDescription)
-                text = text if isinstance(text, str) and text.startswith(f'{{"{KEY}":') else None
-        except Exception as error:  # a damaged directory of tags fails in as many ways as Pillow has readers
-            raise StyleTransferError(f"{name}: the file is damaged or cut short.") from error
-    if not isinstance(text, str):
+    with open_picture(path) as image, refuse_damage(name):
+        text = _recipe_text(image)
+    if text is None:
         raise StyleTransferError(f"{name}: there is no recipe in it.")
     try:
         return PaintingRecipe.from_json(text)
@@ -183,9 +167,44 @@ def read_recipe(path: str | os.PathLike) -> PaintingRecipe:
         raise StyleTransferError(f"{name}: {error}") from error
 
 
-def _table(what: str, values: Any, names: list[str]) -> dict[str, Any]:
+def _recipe_text(image: Image.Image) -> str | None:
+    text = image.info.get(KEY)
+    if text is None:  # a TIFF file's description, where other programs write other things
+        text = getattr(image, "tag_v2", {}).get(ExifTags.Base.ImageDescription)
+        text = text if isinstance(text, str) and text.startswith(f'{{"{KEY}":') else None
+    return text if isinstance(text, str) else None
+
+
+def find_differences(expected: PaintingRecipe, actual: PaintingRecipe) -> list[str]:
+    """Return the names of the inputs in which the two recipes differ, as messages show them."""
+    is_different = {
+        "content picture": expected.content != actual.content,
+        "style picture": expected.styles != actual.styles,
+        "backbone": expected.backbone_sha256 != actual.backbone_sha256,
+    }
+    return [name for name in is_different if is_different[name]]
+
+
+def public_name(backbone: str) -> str:
+    """Return the backbone's name if it is a known name or a Hub id, and `file` for a file, whose path is private."""
+    is_local = Path(backbone).suffix in (".safetensors", ".pt", ".pth") or ".." in backbone
+    is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", backbone) is not None
+    return backbone if backbone in NAMES or (is_hub_id and not is_local) else LOCAL_FILE
+
+
+def pixel_hash(picture: Image.Image) -> str:
+    """Return the SHA-256 of an RGB picture's size and pixels: metadata, format and name do not matter."""
+    return hashlib.sha256(f"{picture.width}x{picture.height}:".encode() + picture.tobytes()).hexdigest()
+
+
+def _field_names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _check_fields(subject: str, values: Any, names: list[str]) -> dict[str, Any]:
+    """Return a copy of `values` if it is a dictionary with exactly the keys `names`."""
     if not isinstance(values, dict) or set(values) != set(names):
-        raise StyleTransferError(f"{what} must have exactly the fields {', '.join(names)}.")
+        raise StyleTransferError(f"{subject} must have exactly the fields {', '.join(names)}.")
     return dict(values)
 
 

@@ -15,7 +15,7 @@ from nst.output.recipe import (
     MAX_LENGTH,
     PaintingRecipe,
     describe,
-    differences,
+    find_differences,
     pixel_hash,
     public_name,
     read_recipe,
@@ -126,9 +126,9 @@ def test_a_recipe_is_the_run_and_not_what_it_ran_on(recipe):
 
 def test_differences_are_named(recipe, random_checkpoint):
     other = describe(STYLE, [Style(STYLE, 2.0), Style(MASK, 0.5)], StyleSettings(backbone=str(random_checkpoint)))
-    assert differences(recipe, recipe) == []
-    assert differences(recipe, other) == ["content picture", "style picture"]
-    assert differences(recipe, replace(recipe, backbone_sha256="0" * 64)) == ["backbone"]
+    assert find_differences(recipe, recipe) == []
+    assert find_differences(recipe, other) == ["content picture", "style picture"]
+    assert find_differences(recipe, replace(recipe, backbone_sha256="0" * 64)) == ["backbone"]
 
 
 # Read back
