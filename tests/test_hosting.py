@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT, refusal, shell
 
-from nst.web import storage
 from nst.web.options import Options, read_options
-from nst.web.pages import KeptPages
+from nst.web.page_cache import PageCache
+from nst.web.storage import delete_old_files
 
 # --- options ----------------------------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ def test_old_files_go_then_the_oldest_until_the_rest_fits(tmp_path):
     page = write(tmp_path / "page.png", 10, age=9000)
     future = write(tmp_path / "future", 10, age=-9000)  # the clock was set back
     third, second, first = (write(tmp_path / "b" / str(age), 100, age) for age in (30, 20, 10))
-    assert storage.bound(tmp_path, 3600, 250, frozenset([str(page)])) == (2, 200)
+    assert delete_old_files(tmp_path, 3600, 250, frozenset([str(page)])) == (2, 200)
     assert [path.exists() for path in (old, future, third)] == [False] * 3
     assert all(path.exists() for path in (page, second, first))
 
@@ -80,14 +80,14 @@ def test_old_files_go_then_the_oldest_until_the_rest_fits(tmp_path):
 def test_folders_left_empty_go_but_not_those_just_made(tmp_path):
     write(tmp_path / "old" / "file", 10, age=4000)
     (tmp_path / "new").mkdir()
-    storage.bound(tmp_path, 3600, 1000)
+    delete_old_files(tmp_path, 3600, 1000)
     os.utime(tmp_path / "old", (0, 0))
-    storage.bound(tmp_path, 3600, 1000)
+    delete_old_files(tmp_path, 3600, 1000)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 def test_folders_of_killed_servers_are_removed_and_those_of_living_ones_stay(tmp_path):
-    open_one = "from nst.web import storage; print(storage.open_storage(), flush=True); input()"
+    open_one = "from nst.web.storage import *; storage = open_storage(); print(storage.root, flush=True); input()"
     environment = ENVIRONMENT | {"GRADIO_TEMP_DIR": str(tmp_path)}
     options = {"cwd": ROOT, "env": environment, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     killed = subprocess.Popen([sys.executable, "-c", open_one], **options)
@@ -99,7 +99,7 @@ def test_folders_of_killed_servers_are_removed_and_those_of_living_ones_stay(tmp
         assert left.exists() and there.exists() and left != there
         killed.kill()
         killed.wait(30)
-        shell("-c", "from nst.web import storage; storage.open_storage(); storage.close_storage()", env=environment)
+        shell("-c", "from nst.web.storage import *; open_storage().__exit__()", env=environment)
         assert [path for path in tmp_path.iterdir()] == [there]
     finally:
         killed.kill()
@@ -198,7 +198,7 @@ def test_zerogpu_stop_keeps_the_latest_preview_and_can_go_on_from_it(on_zerogpu)
     assert stopped["pixels"] == [1, 3, 48, 64] and stopped["resumed"] == stopped["step"] + 2
 
 
-def asked(pages: KeptPages, path: str = "/", host: str = "a", query: bytes = b"") -> bytes:
+def asked(pages: PageCache, path: str = "/", host: str = "a", query: bytes = b"") -> bytes:
     """The body of one answer, through the middleware alone."""
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "scheme": "http",
              "headers": [(b"host", host.encode()), (b"cookie", b"another each time")]}  # fmt: skip
@@ -225,7 +225,7 @@ def test_a_page_is_made_once_for_each_address(status, cookie, kept):
         await send({"type": "http.response.body", "body": b"page %d " % len(made), "more_body": True})
         await send({"type": "http.response.body", "body": b"for " + made[-1]})
 
-    pages = KeptPages(app)
+    pages = PageCache(app)
     assert asked(pages) == b"page 1 for a"
     assert asked(pages) == (b"page 1 for a" if kept else b"page 2 for a")
     if kept:
@@ -236,4 +236,4 @@ def test_a_page_is_made_once_for_each_address(status, cookie, kept):
         assert [asked(pages, path="/gradio_api/info") for _ in range(2)] == [b"page 6 for a", b"page 7 for a"]
         for number in range(200):
             asked(pages, host=str(number))
-        assert len(pages._kept) < 60
+        assert len(pages) < 60

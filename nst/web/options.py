@@ -1,16 +1,18 @@
-"""What the host of the app decides, by flags of `python app.py` or environment variables."""
+"""The options that the app's host decides, by flags of `python app.py` or by environment variables."""
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields
+from typing import NoReturn
 
-from nst import StyleTransferError
+from nst.errors import StyleTransferError
 
 BACKBONES = [("CIFAR-100 (bundled)", "cifar100"), ("ImageNet (downloads 548 MB once)", "imagenet")]
 
 
 def _option(default: int | str, variable: str, text: str, low: int = 0, high: int = 0):
-    return field(default=default, metadata={"variable": variable, "text": text, "range": (low, high)})
+    """Return a dataclass field with its environment variable, its help text and, for a number, its bounds."""
+    return field(default=default, metadata={"variable": variable, "text": text, "bounds": (low, high)})
 
 
 @dataclass(frozen=True)
@@ -26,41 +28,44 @@ class Options:
     disk_limit: int = _option(2000, "NST_DISK_LIMIT", "MB that uploads and results may fill; the oldest go", 10, 10**6)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise StyleTransferError(message)
+def read_options(arguments: Sequence[str], environment: Mapping[str, str], program: str = "app.py") -> Options:
+    """Return the defaults, changed by the environment's variables, changed by the flags.
 
-
-def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
-    """The defaults, changed by the environment's variables, changed by the flags.
+    An empty variable counts as none. `--help` prints the options under the command's name `program`, and exits.
 
     Raises StyleTransferError, with the flag or variable to mend, for anything that cannot be used.
     """
-    parser = _Parser(prog="app.py", description="Serve the app.", allow_abbrev=False)
-    for one in fields(Options):
-        variable, text = one.metadata["variable"], one.metadata["text"]
-        parser.add_argument(_flag(one.name), metavar="X", help=f"{text} (default {one.default}; or {variable})")
+    parser = _Parser(prog=program, description="Serve the app.", allow_abbrev=False)
+    for option in fields(Options):
+        text, variable = option.metadata["text"], option.metadata["variable"]
+        parser.add_argument(_flag(option), metavar="X", help=f"{text} (default {option.default}; or {variable})")
     flags = vars(parser.parse_args(list(arguments)))
-    options = Options()
-    for one in fields(Options):
-        variable = one.metadata["variable"]
-        if (value := flags[one.name]) is not None:
-            options = replace(options, **{one.name: _checked(one, value, _flag(one.name))})
-        elif value := environment.get(variable):
-            options = replace(options, **{one.name: _checked(one, value, variable)})
-    return options
+    values = {}
+    for option in fields(Options):
+        variable = option.metadata["variable"]
+        if flags[option.name] is not None:
+            values[option.name] = _parse(option, flags[option.name], source=_flag(option))
+        elif environment.get(variable):
+            values[option.name] = _parse(option, environment[variable], source=variable)
+    return Options(**values)
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise StyleTransferError(message)
 
 
-def _checked(one, value: str, source: str) -> int | str:
-    if one.type is str:
-        if not value or any(character.isspace() for character in value):
-            raise StyleTransferError(f"{source} must be an address such as 127.0.0.1, not {value!r}.")
-        return value
-    low, high = one.metadata["range"]
-    if not (value.isascii() and value.isdigit() and len(value) < 10 and low <= int(value) <= high):
-        raise StyleTransferError(f"{source} must be a whole number from {low} to {high}, not {value[:40]!r}.")
-    return int(value)
+def _flag(option: Field) -> str:
+    return f"--{option.name.replace('_', '-')}"
+
+
+def _parse(option: Field, text: str, source: str) -> int | str:
+    """Return the option's value. Raises StyleTransferError, which names `source`, for a text that is none."""
+    if option.type is str:
+        if not text or any(character.isspace() for character in text):
+            raise StyleTransferError(f"{source} must be an address such as 127.0.0.1, not {text!r}.")
+        return text
+    low, high = option.metadata["bounds"]
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+        raise StyleTransferError(f"{source} must be a whole number from {low} to {high}, not {text[:40]!r}.")
+    return int(text)
