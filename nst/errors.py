@@ -1,11 +1,12 @@
-"""The one family of errors that a caller can mend, and how wrong values are shown in it."""
+"""The error that a caller can correct, and how its messages show wrong values."""
 
 
 class StyleTransferError(ValueError):
-    """Something the caller can mend: a picture, a setting, a checkpoint. Its message is one line, fit to be shown.
+    """An error that the caller can correct: in a picture, a setting or a checkpoint.
 
-    A file may be called whatever it likes: line breaks in its name become spaces, and what no screen shows (escape
-    sequences, turned writing directions, broken Unicode) becomes a question mark.
+    Its message is one line that a program can show as it is. A file name may contain anything, so line breaks become
+    spaces, and characters that no screen shows (escape sequences, changes of writing direction, broken Unicode) become
+    question marks.
     """
 
     def __init__(self, message: str):
@@ -13,9 +14,9 @@ class StyleTransferError(ValueError):
 
 
 def quote(value: object) -> str:
-    """A wrong value as messages show it: at most 60 characters."""
+    """Return a wrong value as messages show it: at most 60 characters."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # an integer of too many digits, a list inside itself a thousand times
+    except Exception:  # an integer with too many digits, or a list nested a thousand deep
         return f"this {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

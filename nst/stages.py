@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nst.canvas import Canvas
 from nst.errors import StyleTransferError
-from nst.io.colour import with_colours_of, with_covariance_of
+from nst.io.colour import match_covariance, recolour
 from nst.io.reading import PictureLike, load_picture
 from nst.io.sizes import MIN_SIDE, check_sides, fitted_size, resize_picture
 from nst.io.tensors import to_tensor
@@ -149,10 +149,10 @@ def start_picture(
     if settings.init == "content":
         return content
     if settings.init == "style":
-        start = with_covariance_of(content, styles[0][0])
+        start = match_covariance(content, styles[0][0])
     else:
         start = torch.rand(content.shape, generator=generator).to(content.device)
-    return with_colours_of(start, content) if settings.preserve_colours else start
+    return recolour(start, content) if settings.preserve_colours else start
 
 
 def start_noise(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nst.engine.target_cache import TARGETS, digest
 from nst.engine.tiling import Tile, cut_into_tiles
-from nst.io.colour import grey, with_luminance_of
+from nst.io.colour import grey, match_luminance
 from nst.layers import layer_stride
 from nst.losses import SMALLEST_SCALE, STATISTICS, laplacian
 from nst.models.vgg import Vgg19
@@ -79,7 +79,7 @@ class TargetBuilder:
         """Return the targets for a photo (1, 3, H, W) in [0, 1] and the styles to paint it in."""
         settings = self.settings
         if settings.preserve_colours:  # both are compared in grey
-            styles = [(with_luminance_of(picture, content), weight, mask) for picture, weight, mask in styles]
+            styles = [(match_luminance(picture, content), weight, mask) for picture, weight, mask in styles]
             content = grey(content)
         features = self._cached("content", content, settings.content_layers, self._features_of)
         scales = {

@@ -11,7 +11,7 @@ from skimage.color import rgb2gray, rgb2lab
 from skimage.filters import laplace
 from skimage.transform import downscale_local_mean
 
-from nst.io.colour import grey, grey_gradient, with_colours_of, with_covariance_of, with_luminance_of
+from nst.io.colour import grey, grey_gradient, match_covariance, match_luminance, recolour
 from nst.settings import StyleSettings
 from nst.stylization import stylize
 
@@ -66,14 +66,14 @@ def test_grey_is_pillows_and_its_gradient_autograds():
 
 def test_luminance_and_colours_come_from_where_they_should():
     one, other = (torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(seed)) * 0.2 + 0.4 for seed in (1, 2))
-    mixed = with_colours_of(one, other)
+    mixed = recolour(one, other)
     torch.testing.assert_close(grey(mixed), grey(one))
     torch.testing.assert_close(mixed - grey(mixed), other - grey(other))
-    matched = with_luminance_of(one * 0.3, other)
+    matched = match_luminance(one * 0.3, other)
     assert (matched == matched[:, :1]).all()
     assert matched.mean().item() == pytest.approx(grey(other).mean().item(), abs=1e-5)
     assert matched.std().item() == pytest.approx(grey(other).std().item(), rel=1e-2)
-    assert with_luminance_of(torch.full((1, 3, 4, 4), 0.5), other).isfinite().all()
+    assert match_luminance(torch.full((1, 3, 4, 4), 0.5), other).isfinite().all()
 
 
 def test_covariance_and_mean_are_taken_over():
@@ -85,13 +85,13 @@ def test_covariance_and_mean_are_taken_over():
         )[None]
         for _ in range(2)
     )
-    found = with_covariance_of(one, other)
+    found = match_covariance(one, other)
     assert found.shape == one.shape and found.min() > 0 and found.max() < 1
     rows, expected = (x[0].flatten(1).numpy() for x in (found, other))
     np.testing.assert_allclose(np.cov(rows), np.cov(expected), rtol=0.02, atol=3e-5)
     np.testing.assert_allclose(rows.mean(1), expected.mean(1), atol=1e-9)
-    torch.testing.assert_close(with_covariance_of(one, one), one)
-    assert with_covariance_of(torch.full((1, 3, 4, 4), 0.5), one.float()).isfinite().all()
+    torch.testing.assert_close(match_covariance(one, one), one)
+    assert match_covariance(torch.full((1, 3, 4, 4), 0.5), one.float()).isfinite().all()
 
 
 def test_a_start_in_the_paintings_colours(random_checkpoint):

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write files whole or not at all."""
 
 import os
 import uuid
@@ -10,11 +10,11 @@ from safetensors import SafetensorError
 from nst.errors import StyleTransferError
 
 
-def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> Path:
-    """Call `write(temporary)` beside `path`, then move the finished file into place.
+def write_atomically(path: str | os.PathLike, write: Callable[[str], object]) -> Path:
+    """Call `write(temporary)` with a path in the same folder, then move the finished file to `path`, and return that.
 
-    A reader sees the old file or the new one, never a part; a crash leaves the old one. The temporary name keeps the
-    suffix, which libraries such as Pillow take the format from. A missing folder is made.
+    A reader sees the old file or the new one, never a part of it; a crash leaves the old one. The temporary name has
+    the same suffix, by which libraries such as Pillow choose the format. A missing folder is made.
 
     Raises StyleTransferError if the folder cannot be made, is read-only or full.
     """
@@ -28,7 +28,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> P
         with open(temporary, "rb") as finished:
             os.fsync(finished.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # the latter two: torch's and safetensors' full disk
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError if the disk is full
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise StyleTransferError(f"{path.name}: cannot be written ({reason}).") from error
     finally:
