@@ -1,39 +1,25 @@
-"""What the tests share: a random network on disk, small pictures, labelled pictures, the shell, and `train.py`."""
+"""The fixtures that tests share: a random network on disk, small pictures, labelled pictures, `train.py`, the app.
 
-import csv
-import json
+Functions and constants that tests share are in `tests/helpers`.
+"""
+
 import os
-import re
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.pictures import make_picture
+from helpers.shell import ROOT
+from helpers.training import CLASS_COLOURS, coloured, write_table
+
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-ROOT = Path(__file__).resolve().parent.parent
-# One thread: on a busy machine, threads that wait for each other make pictures as small as the tests' ten times slower.
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-COLOURS = {"sky": (60, 120, 240), "grass": (40, 180, 40), "brick": (220, 50, 30), "snow": (245, 245, 245)}
-# Spelt out, so that another default recipe changes nothing here.
-SMALL = ["--size", 32, "--start-size", 32, "--batch-size", 16, "--optimizer", "adamw", "--lr", 1e-3, "--schedule",
-         "one-cycle", "--weight-decay", 0.05, "--label-smoothing", 0.1, "--pooling", "average", "--augment",
-         "--dataset-name", "colours", "--device", "cpu", "--precision", "float32"]  # fmt: skip
-
-
-def make_picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Smooth coloured blobs: structured enough for every layer to respond, different for each seed."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    return coarse.resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,40 +57,6 @@ def pictures(tmp_path) -> tuple[Path, Path]:
     return content, style
 
 
-def shell(*arguments: object, env: dict = ENVIRONMENT, **options) -> subprocess.CompletedProcess:
-    """Run `python ARGUMENTS` in the project's folder; text output, five minutes at most."""
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, **options)
-
-
-def refusal(call, *arguments, **options) -> str:
-    """What is said when `call` refuses: one line."""
-    from nst.errors import StyleTransferError
-
-    with pytest.raises(StyleTransferError) as caught:
-        call(*arguments, **options)
-    message = str(caught.value)
-    assert message and "\n" not in message and len(message) < 400
-    return message
-
-
-def uniform(*shape: int, seed: int = 0, low: float = -1.0, high: float = 1.0):
-    """A float32 tensor, the same for the same seed."""
-    import torch
-
-    return torch.from_numpy(np.random.default_rng(seed).uniform(low, high, shape)).float()
-
-
-def photo(seed: int, height: int = 32, width: int = 40):
-    """(1, 3, height, width) in [0, 1]."""
-    return uniform(1, 3, height, width, seed=seed, low=0)
-
-
-# Runs that take milliseconds
-
-CONTENT, STYLE = make_picture(80, 80, seed=1), make_picture(90, 70, seed=2)
-
-
 @pytest.fixture
 def small_levels(monkeypatch):
     """Small pictures have pyramids too."""
@@ -132,40 +84,6 @@ def two_stages(fast):
     return replace(fast, size=128, scales=2, steps=4)
 
 
-def paint(settings, content=CONTENT, style=STYLE, **options):
-    """The last step of a run."""
-    from nst.stylization import stylize
-
-    *_, last = stylize(content, style, settings, preview_every=None, **options)
-    return last
-
-
-def stopped_after(count: int, settings):
-    calls = iter(range(1, 1000))
-    return paint(settings, should_stop=lambda: next(calls) >= count)
-
-
-def refused_run(content=CONTENT, style=STYLE, settings=None, **options) -> str:
-    """What is said of a run that must not start."""
-    from nst.stylization import stylize
-
-    return refusal(lambda: next(stylize(content, style, settings, **options)))
-
-
-# Labelled pictures
-
-
-def coloured(name: str, number: int, side: int = 32) -> np.ndarray:
-    noise = np.random.default_rng([*name.encode(), number]).normal(0, 20, (side, side, 3))
-    return (np.array(COLOURS[name]) + noise).clip(0, 255).astype(np.uint8)
-
-
-def write_table(folder: Path, *rows: tuple, name: str = "train.csv") -> Path:
-    with open(folder / name, "w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return folder / name
-
-
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory) -> Path:
     """Twelve training and four test pictures of each colour, listed in train.csv and test.csv."""
@@ -174,7 +92,7 @@ def tables(tmp_path_factory) -> Path:
         (folder / f"{split}_pictures").mkdir()
         rows = [("image", "label")]
         for number in numbers:
-            for name in COLOURS:
+            for name in CLASS_COLOURS:
                 path = Path(f"{split}_pictures") / f"{name}, {number}.png"
                 Image.fromarray(coloured(name, number)).save(folder / path)
                 rows.append((path, name))
@@ -198,14 +116,6 @@ def folders(tables, tmp_path_factory) -> Path:
 # train.py
 
 
-# An eighth of the channels: for everything that does not depend on how many there are.
-NARROW = """
-import nst.models.vgg
-
-nst.models.vgg.BLOCKS = tuple((channels // 8, depth) for channels, depth in nst.models.vgg.BLOCKS)
-"""
-
-
 @pytest.fixture
 def narrow(monkeypatch):
     """Networks made in this process are narrow ones."""
@@ -214,32 +124,12 @@ def narrow(monkeypatch):
     monkeypatch.setattr(vgg, "BLOCKS", tuple((channels // 8, depth) for channels, depth in vgg.BLOCKS))
 
 
-def narrow_train_py(path: Path, before: str = "") -> Path:
-    """Write to `path` a program that is train.py with narrow networks, after the code `before`."""
-    start = f"import runpy, sys\n\nsys.path.insert(0, {str(ROOT)!r})\nsys.argv[0] = 'train.py'\n"
-    path.write_text(f"{start}{NARROW}{before}\nrunpy.run_path('train.py', run_name='__main__')\n")
-    return path
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder for training states, which are large: deleted when the module's tests are done."""
     folder = tmp_path_factory.mktemp("runs")
     yield folder
     shutil.rmtree(folder)
-
-
-def rows_of(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-
-    first, second = load_file(first), load_file(second)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.fixture
@@ -267,13 +157,6 @@ def train_py(monkeypatch, capsys):
         return SimpleNamespace(code=code, stdout=out, stderr=err + message)
 
     return run
-
-
-def refused(result) -> str:
-    """What train.py said when it refused: one line."""
-    assert (result.code, result.stdout) == (1, ""), result.stderr
-    assert re.fullmatch(r"train\.py: [^\n]+\n", result.stderr), result.stderr
-    return result.stderr
 
 
 # The app

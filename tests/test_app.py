@@ -4,9 +4,10 @@ import re
 import time
 
 import pytest
-from conftest import make_picture
-from helpers.browsing import give
 from PIL import Image
+
+from helpers.browsing import upload_pictures
+from helpers.pictures import make_picture
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_two_visitors_each_get_their_own_picture(server, pictures):
 def test_visitor_watches_stops_and_downloads(page, pictures, tmp_path):
     from playwright.sync_api import expect
 
-    give(page, *pictures)
+    upload_pictures(page, *pictures)
     page.locator("#stylize").click()
     shown = page.locator("#output img")
     shown.wait_for()
@@ -151,7 +152,7 @@ def test_visitor_reads_why_a_file_is_refused_and_can_go_on(page, pictures, tmp_p
     assert "Traceback" not in toast.inner_text() and "/tmp" not in toast.inner_text()
     expect(page.locator("#content img")).to_have_count(0)
     page.locator(".toast-close").first.click()
-    give(page, *pictures)
+    upload_pictures(page, *pictures)
     page.get_by_text("quick", exact=True).click()
     page.locator("#stylize").click()
     page.locator("#output img").wait_for()

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import refusal
 from safetensors import safe_open
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file, save_file
 
+from helpers.refusals import refusal
 from nst.io.files import write_atomically
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models import bundled

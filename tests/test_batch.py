@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, make_picture, refusal
 from PIL import Image
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
+from helpers.shell import ENVIRONMENT, ROOT
 from nst import cli
 from nst.output.recipe import read_recipe
 from nst.settings import StyleSettings

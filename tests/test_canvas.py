@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import photo, uniform
 
 import nst.canvas
+from helpers.pictures import photo, uniform
 from nst.canvas import MOMENTS, Canvas
 
 pytestmark = pytest.mark.usefixtures("small_levels")

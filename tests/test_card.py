@@ -6,11 +6,11 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from huggingface_hub import ModelCard
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from helpers.shell import ROOT
 from nst.models.bundled import bundled_checkpoint
 from nst.models.card import (
     SUPERCLASSES,

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, ROOT, make_picture, shell
 from PIL import Image
 
+from helpers.pictures import make_picture
+from helpers.shell import ENVIRONMENT, ROOT, shell
 from nst import cli, read_recipe, save_result
 
 KEYS = ["output", "width", "height", "steps", "seconds", "content_loss", "laplacian_loss", "style_loss", "tv_loss",

@@ -4,13 +4,15 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
+
 from helpers.handmade import (
     ADOBE,
     ADOBE_TO_XYZ,
     BLACK_TO_WHITE,
-    COLOURS,
     ICCP,
     LINEAR_GREY,
+    SIX_COLOURS,
     SRGB_TO_XYZ,
     SWAPPED,
     chunk,
@@ -20,8 +22,6 @@ from helpers.handmade import (
     save,
     srgb_encoded,
 )
-from PIL import Image, ImageCms
-
 from nst.io.reading import load_picture
 
 
@@ -68,8 +68,8 @@ def test_grey_picture_with_rgb_profile(tmp_path):
 
 def test_srgb_profile_changes_nothing(tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    result = pixels(load_picture(save(tmp_path / "a.png", Image.fromarray(COLOURS), icc_profile=profile)))
-    assert abs(result - COLOURS).max() <= 1
+    result = pixels(load_picture(save(tmp_path / "a.png", Image.fromarray(SIX_COLOURS), icc_profile=profile)))
+    assert abs(result - SIX_COLOURS).max() <= 1
 
 
 CMYK_HEADER = LINEAR_GREY[:16] + b"CMYK" + LINEAR_GREY[20:]
@@ -79,8 +79,8 @@ CMYK_HEADER = LINEAR_GREY[:16] + b"CMYK" + LINEAR_GREY[20:]
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_broken_or_unfitting_profile_is_ignored(tmp_path, profile, mode):
     """Colours as they are, and transparency still on white."""
-    picture = Image.fromarray(COLOURS).convert(mode)
-    expected = COLOURS.copy()
+    picture = Image.fromarray(SIX_COLOURS).convert(mode)
+    expected = SIX_COLOURS.copy()
     if mode == "RGBA":
         picture.putpixel((1, 0), (0, 255, 0, 0))
         expected[0, 1] = 255

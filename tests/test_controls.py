@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_picture
 from PIL import Image
 from skimage.color import rgb2gray, rgb2lab
 from skimage.filters import laplace
 from skimage.transform import downscale_local_mean
 
+from helpers.pictures import make_picture
 from nst.io.colour import grey, grey_gradient, match_covariance, match_luminance, recolour
 from nst.settings import StyleSettings
 from nst.stylization import stylize

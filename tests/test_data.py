@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import COLOURS, MEAN, STD, coloured, make_picture, refusal, write_table
 from PIL import Image
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
+from helpers.training import CLASS_COLOURS, MEAN, STD, coloured, write_table
 from nst.training.data import ImageDataset, augment, normalise, open_split, random_crops
 
 
@@ -19,7 +21,7 @@ def archive(tmp_path, monkeypatch) -> Path:
     """The same pictures as the official python archive holds them; torchvision's loader without its md5 sums."""
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
-    names = sorted(COLOURS)
+    names = sorted(CLASS_COLOURS)
     for split, numbers in (("train", range(12)), ("test", range(100, 104))):
         data = [coloured(name, number).transpose(2, 0, 1).ravel() for number in numbers for name in names]
         labels = [index for _ in numbers for index in range(len(names))]
@@ -38,9 +40,9 @@ def archive(tmp_path, monkeypatch) -> Path:
 
 def test_items_are_the_pictures_resized_and_normalised(tables):
     dataset = ImageDataset(tables / "train.csv", size=48)
-    assert len(dataset) == 48 and dataset.classes == sorted(COLOURS)
+    assert len(dataset) == 48 and dataset.classes == sorted(CLASS_COLOURS)
     for index in (0, 7, 47):
-        name = list(COLOURS)[index % 4]
+        name = list(CLASS_COLOURS)[index % 4]
         picture = Image.fromarray(coloured(name, index // 4)).resize((48, 48), Image.Resampling.LANCZOS)
         expected = (np.asarray(picture, np.float64) / 255 - MEAN) / STD
         tensor, label = dataset[index]
@@ -77,7 +79,7 @@ def test_archive_pictures_have_their_own_labels(archive):
     pictures, labels = dataset.in_memory()
     for picture, label in zip(pictures, labels, strict=True):
         middle = picture.float().mean((1, 2)).numpy()
-        nearest = min(COLOURS, key=lambda name: np.abs(middle - COLOURS[name]).sum())
+        nearest = min(CLASS_COLOURS, key=lambda name: np.abs(middle - CLASS_COLOURS[name]).sum())
         assert dataset.classes[label] == nearest
 
 

@@ -13,20 +13,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import (
-    COLOURS,
-    ENVIRONMENT,
+from PIL import Image
+
+from helpers.shell import ENVIRONMENT, ROOT, shell
+from helpers.training import (
+    CLASS_COLOURS,
     NARROW,
-    ROOT,
-    SMALL,
+    SMALL_TRAINING,
     assert_same_weights,
     coloured,
+    metrics_rows,
     narrow_train_py,
-    rows_of,
-    shell,
     write_table,
 )
-from PIL import Image
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes meet over Linux's loopback")
 HERE = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "lo"}  # not every machine can resolve its own name
@@ -115,7 +114,7 @@ def easy(tmp_path_factory) -> Path:
     The best there is to learn, a loss of -0.7 ln 0.7 - 0.3 ln 0.1 = 0.94, is then a floor that every training ends at.
     """
     folder = tmp_path_factory.mktemp("easy")
-    names = list(COLOURS)
+    names = list(CLASS_COLOURS)
     for split, numbers in (("train", range(300)), ("test", range(400, 420))):
         rows = [("image", "label")]
         for number in numbers:
@@ -127,8 +126,8 @@ def easy(tmp_path_factory) -> Path:
 
 
 def settings(easy: Path, runs: Path, name: str) -> list:
-    return ["--data", easy, "--run", runs / name, "--output", runs / f"{name}.safetensors", *SMALL, "--epochs", 2,
-            "--batch-size", 40, "--label-smoothing", 0]  # fmt: skip
+    return ["--data", easy, "--run", runs / name, "--output", runs / f"{name}.safetensors", *SMALL_TRAINING,
+            "--epochs", 2, "--batch-size", 40, "--label-smoothing", 0]  # fmt: skip
 
 
 def said_by_us(stdout: str) -> str:
@@ -157,7 +156,7 @@ def test_two_processes_learn_what_one_learns(together, easy, runs):
 def test_only_one_process_writes(together, runs):
     assert said_by_us(together.stdout).count("\n") == 1 and "Traceback" not in together.stderr
     assert sorted(path.name for path in (runs / "together").iterdir()) == ["metrics.jsonl", "state.pt"]
-    rows = rows_of(runs / "together")
+    rows = metrics_rows(runs / "together")
     assert [row["epoch"] for row in rows] == [1, 2]
     assert [json.loads(line)["epoch"] for line in together.stderr.splitlines() if line.startswith("{")] == [1, 2]
     assert all(0 <= row["train_top1"] <= 100 and row["images_per_second"] > 0 for row in rows)
@@ -199,7 +198,7 @@ def test_ctrl_c_stops_both_and_both_can_be_resumed(together, easy, runs):
     result = shell(*torchrun(runs / "narrow.py", *arguments, "--resume"), env=HERE)
     assert result.returncode == 0, result.stderr
     assert_same_weights(runs / "stopped.safetensors", runs / "together.safetensors")
-    assert [row["epoch"] for row in rows_of(runs / "stopped")] == [1, 2]
+    assert [row["epoch"] for row in metrics_rows(runs / "stopped")] == [1, 2]
 
 
 def test_a_batch_that_cannot_be_shared_out_is_one_line(easy, runs):

@@ -10,15 +10,17 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, make_picture, refusal
-from reliability.determinism import fresh_processes
-from reliability.soak_library import soak
-from reliability.training import killed_training
 from safetensors.torch import load_file, save_file
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
+from helpers.shell import ENVIRONMENT, ROOT
 from nst import StyleSettings, load_backbone, stylize
 from nst.cli import main
 from nst.objective import Objective
+from reliability.determinism import fresh_processes
+from reliability.soak_library import soak
+from reliability.training import killed_training
 
 PHOTO, PAINTING = make_picture(48, 40, 1), make_picture(40, 40, 2)
 
@@ -90,7 +92,7 @@ def test_a_checkpoint_deleted_or_cut_in_mid_run_does_not_end_the_run(random_chec
     whole = {key: value.float() for key, value in load_file(random_checkpoint).items()}
     path = tmp_path / "mine.safetensors"
     code = (
-        "import sys\nfrom conftest import make_picture\nfrom nst import StyleSettings, stylize\n"
+        "import sys\nfrom helpers.pictures import make_picture\nfrom nst import StyleSettings, stylize\n"
         "path, how = sys.argv[1:]\n"
         "settings = StyleSettings(size=32, steps=3, scales=1, style_levels=1, backbone=path)\n"
         "run = stylize(make_picture(40, 40), make_picture(40, 40, 1), settings)\nnext(run)\n"

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, refusal
 
+from helpers.refusals import refusal
+from helpers.shell import ROOT
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_picture, refusal
 from PIL import Image
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
 from nst.output.film import MAX_FRAMES, Film
 from nst.stylization import Step
 

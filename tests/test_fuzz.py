@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_picture
 from hypothesis import HealthCheck, assume, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from helpers.pictures import make_picture
 from nst.cli import SETTING_FLAGS, main
 from nst.errors import StyleTransferError
 from nst.models import checkpoints as backbones

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT, refusal
 
+from helpers.refusals import refusal
+from helpers.shell import ROOT
 from nst.engine import hardware
 from nst.engine.hardware import choose_hardware, computing, usable_cores
 

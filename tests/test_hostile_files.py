@@ -5,16 +5,17 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from conftest import ENVIRONMENT, refusal, shell
 from PIL import Image
-from reliability.hostile_files import check, leaks, one_line, read_all
-from tools.corpus import PICTURE, REFUSED, make_corpus
 
+from helpers.refusals import refusal
+from helpers.shell import ENVIRONMENT, shell
 from nst import StyleSettings, load_picture, stylize
 from nst.cli import main
 from nst.io import decoding, reading
 from nst.output.recipe import describe
 from nst.output.results import save_result
+from reliability.hostile_files import check, leaks, one_line, read_all
+from tools.corpus import PICTURE, REFUSED, make_corpus
 
 SHARE = 12  # every so many-th file is painted here; all of them by the long form
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL", r"ignore:::gradio")

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, ROOT, refusal, shell
 
+from helpers.refusals import refusal
+from helpers.shell import ENVIRONMENT, ROOT, shell
 from nst.web.options import Options, read_options
 from nst.web.page_cache import PageCache
 from nst.web.storage import delete_old_files

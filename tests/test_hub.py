@@ -10,10 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import huggingface_hub
 import pytest
 import torch
-from conftest import SMALL, refusal, refused
 from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
+from helpers.refusals import refusal
+from helpers.training import SMALL_TRAINING, train_py_refusal
 from nst.models import checkpoints as backbones
 from nst.models.checkpoints import load_backbone, save_checkpoint
 from nst.models.hub import publish
@@ -148,7 +149,7 @@ def published(result) -> tuple[str, str]:
 
 def test_what_was_trained_is_published_with_its_card_and_curves(stand_in, tables, tmp_path, train_py, narrow):
     output = tmp_path / "mine.safetensors"
-    result = train_py("--data", tables, "--run", tmp_path / "run", "--output", output, *SMALL, "--epochs", 1,
+    result = train_py("--data", tables, "--run", tmp_path / "run", "--output", output, *SMALL_TRAINING, "--epochs", 1,
                       "--push-to-hub", "owner/name")  # fmt: skip
     name, commit = published(result)
     assert name == "owner/name" and result.stdout.count("\n") == 2  # what training prints, and the address
@@ -193,7 +194,7 @@ def test_a_branch_that_moved_on_is_fetched_anew(stand_in, checkpoint):
 @pytest.mark.parametrize("where", ["/api/repos/create", "/preupload/", "/commit/"])
 def test_a_refused_upload_is_one_line(stand_in, checkpoint, train_py, where):
     stand_in.refuses = where
-    message = refused(train_py("--push-to-hub", "owner/name", "--output", checkpoint(1)))
+    message = train_py_refusal(train_py("--push-to-hub", "owner/name", "--output", checkpoint(1)))
     assert "owner/name" in message and "hf auth login" in message
     assert not stand_in.repositories.get("owner/name")
 
@@ -201,7 +202,7 @@ def test_a_refused_upload_is_one_line(stand_in, checkpoint, train_py, where):
 def test_an_upload_without_a_token_is_one_line(stand_in, checkpoint, train_py, monkeypatch, tmp_path):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
-    assert "hf auth login" in refused(train_py("--push-to-hub", "owner/name", "--output", checkpoint(1)))
+    assert "hf auth login" in train_py_refusal(train_py("--push-to-hub", "owner/name", "--output", checkpoint(1)))
 
 
 @pytest.mark.parametrize("name", ["name", "owner/name/more", "../name", "owner/na me", ""])
@@ -211,7 +212,8 @@ def test_what_is_no_repository_is_not_asked_for(stand_in, checkpoint, name):
 
 
 def test_publishing_what_is_not_there_is_one_line(stand_in, tmp_path, train_py):
-    assert "no such checkpoint" in refused(train_py("--push-to-hub", "o/n", "--output", tmp_path / "no.safetensors"))
+    result = train_py("--push-to-hub", "o/n", "--output", tmp_path / "no.safetensors")
+    assert "no such checkpoint" in train_py_refusal(result)
     assert stand_in.repositories == {}
 
 

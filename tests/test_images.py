@@ -8,12 +8,13 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from conftest import make_picture, refusal
+from PIL import Image, ImageCms
+
 from helpers.handmade import (
     ADOBE,
     BLACK_TO_WHITE,
-    COLOURS,
     ICCP,
+    SIX_COLOURS,
     SWAPPED,
     chunk,
     grey,
@@ -21,8 +22,8 @@ from helpers.handmade import (
     png,
     save,
 )
-from PIL import Image, ImageCms
-
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
 from nst.io.reading import load_picture
 
 refused = functools.partial(refusal, load_picture)
@@ -32,13 +33,13 @@ refused = functools.partial(refusal, load_picture)
 
 
 def test_rgb_is_read_unchanged(tmp_path):
-    assert (pixels(load_picture(save(tmp_path / "a.png", Image.fromarray(COLOURS)))) == COLOURS).all()
+    assert (pixels(load_picture(save(tmp_path / "a.png", Image.fromarray(SIX_COLOURS)))) == SIX_COLOURS).all()
 
 
 def test_path_as_text_and_image_object_are_read_alike(tmp_path):
-    path = save(tmp_path / "a.png", Image.fromarray(COLOURS))
-    assert (pixels(load_picture(str(path))) == COLOURS).all()
-    assert (pixels(load_picture(Image.fromarray(COLOURS))) == COLOURS).all()
+    path = save(tmp_path / "a.png", Image.fromarray(SIX_COLOURS))
+    assert (pixels(load_picture(str(path))) == SIX_COLOURS).all()
+    assert (pixels(load_picture(Image.fromarray(SIX_COLOURS))) == SIX_COLOURS).all()
 
 
 def test_grey_and_bilevel(tmp_path):
@@ -198,11 +199,11 @@ def test_exif_orientation(tmp_path, orientation, suffix):
     [b"garbage garbage", b"MM\7\x2a\0\0\0\x08\0\0", b"MM\0\x2a\0\0\0\x08\xff\xff\0\x01", b"MM\0\x2a\xff\xff\xff\xff"],
 )
 def test_damaged_exif_does_not_lose_the_picture(tmp_path, exif):
-    picture = Image.fromarray(COLOURS)
+    picture = Image.fromarray(SIX_COLOURS)
     picture.info["exif"] = b"Exif\0\0" + exif
     path = save(tmp_path / "a.png", picture, exif=picture.info["exif"])
-    assert (pixels(load_picture(path)) == COLOURS).all()
-    assert (pixels(load_picture(picture)) == COLOURS).all()
+    assert (pixels(load_picture(path)) == SIX_COLOURS).all()
+    assert (pixels(load_picture(picture)) == SIX_COLOURS).all()
 
 
 def test_orientation_is_obeyed_although_other_exif_is_damaged(tmp_path):
@@ -212,8 +213,8 @@ def test_orientation_is_obeyed_although_other_exif_is_damaged(tmp_path):
     exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
     damaged = exif.tobytes().replace(b"\0\2\0\5", b"\0\3\0\5")  # the latitude's numbers under "east or west"
     assert damaged != exif.tobytes()
-    path = save(tmp_path / "a.png", Image.fromarray(COLOURS), exif=damaged)
-    assert (pixels(load_picture(path)) == np.rot90(COLOURS, -1)).all()
+    path = save(tmp_path / "a.png", Image.fromarray(SIX_COLOURS), exif=damaged)
+    assert (pixels(load_picture(path)) == np.rot90(SIX_COLOURS, -1)).all()
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])

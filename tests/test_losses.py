@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import photo, uniform
 
+from helpers.pictures import photo, uniform
 from nst.losses import (
     STATISTICS,
     CovarianceStyle,

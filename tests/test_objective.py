@@ -6,8 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import photo, uniform
 
+from helpers.pictures import photo, uniform
 from nst.canvas import Canvas
 from nst.errors import StyleTransferError
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD

@@ -13,10 +13,10 @@ import huggingface_hub
 import pytest
 import torch
 import torchvision
-from conftest import refusal
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
+from helpers.refusals import refusal
 from nst.errors import StyleTransferError
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models import checkpoints as backbones

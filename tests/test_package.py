@@ -1,7 +1,8 @@
 """What `import nst` gives, and what it waits for."""
 
 import pytest
-from conftest import shell
+
+from helpers.shell import shell
 
 
 def test_importing_nst_waits_for_no_torch():

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-from conftest import make_picture
 
+from helpers.pictures import make_picture
 from nst import StyleSettings, load_backbone, stylize
 from nst.engine.hardware import choose_hardware
 from nst.io.tensors import to_tensor

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_picture, refusal
-from helpers.handmade import COLOURS, pixels, save
 from PIL import Image
 from torchvision import transforms
 
+from helpers.handmade import SIX_COLOURS, pixels, save
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
 from nst.io.sizes import fitted_size, resize_picture
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD, deprocess_image, image_processing, to_picture, to_tensor
 
@@ -57,10 +58,10 @@ def test_short_side_under_16_is_refused(size, fits):
 
 
 def test_to_tensor_is_rgb_in_zero_to_one():
-    result = to_tensor(Image.fromarray(COLOURS))
+    result = to_tensor(Image.fromarray(SIX_COLOURS))
     assert result.shape == (1, 3, 2, 3)
     assert result.dtype == torch.float32
-    np.testing.assert_allclose(result[0].numpy(), np.moveaxis(COLOURS / 255.0, 2, 0), atol=1e-7)
+    np.testing.assert_allclose(result[0].numpy(), np.moveaxis(SIX_COLOURS / 255.0, 2, 0), atol=1e-7)
 
 
 def test_to_picture_clamps_and_rounds():

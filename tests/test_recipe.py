@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_picture, refusal
 from PIL import Image, PngImagePlugin
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
 from nst.output.recipe import (
     KEY,
     MAX_LENGTH,

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_picture, refusal
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
 from nst.io.reading import load_with_opacity
 from nst.output.recipe import KEY, describe, read_recipe
 from nst.output.results import save_result, unrounded

@@ -16,25 +16,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import (
-    ENVIRONMENT,
-    ROOT,
-    SMALL,
+
+from helpers.shell import ENVIRONMENT, ROOT, shell
+from helpers.training import (
+    SMALL_TRAINING,
     assert_same_weights,
+    metrics_rows,
     narrow_train_py,
-    refused,
-    rows_of,
-    shell,
+    train_py_refusal,
     write_table,
 )
-
 from nst.engine.hardware import choose_hardware
 from nst.models.card import read_metadata
 from nst.training import trainer as training
 from nst.training.recipes import Recipe
 from nst.training.trainer import Trainer
 
-THREE = [*SMALL, "--epochs", 3]
+THREE = [*SMALL_TRAINING, "--epochs", 3]
 
 
 def into(runs: Path, name: str) -> list:
@@ -52,7 +50,7 @@ def whole(tables, runs):
 def assert_as_whole(runs: Path, name: str) -> None:
     """The run `name` ended as the uninterrupted one, and left nothing half-written."""
     assert_same_weights(runs / f"{name}.safetensors", runs / "whole.safetensors")
-    rows, expected = rows_of(runs / name), rows_of(runs / "whole")
+    rows, expected = metrics_rows(runs / name), metrics_rows(runs / "whole")
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for key in ("test_top1", "test_loss"):
         assert [row[key] for row in rows] == [row[key] for row in expected]
@@ -165,18 +163,18 @@ def test_the_default_recipe_in_bf16_is_resumed_exactly_too(tables, runs, train_p
 
 
 def test_ctrl_c_in_the_last_batch_of_an_epoch_loses_no_row(folders, runs, train_py, narrow, monkeypatch):
-    arguments = ["--data", folders, *into(runs, "edge"), *SMALL, "--epochs", 2, "--batch-size", 24]
+    arguments = ["--data", folders, *into(runs, "edge"), *SMALL_TRAINING, "--epochs", 2, "--batch-size", 24]
     with monkeypatch.context() as patch:
         stop_at(patch, 2)
         result = train_py(*arguments)
     assert result.code == 130 and "Stopped after step 2 of 4" in result.stderr
-    assert [row["epoch"] for row in rows_of(runs / "edge")] == [1]
+    assert [row["epoch"] for row in metrics_rows(runs / "edge")] == [1]
     assert not (runs / "edge.safetensors").exists()
     with monkeypatch.context() as patch:
         stop_at(patch, 2)  # the very last step: nothing is left to stop
         result = train_py(*arguments, "--resume")
     assert result.code == 0, result.stderr
-    assert [row["epoch"] for row in rows_of(runs / "edge")] == [1, 2]
+    assert [row["epoch"] for row in metrics_rows(runs / "edge")] == [1, 2]
     assert (runs / "edge.safetensors").exists()
 
 
@@ -224,7 +222,7 @@ def test_killed_while_the_first_state_is_written_the_run_starts_anew(whole, tabl
     program = narrow_train_py(runs / "killed-1.py", KILLED.format(number=1))
     arguments = ["--data", tables, *into(runs, "killed-1"), *THREE]
     assert shell(program, *arguments).returncode == -signal.SIGKILL
-    assert "nothing to resume" in refused(train_py(*arguments, "--resume"))
+    assert "nothing to resume" in train_py_refusal(train_py(*arguments, "--resume"))
     assert train_py(*arguments).code == 0
     assert_as_whole(runs, "killed-1")
 
@@ -304,7 +302,7 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, trai
     assert_as_whole(runs, "full")
     checkpoint = (runs / "full.safetensors").read_bytes()
     full_disk(len(checkpoint) // 2)
-    assert "full.safetensors: cannot be written (" in refused(
+    assert "full.safetensors: cannot be written (" in train_py_refusal(
         train_py(*arguments, "--resume")
     )  # only the export is left
     assert (runs / "full.safetensors").read_bytes() == checkpoint
@@ -317,12 +315,12 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, trai
 def test_a_state_is_neither_overwritten_nor_continued_by_accident(whole, tables, runs, train_py, narrow):
     run = ["--data", tables, "--run", runs / "whole", "--output", runs / "other.safetensors", *THREE]
     before = (runs / "whole" / "state.pt").stat().st_mtime_ns
-    assert "--resume" in refused(train_py(*run))
+    assert "--resume" in train_py_refusal(train_py(*run))
     for flag, value in (("--lr", 0.5), ("--batch-size", 8), ("--epochs", 4), ("--seed", 1), ("--pooling", "max"),
                         ("--weight-decay", 0), ("--label-smoothing", 0.2), ("--size", 40), ("--start-size", 40),
                         ("--optimizer", "adam"), ("--schedule", "constant")):  # fmt: skip
-        assert f"another {flag}: " in refused(train_py(*run, flag, value, "--resume"))
-    assert "another --augment: True" in refused(train_py(*run, "--no-augment", "--resume"))
+        assert f"another {flag}: " in train_py_refusal(train_py(*run, flag, value, "--resume"))
+    assert "another --augment: True" in train_py_refusal(train_py(*run, "--no-augment", "--resume"))
     assert (runs / "whole" / "state.pt").stat().st_mtime_ns == before
     assert not (runs / "other.safetensors").exists()
 
@@ -336,7 +334,7 @@ def test_a_state_of_other_pictures_is_refused(whole, tables, runs, train_py, nar
         write_table(tmp_path, ("image", "label"), *rows, name=f"{split}.csv")
     result = train_py("--data", tmp_path, "--run", runs / "whole", "--output", runs / "other.safetensors", *THREE,
                       "--resume")  # fmt: skip
-    assert ("other classes" if change == "classes" else "pictures: 48") in refused(result)
+    assert ("other classes" if change == "classes" else "pictures: 48") in train_py_refusal(result)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated", "another file"])
@@ -348,9 +346,9 @@ def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path,
     state.write_bytes({"empty": b"", "text": b"step 3", "truncated": data[:500]}.get(damage, data))
     if damage == "missing":
         state.unlink()
-    result = train_py("--data", tables, "--run", state.parent, "--output", tmp_path / "out.safetensors", *SMALL,
-                      "--resume")  # fmt: skip
-    assert ("nothing to resume" if damage == "missing" else "damaged training state") in refused(result)
+    result = train_py("--data", tables, "--run", state.parent, "--output", tmp_path / "out.safetensors",
+                      *SMALL_TRAINING, "--resume")  # fmt: skip
+    assert ("nothing to resume" if damage == "missing" else "damaged training state") in train_py_refusal(result)
     assert not (tmp_path / "out.safetensors").exists()
 
 
@@ -358,17 +356,17 @@ def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path,
 
 
 def test_a_run_begins_with_the_network_of_another(whole, tables, runs, train_py, narrow):
-    start = ["--data", tables, *SMALL, "--epochs", 1, "--seed", 5, "--start-from", runs / "whole" / "state.pt"]
+    start = ["--data", tables, *SMALL_TRAINING, "--epochs", 1, "--seed", 5, "--start-from", runs / "whole" / "state.pt"]
     assert train_py(*start, *into(runs, "started")).code == 0
     told = read_metadata(runs / "started.safetensors")
     assert told["recipe"]["epochs"] == 1 and told["started_from"]["epochs"] == 3
-    before, (own,) = rows_of(runs / "whole"), rows_of(runs / "started")
+    before, (own,) = metrics_rows(runs / "whole"), metrics_rows(runs / "started")
     assert told["curve"] == [*before, own | {"epoch": 4}] and told["epochs"] == 4
     assert "started_from" not in read_metadata(runs / "whole.safetensors")
-    assert rows_of(runs / "started")[0]["train_loss"] < rows_of(runs / "whole")[0]["train_loss"]
+    assert metrics_rows(runs / "started")[0]["train_loss"] < metrics_rows(runs / "whole")[0]["train_loss"]
     assert train_py(*start, *into(runs, "started"), "--resume").code == 0  # the state says where it came from
     assert read_metadata(runs / "started.safetensors")["started_from"] == told["started_from"]
-    third = ["--data", tables, *SMALL, "--epochs", 1, "--start-from", runs / "started" / "state.pt"]
+    third = ["--data", tables, *SMALL_TRAINING, "--epochs", 1, "--start-from", runs / "started" / "state.pt"]
     assert train_py(*third, *into(runs, "third")).code == 0
     told = read_metadata(runs / "third.safetensors")
     assert [row["epoch"] for row in told["curve"]] == [1, 2, 3, 4, 5] and "curve" not in str(told["started_from"])
@@ -417,6 +415,6 @@ def test_a_network_that_cannot_be_started_from_is_refused_in_one_line(whole, tab
                 rows = [(tables / image, "all") for image, _ in list(csv.reader(file))[1:]]
             write_table(tmp_path, ("image", "label"), *rows, name=f"{split}.csv")
     data = tmp_path if damage == "other classes" else tables
-    result = train_py("--data", data, *into(tmp_path, "run"), *SMALL, "--start-from", state)
+    result = train_py("--data", data, *into(tmp_path, "run"), *SMALL_TRAINING, "--start-from", state)
     said = {"missing": "no such training state", "damaged": "a damaged training state"}.get(damage, damage)
-    assert state.name in refused(result) and said in refused(result)
+    assert state.name in train_py_refusal(result) and said in train_py_refusal(result)

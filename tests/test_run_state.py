@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import CONTENT, STYLE, make_picture, paint, refused_run, stopped_after
 
+from helpers.pictures import make_picture
+from helpers.runs import CONTENT, STYLE, paint, refused_run, stopped_after
 from nst.errors import StyleTransferError
 from nst.stylization import RunState, stylize
 

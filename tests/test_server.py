@@ -19,12 +19,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, make_picture
-from helpers.served import arguments, serving
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.pictures import make_picture
+from helpers.served import serving, stylize_arguments
+from helpers.shell import ROOT
 from nst import read_recipe
 
 TIME_LIMIT = 20
@@ -76,7 +77,7 @@ JUNK = st.recursive(
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(place=st.integers(2, 9), value=JUNK)
 def test_any_value_of_any_setting_is_used_or_refused_in_one_line(server, files, place, value):
-    data = arguments(files, size=32, steps=1)
+    data = stylize_arguments(files, size=32, steps=1)
     data[place] = value
     if place == 4 and type(value) in (int, float) and 20 < value <= 10_000:
         return  # a setting that can be used, for longer than a test may take
@@ -94,9 +95,9 @@ def test_whatever_is_sent_as_a_picture_is_refused_and_nothing_of_the_server_is_r
         {"path": f"{files[0]['path']}/../../../../secret.png"} | mark, {"path": f"file://{secret}"} | mark,
         {"path": "http://127.0.0.1:1/x.png"} | mark, {"url": "data:image/png;base64,AAAA", "path": ""} | mark,
     ):  # fmt: skip
-        kind, said = outcome(server, arguments([junk, files[1]]))
+        kind, said = outcome(server, stylize_arguments([junk, files[1]]))
         assert kind == "error" and said_well(said, server), (junk, kind, said)
-    assert outcome(server, arguments([None, files[1]])) == ("error", "Add a photo and a painting first.")
+    assert outcome(server, stylize_arguments([None, files[1]])) == ("error", "Add a photo and a painting first.")
 
 
 def test_no_event_of_the_page_reads_a_file_that_was_not_uploaded(server, files):
@@ -131,7 +132,7 @@ def test_broken_requests_are_refused(server, body):
 
 
 def test_result_carries_its_recipe(server, files, tmp_path):
-    kind, (_, status, result) = outcome(server, arguments(files, steps=3))
+    kind, (_, status, result) = outcome(server, stylize_arguments(files, steps=3))
     assert kind == "complete" and status.startswith("Done")
     (tmp_path / "result.png").write_bytes(server.get(urllib.parse.urlparse(result["url"]).path)[2])
     assert Image.open(tmp_path / "result.png").size == (64, 48)
@@ -139,7 +140,7 @@ def test_result_carries_its_recipe(server, files, tmp_path):
 
 
 def test_a_run_past_its_time_ends_with_the_picture_so_far(server, files):
-    kind, (_, status, result) = outcome(server, arguments(files, steps=10_000, size=256))
+    kind, (_, status, result) = outcome(server, stylize_arguments(files, steps=10_000, size=256))
     assert kind == "complete"
     assert re.match(rf"Stopped at step \d+ of 10000, by the limit of {TIME_LIMIT} s a run", status), status
     data = server.get(urllib.parse.urlparse(result["url"]).path)[2]
@@ -147,7 +148,7 @@ def test_a_run_past_its_time_ends_with_the_picture_so_far(server, files):
 
 
 def begin_long(server, files) -> tuple[str, object]:
-    event = server.begin(arguments(files, steps=10_000, size=256))
+    event = server.begin(stylize_arguments(files, steps=10_000, size=256))
     stream = server.follow(event)
     for _, content in stream:
         if content and str(content[1]).startswith("Step"):
@@ -161,8 +162,9 @@ def test_a_closed_connection_frees_the_slot_and_an_error_does_too(server, files)
         if end == "leave":
             begin_long(server, files)[1].close()
         else:
-            assert outcome(server, arguments(files, style_weight=1e9, content_weight=1e9, size=33.5))[0] == "error"
-        assert outcome(server, arguments(files, steps=1))[0] == "complete"
+            bad = stylize_arguments(files, style_weight=1e9, content_weight=1e9, size=33.5)
+            assert outcome(server, bad)[0] == "error"
+        assert outcome(server, stylize_arguments(files, steps=1))[0] == "complete"
         assert time.monotonic() - started < TIME_LIMIT - 2  # else it was the limit that ended it
 
 
@@ -171,7 +173,7 @@ def test_visitors_beyond_the_queue_are_told_that_it_is_full(server, files):
     waiting = []
     with contextlib.closing(stream):
         while len(waiting) < 10:
-            status, _, answer = server.post("/gradio_api/call/stylize", {"data": arguments(files, steps=1)})
+            status, _, answer = server.post("/gradio_api/call/stylize", {"data": stylize_arguments(files, steps=1)})
             if status != 200:
                 break
             waiting.append(json.loads(answer)["event_id"])
@@ -354,11 +356,11 @@ def test_full_disk_is_said_and_sigterm_ends_cleanly_and_nobody_was_called(tmp_pa
         files = [{"path": json.loads(answer)[0], "meta": {"_type": "gradio.FileData"}} for _, answer in uploads]
         status, answer = server.upload(bytes(60_000))
         assert (status, answer) == (507, b"The server cannot keep files now. Try again later.")
-        kind, said = outcome(server, arguments(files, size=256, steps=1))  # its PNG is longer
+        kind, said = outcome(server, stylize_arguments(files, size=256, steps=1))  # its PNG is longer
         assert kind == "error" and said_well(said, server)
-        assert outcome(server, arguments(files, steps=1))[0] == "complete"  # the next visitor is served
+        assert outcome(server, stylize_arguments(files, steps=1))[0] == "complete"  # the next visitor is served
 
-        event = server.begin(arguments(files, steps=10_000))
+        event = server.begin(stylize_arguments(files, steps=10_000))
         last = []
         begun = threading.Event()
 

@@ -9,12 +9,13 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
-from conftest import ROOT, refusal
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import nst.canvas
+from helpers.refusals import refusal
+from helpers.shell import ROOT
 from nst.errors import StyleTransferError
 from nst.layers import LAYERS
 from nst.settings import DEFAULT_PRESET, PRESETS, SHORTEST_STAGE, StyleSettings

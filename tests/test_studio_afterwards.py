@@ -6,10 +6,20 @@ import av
 import numpy as np
 import pytest
 import tifffile
-from conftest import make_picture
-from helpers.browsing import SMALL, download, give, number, paint, shown_picture, status, tab, unfold
 from PIL import Image, ImageChops
 
+from helpers.browsing import (
+    SMALL_RUN,
+    download,
+    open_tab,
+    press_and_wait,
+    read_image,
+    set_number,
+    status,
+    toggle_sections,
+    upload_pictures,
+)
+from helpers.pictures import make_picture
 from nst import StyleSettings, describe, read_recipe, save_result
 
 
@@ -27,20 +37,20 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def painted(visit, files):
     """A page with one finished picture; the tests below use it one after the other."""
-    page = visit(SMALL)
-    give(page, *files)
-    assert paint(page).startswith("Done")
+    page = visit(SMALL_RUN)
+    upload_pictures(page, *files)
+    assert press_and_wait(page).startswith("Done")
     return page
 
 
 def test_before_and_after_under_an_edge_that_keys_move(painted):
-    tab(painted, "Before and after")
+    open_tab(painted, "Before and after")
     edge = painted.locator("#compare input[type=range]")
     edge.focus()
     edge.press("Home")
     at = painted.locator("#compare .compare")
     assert at.evaluate("(e) => e.style.getPropertyValue('--at')") == "0%"
-    before, after = (shown_picture(painted, f"#compare img.{name}") for name in ("before", "after"))
+    before, after = (read_image(painted, f"#compare img.{name}") for name in ("before", "after"))
     assert before.size == after.size == (64, 48)
     painting_only = at.screenshot()
     edge.press("End")
@@ -51,29 +61,29 @@ def test_before_and_after_under_an_edge_that_keys_move(painted):
 def test_the_scrubber_shows_the_stages(painted, files):
     from playwright.sync_api import expect
 
-    tab(painted, "Stages")
+    open_tab(painted, "Stages")
     image = painted.locator("#stage img").first
     expect(image).to_be_visible()
     final = image.get_attribute("src")
-    number(painted, "scrubber", 1)
+    set_number(painted, "scrubber", 1)
     expect(image).not_to_have_attribute("src", final)
-    first = shown_picture(painted, "#stage img")
+    first = read_image(painted, "#stage img")
     refused = []
     painted.on("response", lambda response: refused.append(response.url) if response.status >= 400 else None)
-    number(painted, "scrubber", 40)  # beyond the last: the last
+    set_number(painted, "scrubber", 40)  # beyond the last: the last
     expect(image).to_have_attribute("src", final)
     assert not refused  # the event after a refused one is lost, if it comes before the answer
     photo = Image.open(files[0]).convert("RGBA")
     photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB").resize(first.size)
     distance = [
-        np.asarray(ImageChops.difference(one, photo)).mean() for one in (first, shown_picture(painted, "#stage img"))
+        np.asarray(ImageChops.difference(one, photo)).mean() for one in (first, read_image(painted, "#stage img"))
     ]
     assert distance[0] < distance[1]
 
 
 @pytest.mark.parametrize("suffix", ["webp", "mp4"])
 def test_the_process_as_a_film(painted, tmp_path, suffix):
-    tab(painted, "Stages")
+    open_tab(painted, "Stages")
     painted.locator(f"#make_{suffix}").click()
     link = painted.locator(f"#film a[href$='.{suffix}']")
     link.first.wait_for()
@@ -119,10 +129,10 @@ def test_files_as_asked_for_each_with_the_recipe(painted, files, tmp_path, kind,
 def test_this_visits_pictures_and_what_can_be_done_with_them(painted):
     from playwright.sync_api import expect
 
-    unfold(painted, "Advanced", "Pictures of this visit")
-    number(painted, "steps", 5)
-    number(painted, "size", 80)
-    paint(painted)
+    toggle_sections(painted, "Advanced", "Pictures of this visit")
+    set_number(painted, "steps", 5)
+    set_number(painted, "size", 80)
+    press_and_wait(painted)
     pictures = painted.locator("#gallery button.thumbnail-item")
     expect(pictures).to_have_count(2)
     pictures.nth(1).click()
@@ -134,10 +144,10 @@ def test_this_visits_pictures_and_what_can_be_done_with_them(painted):
     painted.wait_for_function("document.querySelector('#content img').naturalWidth == 64")
     painted.locator("#as_photo").click()
     painted.wait_for_function("document.querySelector('#content img').naturalWidth == 80")
-    photo, painting = (shown_picture(painted, f"{one} img").size for one in ("#content", "#style"))
+    photo, painting = (read_image(painted, f"{one} img").size for one in ("#content", "#style"))
     painted.locator("#swap").click()
     painted.wait_for_function("document.querySelector('#style img').naturalWidth == 80")
-    assert shown_picture(painted, "#content img").size == painting != photo
+    assert read_image(painted, "#content img").size == painting != photo
 
 
 def result_with(settings: StyleSettings, files, path):
@@ -152,7 +162,7 @@ def test_settings_restored_from_a_results_file(visit, files, tmp_path):
 
     settings = StyleSettings.preset("classic", size=96, steps=7, seed=11, init="noise", style_layers=("conv2_1",))
     page = visit()
-    unfold(page, "Advanced", "Keep and restore")
+    toggle_sections(page, "Advanced", "Keep and restore")
     page.locator("#restore input[type=file]").set_input_files(result_with(settings, files, tmp_path / "a.png"))
     for field, value in {"size": "96", "steps": "7", "seed": "11", "tv_weight": "0"}.items():
         expect(page.locator(f"#{field} input[type=number]")).to_have_value(value)
@@ -161,7 +171,7 @@ def test_settings_restored_from_a_results_file(visit, files, tmp_path):
     link = page.locator("#link textarea, #link input").first
     expect(link).to_have_value(re.compile(r"\?preset=classic&size=96&steps=7&style_layers=conv2_1&init=noise&seed=11$"))
     other = visit(link.input_value().rpartition("/")[2])
-    unfold(other, "Advanced")
+    toggle_sections(other, "Advanced")
     expect(other.locator("#seed input[type=number]")).to_have_value("11")
 
 
@@ -181,7 +191,7 @@ def test_what_cannot_be_restored_is_refused_by_its_name(visit, files, tmp_path, 
     else:
         result_with(StyleSettings.preset("quick", **changes), files, path)
     page = visit()
-    unfold(page, "Advanced", "Keep and restore")
+    toggle_sections(page, "Advanced", "Keep and restore")
     page.locator("#restore input[type=file]").set_input_files(path)
     toast = page.locator(".toast-body").first
     toast.wait_for()

@@ -4,8 +4,17 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers.browsing import ENDED, SMALL, give, paint, shown_picture, status, tab, unfold
 
+from helpers.browsing import (
+    ENDED,
+    SMALL_RUN,
+    open_tab,
+    press_and_wait,
+    read_image,
+    status,
+    toggle_sections,
+    upload_pictures,
+)
 from nst.models.card import SUPERCLASSES, read_metadata
 
 EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
@@ -63,7 +72,7 @@ def problems(page) -> list[str]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_every_text_can_be_read(visit, pictures, theme):
-    page = visit(SMALL, color_scheme=theme)
+    page = visit(SMALL_RUN, color_scheme=theme)
 
     def check() -> None:
         page.add_style_tag(content="*, ::before, ::after { transition: none !important; animation: none !important; }")
@@ -73,31 +82,31 @@ def test_axe_finds_nothing_serious_and_every_text_can_be_read(visit, pictures, t
         assert ratio >= 4.5, text
 
     check()
-    unfold(page, *EVERYTHING)
-    give(page, *pictures)
-    paint(page)
+    toggle_sections(page, *EVERYTHING)
+    upload_pictures(page, *pictures)
+    press_and_wait(page)
     check()
     for title in ("Before and after", "Stages"):
-        tab(page, title)
+        open_tab(page, title)
         check()
-    tab(page, "What the network sees")
-    unfold(page, "The network that looks")
+    open_tab(page, "What the network sees")
+    toggle_sections(page, "The network that looks")
     check()
 
 
 def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
     from playwright.sync_api import expect
 
-    page = visit(SMALL, width=390, has_touch=True)
+    page = visit(SMALL_RUN, width=390, has_touch=True)
     button = page.locator("#stylize").bounding_box()
     assert button["y"] < 1100 and 0 <= button["x"] < button["x"] + button["width"] <= 390  # a flick away
     result, advanced = (page.locator(one).bounding_box()["y"] for one in ("#views", "#advanced"))
     assert result < advanced  # the picture before the many controls
-    give(page, *pictures)
+    upload_pictures(page, *pictures)
     page.locator("#stylize").tap()
     page.locator("#output img").wait_for()
     expect(status(page)).to_have_value(ENDED)
-    paint(page)
+    press_and_wait(page)
 
     def check(where: str) -> None:
         page.wait_for_timeout(500)
@@ -108,13 +117,13 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
         assert page.evaluate(beyond) == [], where
 
     assert page.locator("#continue").evaluate("(e) => e.scrollWidth <= e.clientWidth")  # its words fit into it
-    unfold(page, *EVERYTHING)
+    toggle_sections(page, *EVERYTHING)
     for title in ("Picture", "Before and after", "Stages", "What the network sees"):
-        tab(page, title)
+        open_tab(page, title)
         check(title)
-    unfold(page, "The network that looks")
+    toggle_sections(page, "The network that looks")
     check("curves")
-    tab(page, "Paint")
+    open_tab(page, "Paint")
     for width in (1280, 390):  # turned, or a window made smaller: what was drawn wide becomes narrow again
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(1000)
@@ -161,10 +170,10 @@ def test_by_keyboard_alone_from_arrival_to_download(visit):
 
 def test_nothing_jumps_while_it_paints(visit, pictures):
     page = visit("?preset=quick&size=128&steps=40&scales=2")
-    give(page, *pictures)
+    upload_pictures(page, *pictures)
     page.wait_for_timeout(1000)
     page.evaluate(SHIFTS)
-    paint(page)
+    press_and_wait(page)
     page.wait_for_timeout(1000)
     assert page.evaluate("window.shifted") < 0.02
 
@@ -178,32 +187,32 @@ def test_a_picture_is_three_clicks_away(visit):
     page.locator("#example_paintings button").first.click()
     page.locator("#stylize").click()  # at once: nobody waits for the pictures to appear
     expect(status(page)).to_have_value(ENDED)
-    assert max(shown_picture(page, "#output img").size) == 96
+    assert max(read_image(page, "#output img").size) == 96
     assert page.evaluate("window.clicks") == 3
 
 
 def test_what_the_network_sees(visit, pictures):
     from playwright.sync_api import expect
 
-    page = visit(SMALL)
-    tab(page, "What the network sees")
+    page = visit(SMALL_RUN)
+    open_tab(page, "What the network sees")
     said = page.locator("#look_status textarea, #look_status input").first
     page.locator("#look").click()
     expect(page.locator(".toast-body").first).to_contain_text("Add a photo and a painting")
-    tab(page, "Paint")
-    give(page, *pictures)
-    tab(page, "What the network sees")
+    open_tab(page, "Paint")
+    upload_pictures(page, *pictures)
+    open_tab(page, "What the network sees")
     page.locator("#layer input").click()
     page.get_by_role("option", name="conv1_2").click()
     page.locator("#look").click()
     expect(said).to_have_value(re.compile("^Photo, from conv1_2 alone: step"))
     for name in ("photo", "painting"):
         expect(page.locator(f"#{name}_maps button.thumbnail-item")).to_have_count(8)
-        assert len(shown_picture(page, f"#{name}_maps img").getcolors(1 << 24)) > 10
+        assert len(read_image(page, f"#{name}_maps img").getcolors(1 << 24)) > 10
     expect(said).to_have_value(re.compile("^Style of conv1_1: step"))
     for name, shape in (("photo", 4 / 3), ("painting", 1)):
         page.locator(f"#{name}_seen img").wait_for()
-        width, height = shown_picture(page, f"#{name}_seen img").size
+        width, height = read_image(page, f"#{name}_seen img").size
         assert width / height == pytest.approx(shape, rel=0.02)
     page.locator("#stop_looking").click()
     expect(said).to_have_value("Stopped")
@@ -212,8 +221,8 @@ def test_what_the_network_sees(visit, pictures):
 def test_how_the_network_was_trained(page):
     from nst.models.bundled import bundled_checkpoint
 
-    tab(page, "What the network sees")
-    unfold(page, "The network that looks")
+    open_tab(page, "What the network sees")
+    toggle_sections(page, "The network that looks")
     for key in ("top1", "loss"):
         page.locator(f"#curve_{key} svg, #curve_{key} canvas").first.wait_for()
     text = page.locator("#network").inner_text()

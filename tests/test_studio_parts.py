@@ -5,9 +5,10 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from conftest import make_picture, refusal
 from PIL import Image, ImageChops
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
 from nst import PRESETS, PaintingRecipe, RunState, StyleSettings, describe, load_picture, stylize
 from nst.web import losses, words
 from nst.web.controls import CONTROLS, check_offered, settings_of, values_of

@@ -4,10 +4,19 @@ import re
 
 import numpy as np
 import pytest
-from conftest import make_picture
-from helpers.browsing import SMALL, download, give, number, paint, put, status, unfold
 from PIL import Image, ImageChops
 
+from helpers.browsing import (
+    SMALL_RUN,
+    download,
+    press_and_wait,
+    set_number,
+    status,
+    toggle_sections,
+    upload,
+    upload_pictures,
+)
+from helpers.pictures import make_picture
 from nst import Style, StyleSettings, read_recipe, stylize
 
 SETTINGS = StyleSettings.preset("quick", size=64, steps=12, scales=1)
@@ -25,14 +34,14 @@ def furthest(first: Image.Image, second: Image.Image) -> int:
 
 
 def test_continue_goes_on_from_where_it_stopped_with_another_weight(visit, pictures, tmp_path):
-    page = visit(SMALL)
-    give(page, *pictures)
-    assert paint(page).startswith("Done")
+    page = visit(SMALL_RUN)
+    upload_pictures(page, *pictures)
+    assert press_and_wait(page).startswith("Done")
     assert page.locator("#continue").inner_text() == "Continue to 62"
-    unfold(page, "Advanced")
-    number(page, "steps", 20)
-    number(page, "style_weight", 90)
-    said = paint(page, "#continue")
+    toggle_sections(page, "Advanced")
+    set_number(page, "steps", 20)
+    set_number(page, "style_weight", 90)
+    said = press_and_wait(page, "#continue")
     assert said.startswith("Done") and "cannot repeat it" in said
     path = download(page, "#download", tmp_path)
 
@@ -47,7 +56,7 @@ def test_while_it_runs_the_picture_grows_and_the_figures_are_told(visit, picture
     from playwright.sync_api import expect
 
     page = visit("?preset=quick&size=256&steps=1000&scales=1")
-    give(page, *pictures)
+    upload_pictures(page, *pictures)
     page.locator("#stylize").click()
     page.locator("#output img").wait_for()
     expect(status(page)).to_have_value(
@@ -76,7 +85,7 @@ def test_after_a_reload_the_page_says_that_the_run_has_ended(visit, pictures):
     from playwright.sync_api import expect
 
     page = visit("?preset=quick&size=256&steps=1000&scales=1")
-    give(page, *pictures)
+    upload_pictures(page, *pictures)
     page.locator("#stylize").click()
     page.locator("#output img").wait_for()
     page.reload()
@@ -88,12 +97,12 @@ def test_after_a_reload_the_page_says_that_the_run_has_ended(visit, pictures):
 def test_several_paintings_count_by_their_weights(visit, pictures, tmp_path):
     third = tmp_path / "third.png"
     make_picture(70, 90, seed=3).save(third)
-    page = visit(SMALL)
-    give(page, *pictures)
-    unfold(page, "Advanced", "Several paintings")
-    put(page, "#style_2", third)
-    number(page, "weight_2", 2.5)
-    paint(page)
+    page = visit(SMALL_RUN)
+    upload_pictures(page, *pictures)
+    toggle_sections(page, "Advanced", "Several paintings")
+    upload(page, "#style_2", third)
+    set_number(page, "weight_2", 2.5)
+    press_and_wait(page)
     path = download(page, "#download", tmp_path)
     expected = last(stylize(pictures[0], [Style(pictures[1]), Style(third, 2.5)], SETTINGS)).image
     assert furthest(Image.open(path), expected) == 0
@@ -104,8 +113,8 @@ def test_a_mask_painted_on_the_photo_says_where_the_painting_goes(visit, picture
     photo = tmp_path / "large.png"
     make_picture(480, 320, seed=1).save(photo)
     page = visit("?preset=quick&size=64&steps=15&scales=1&tv_weight=0")
-    give(page, photo, pictures[1])
-    unfold(page, "Advanced", "Where to paint")
+    upload_pictures(page, photo, pictures[1])
+    toggle_sections(page, "Advanced", "Where to paint")
     page.locator("#take").click()
     canvas = page.locator("#mask canvas").first
     canvas.wait_for()
@@ -119,8 +128,8 @@ def test_a_mask_painted_on_the_photo_says_where_the_painting_goes(visit, picture
             page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     page.mouse.up()
     page.wait_for_timeout(1000)
-    unfold(page, "Where to paint")  # folded away, or it is drawn again and again
-    paint(page)
+    toggle_sections(page, "Where to paint")  # folded away, or it is drawn again and again
+    press_and_wait(page)
     path = download(page, "#download", tmp_path)
     assert read_recipe(path).styles[0].mask is not None
     painted = np.asarray(Image.open(path), float)
@@ -134,16 +143,16 @@ def test_two_visitors_at_once_see_only_their_own_pictures(visit, pictures, tmp_p
 
     other = tmp_path / "other.png"
     make_picture(60, 96, seed=9).save(other)
-    pages = [visit(SMALL), visit(SMALL)]
+    pages = [visit(SMALL_RUN), visit(SMALL_RUN)]
     for page, photo in zip(pages, (pictures[0], other), strict=True):
-        give(page, photo, pictures[1])
+        upload_pictures(page, photo, pictures[1])
     for page in pages:
         page.locator("#stylize").click()
     for page, photo in zip(pages, (pictures[0], other), strict=True):
         expect(status(page)).to_have_value(re.compile("^Done"))
         path = download(page, "#download", tmp_path)
         assert furthest(Image.open(path), last(stylize(photo, pictures[1], SETTINGS)).image) == 0
-        unfold(page, "Pictures of this visit")
+        toggle_sections(page, "Pictures of this visit")
         expect(page.locator("#gallery button.thumbnail-item")).to_have_count(1)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CONTENT, STYLE, make_picture, paint, refused_run, stopped_after
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from helpers.pictures import make_picture
+from helpers.runs import CONTENT, STYLE, paint, refused_run, stopped_after
 from nst.canvas import Canvas
 from nst.engine.target_cache import TARGETS
 from nst.settings import StyleSettings

@@ -12,23 +12,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from conftest import (
-    COLOURS,
-    MEAN,
-    SMALL,
-    STD,
-    coloured,
-    make_picture,
-    narrow_train_py,
-    refusal,
-    refused,
-    rows_of,
-    shell,
-    write_table,
-)
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
+from helpers.shell import shell
+from helpers.training import (
+    CLASS_COLOURS,
+    MEAN,
+    SMALL_TRAINING,
+    STD,
+    coloured,
+    metrics_rows,
+    narrow_train_py,
+    train_py_refusal,
+    write_table,
+)
 from nst.engine.hardware import choose_hardware
 from nst.training import trainer as training
 from nst.training.data import normalise, open_split
@@ -46,14 +46,14 @@ def whole(tables, runs):
     """Three epochs of three steps."""
     result = shell(
         "train.py", "--data", tables, "--run", runs / "whole", "--output", runs / "whole.safetensors", "--epochs", 3,
-        *SMALL,
+        *SMALL_TRAINING,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result
 
 
 def test_training_writes_a_row_for_each_epoch_and_learns(whole, runs):
-    rows = rows_of(runs / "whole")
+    rows = metrics_rows(runs / "whole")
     assert [(row["epoch"], row["size"]) for row in rows] == [(1, 32), (2, 32), (3, 32)]
     losses = [row["train_loss"] for row in rows]
     assert losses[-1] < 0.9 * losses[0] and rows[-1]["train_top1"] > 50  # four classes
@@ -66,10 +66,10 @@ def test_the_export_is_small_and_says_what_it_is(whole, runs):
     with safe_open(path, "np") as file:
         keys, metadata = set(file.keys()), {k: json.loads(v) for k, v in file.metadata().items() if k != "format"}
     assert not [key for key in keys if "running" in key]
-    assert metadata["dataset"] == "colours" and metadata["classes"] == sorted(COLOURS)
+    assert metadata["dataset"] == "colours" and metadata["classes"] == sorted(CLASS_COLOURS)
     assert (metadata["epochs"], metadata["image_size"], metadata["pooling"]) == (3, 32, "average")
     assert metadata["recipe"]["lr"] == 1e-3 and tuple(metadata["mean"]) == MEAN and tuple(metadata["std"]) == STD
-    assert metadata["pictures"] == 48 and metadata["curve"] == rows_of(runs / "whole")
+    assert metadata["pictures"] == 48 and metadata["curve"] == metrics_rows(runs / "whole")
     assert "torch " + torch.__version__ in metadata["made_on"]
     assert (whole.stdout.count("\n"), json.loads(whole.stdout)["top1"]) == (1, metadata["top1"])
     assert np.mean(list(metadata["top1_by_class"].values())) == pytest.approx(metadata["top1"], abs=0.01)
@@ -85,7 +85,7 @@ def test_the_metrics_are_those_that_torchvisions_vgg19_finds(whole, runs):
         if isinstance(layer, torch.nn.MaxPool2d):
             features[index] = torch.nn.AvgPool2d(2)
     features.load_state_dict({k.removeprefix("features."): v for k, v in weights.items() if k.startswith("features.")})
-    names = sorted(COLOURS)
+    names = sorted(CLASS_COLOURS)
     pixels = np.stack([coloured(name, number) for number in range(100, 104) for name in names])
     labels = torch.arange(4).repeat(4)
     x = torch.from_numpy((pixels / 255 - MEAN) / STD).float().permute(0, 3, 1, 2)
@@ -126,7 +126,7 @@ def test_evaluate_prints_one_line_of_json(whole, runs, folders):
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_in_one_line(tables, tmp_path, train_py, flag, value):
     run, output = tmp_path / "run", tmp_path / "out.safetensors"
-    refused(train_py("--data", tables, "--run", run, "--output", output, *SMALL, flag, value))
+    train_py_refusal(train_py("--data", tables, "--run", run, "--output", output, *SMALL_TRAINING, flag, value))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,7 +160,7 @@ def test_data_that_cannot_be_used_is_refused_in_one_line(tmp_path, train_py, pro
     if problem == "loose pictures":
         (data / "train").mkdir()
         shutil.move(data / "good.png", data / "train")
-    assert said in refused(train_py("--data", data, "--run", tmp_path / "run", *SMALL))
+    assert said in train_py_refusal(train_py("--data", data, "--run", tmp_path / "run", *SMALL_TRAINING))
     assert not (tmp_path / "run").exists()
 
 
@@ -169,24 +169,25 @@ def test_the_shell_sees_one_line_and_a_status_for_a_broken_picture(tables, tmp_p
     good = tables / "train_pictures" / "sky, 0.png"
     for name in ("train.csv", "test.csv"):
         write_table(tmp_path, ("image", "label"), (good, "a"), ("broken.png", "a"), name=name)
-    result = shell("train.py", "--data", tmp_path, "--run", tmp_path / "run", *SMALL)
+    result = shell("train.py", "--data", tmp_path, "--run", tmp_path / "run", *SMALL_TRAINING)
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(r"train\.py: train\.csv, row 3: broken\.png: [^\n]+\n", result.stderr), result.stderr
 
 
 def test_evaluating_what_is_no_checkpoint_is_refused_in_one_line(tables, tmp_path, train_py):
-    assert "no such checkpoint" in refused(train_py("--evaluate", tmp_path / "no.safetensors", "--data", tables))
+    result = train_py("--evaluate", tmp_path / "no.safetensors", "--data", tables)
+    assert "no such checkpoint" in train_py_refusal(result)
 
 
 def test_a_checkpoint_is_not_measured_on_what_it_cannot_see(random_checkpoint, tables, train_py):
     for size in (0, 31, -3):
-        assert "--size" in refused(train_py("--evaluate", random_checkpoint, "--data", tables, "--size", size))
+        assert "--size" in train_py_refusal(train_py("--evaluate", random_checkpoint, "--data", tables, "--size", size))
 
 
 @pytest.mark.parametrize("wanted", [[], ["--resume"], ["--evaluate", "any.safetensors"], ["--download"],
                                     ["--evaluate", "any.safetensors", "--push-to-hub", "owner/name"]])  # fmt: skip
 def test_what_needs_pictures_says_so_without_them(train_py, wanted):
-    assert "--data is needed" in refused(train_py(*wanted))
+    assert "--data is needed" in train_py_refusal(train_py(*wanted))
 
 
 def test_the_benchmark_is_one_line_of_json(tmp_path):

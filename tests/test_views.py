@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_picture, refusal
 from PIL import Image
 from safetensors.torch import load_file
 
+from helpers.pictures import make_picture
+from helpers.refusals import refusal
 from nst.tools.inspection import feature_maps, reconstruct, synthesise
 
 PICTURE = make_picture(96, 64, seed=1)

@@ -6,16 +6,16 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-SMALL = "?preset=quick&size=64&steps=12&scales=1"  # quick, and small enough for the shell to repeat
+SMALL_RUN = "?preset=quick&size=64&steps=12&scales=1"  # quick, and small enough for the shell to repeat
 ENDED = re.compile(r"^(Done|Stopped)")
 
 
-def give(page: Page, photo: Path, painting: Path) -> None:
+def upload_pictures(page: Page, photo: Path, painting: Path) -> None:
     for target, path in (("#content", photo), ("#style", painting)):
-        put(page, target, path)
+        upload(page, target, path)
 
 
-def put(page: Page, target: str, path: Path) -> None:
+def upload(page: Page, target: str, path: Path) -> None:
     """Give a picture, in place of one that may be there."""
     if (clear := page.locator(f"{target} button[aria-label*='lear'], {target} button[aria-label*='emove']")).count():
         clear.first.click()
@@ -27,7 +27,7 @@ def status(page: Page):
     return page.locator("#status textarea")
 
 
-def paint(page: Page, button: str = "#stylize") -> str:
+def press_and_wait(page: Page, button: str = "#stylize") -> str:
     """Press it and wait for the end; what the status then says."""
     status(page).evaluate("(box) => box.value = ''")  # an earlier end; small runs are too quick to be seen in between
     page.locator(button).click()
@@ -37,16 +37,16 @@ def paint(page: Page, button: str = "#stylize") -> str:
     return status(page).input_value()
 
 
-def unfold(page: Page, *titles: str) -> None:
+def toggle_sections(page: Page, *titles: str) -> None:
     for title in titles:
         page.get_by_role("button", name=re.compile(f"^{title}")).first.click()
 
 
-def tab(page: Page, title: str) -> None:
+def open_tab(page: Page, title: str) -> None:
     page.get_by_role("tab", name=title).click()
 
 
-def number(page: Page, field: str, value: float) -> None:
+def set_number(page: Page, field: str, value: float) -> None:
     """Type it; again if it is lost, as it is in the first moments of an accordion that has just been opened.
 
     What is beyond the slider's end becomes its end.
@@ -70,7 +70,7 @@ def download(page: Page, button: str, folder: Path) -> Path:
     return path
 
 
-def shown_picture(page: Page, image: str) -> Image.Image:
+def read_image(page: Page, image: str) -> Image.Image:
     """The pixels of an `img` on the page, read by the browser."""
     import base64
     import io

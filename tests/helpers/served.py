@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.shell import ENVIRONMENT, ROOT
+
 START_SECONDS = 240  # importing torch and gradio takes a minute on a busy machine
 
 
@@ -26,7 +27,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def arguments(files: list, **changes: object) -> list:
+def stylize_arguments(files: list, **changes: object) -> list:
     """What `/stylize` is called with: the two pictures, then settings in the endpoint's order; None is the preset's."""
     names = ("size", "steps", "content_weight", "style_weight", "tv_weight", "seed")
     given = {"preset": "quick", "size": 64, "steps": 2, "backbone": "cifar100"} | changes
@@ -122,7 +123,7 @@ def serving(folder: Path, *flags: object, **environment: str) -> Iterator[Server
     """Start app.py on a free port, its temporary files and log in `folder`; end it, if it still runs, at the end."""
     port = free_port()
     (folder / "temporary").mkdir(parents=True, exist_ok=True)
-    settings = os.environ | {"GRADIO_TEMP_DIR": str(folder / "temporary"), "OMP_NUM_THREADS": "1"} | environment
+    settings = ENVIRONMENT | {"GRADIO_TEMP_DIR": str(folder / "temporary")} | environment
     command = [sys.executable, "app.py", "--port", str(port), *map(str, flags)]
     with open(folder / "log", "a") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log)

@@ -30,8 +30,7 @@ def fresh_processes(count: int, size: int, steps: int) -> str:
 
 def _main(size: int, steps: int) -> None:
     """Print the SHA-256 of the saved file for a run alone, three runs that take turns, and three that race."""
-    from conftest import make_picture
-
+    from helpers.pictures import make_picture
     from nst import StyleSettings, stylize
     from nst.output.recipe import describe
     from nst.output.results import save_result

@@ -17,8 +17,9 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 import psutil  # noqa: E402
-from conftest import make_picture  # noqa: E402
-from helpers.served import Server, arguments, serving  # noqa: E402
+
+from helpers.pictures import make_picture  # noqa: E402
+from helpers.served import Server, serving, stylize_arguments  # noqa: E402
 
 MINUTES = 4
 LONG = {"size": 512, "steps": 10_000}  # for an hour, if nothing ends it
@@ -36,7 +37,7 @@ def pictures(server: Server) -> list[dict]:
 
 def begin(server: Server, files: list[dict]):
     """A long run that is painting: its stream, and seconds that its steps take."""
-    stream = server.follow(server.begin(arguments(files, **LONG)))
+    stream = server.follow(server.begin(stylize_arguments(files, **LONG)))
     times = []
     for _, content in stream:
         if content and str(content[1]).startswith("Step"):
@@ -49,7 +50,7 @@ def begin(server: Server, files: list[dict]):
 def seconds_until_next(server: Server, files: list[dict]) -> float:
     """Until another visitor's run of one small step has ended."""
     started = time.monotonic()
-    *_, (kind, content) = server.follow(server.begin(arguments(files, steps=1)))
+    *_, (kind, content) = server.follow(server.begin(stylize_arguments(files, steps=1)))
     assert kind == "complete", content
     return time.monotonic() - started
 

@@ -14,8 +14,9 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from helpers.served import Server, arguments, serving
 from PIL import Image
+
+from helpers.served import Server, serving, stylize_arguments
 
 MINUTES = 4
 VISITORS = 50
@@ -50,7 +51,7 @@ def visit(server: Server, colour: tuple[int, int, int], seen: Round) -> None:
             assert server.get(path)[0] == 200, path
         upload = json.loads(server.upload(one_colour(colour))[1])[0]
         picture = {"path": upload, "meta": {"_type": "gradio.FileData"}}
-        body = {"data": arguments([picture, picture], steps=3)}
+        body = {"data": stylize_arguments([picture, picture], steps=3)}
         status, _, answer = server.post("/gradio_api/call/stylize", body)
         if status == 503:
             seen.full += 1

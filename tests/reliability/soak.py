@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from conftest import make_picture
-from helpers.served import Server, arguments, serving
+from helpers.pictures import make_picture
+from helpers.served import Server, serving, stylize_arguments
 
 MINUTES = 10
 WARM_UP = 600  # runs until every thread of the pool has painted, and tables of fixed size and kept targets are full
@@ -21,7 +21,7 @@ def paint_once(server: Server, number: int) -> None:
     make_picture(96, 72, number).save(data, "PNG")
     path = json.loads(server.upload(data.getvalue())[1])[0]
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    *_, (kind, content) = server.follow(server.begin(arguments([picture, picture], size=96)))
+    *_, (kind, content) = server.follow(server.begin(stylize_arguments([picture, picture], size=96)))
     assert kind == "complete", content
 
 

@@ -33,8 +33,7 @@ def soak(runs: int, warm_up: int) -> dict:
 
 def _one_run(number: int, folder: Path) -> None:
     """Of every kind in turn: to the end, closed early, resumed, refused, two at once; saved, and read back."""
-    from conftest import make_picture
-
+    from helpers.pictures import make_picture
     from nst import Style, StyleSettings, StyleTransferError, stylize
     from nst.output.recipe import describe, read_recipe
     from nst.output.results import save_result

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from conftest import ENVIRONMENT, ROOT, SMALL, narrow_train_py
 from PIL import Image
 from safetensors.numpy import load_file
+
+from helpers.shell import ENVIRONMENT, ROOT
+from helpers.training import SMALL_TRAINING, narrow_train_py
 
 MINUTES = 8
 KILLS = 20
@@ -64,7 +66,7 @@ def killed_training(folder: Path, kills: int, seed: int = SEED) -> dict:
     often = narrow_train_py(folder / "often.py", OFTEN)
     torn = narrow_train_py(folder / "torn.py", OFTEN + IN_A_WRITE)
     whole, broken = folder / "whole.safetensors", folder / "broken.safetensors"
-    settings = ["--data", data, *SMALL, "--epochs", 3]
+    settings = ["--data", data, *SMALL_TRAINING, "--epochs", 3]
     assert _wait(_start(plain, *settings, "--run", folder / "whole", "--output", whole)) == 0
     arguments = [*settings, "--run", folder / "broken", "--output", broken]
     state, steps, in_a_write = folder / "broken" / "state.pt", [], 0

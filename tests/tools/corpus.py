@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from helpers.handmade import chunk
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+
+from helpers.handmade import chunk
 
 PICTURE, REFUSED, EITHER = "picture", "refused", "either"
 SECRETS = ("SECRETCAMERA", "SECRETOWNER", "SECRETPLACE", "SECRETNOTE")

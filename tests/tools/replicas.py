@@ -16,8 +16,9 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from conftest import make_picture  # noqa: E402
-from helpers.served import ROOT, Server, arguments, free_port, serving  # noqa: E402
+from helpers.pictures import make_picture  # noqa: E402
+from helpers.served import Server, free_port, serving, stylize_arguments  # noqa: E402
+from helpers.shell import ROOT  # noqa: E402
 
 SECONDS = 240  # for anything on a page; generous, the machine may be busy
 
@@ -87,7 +88,7 @@ def program(front: Server, name: str, steps: int = 60) -> list[float]:
         path = json.loads(front.upload(data.getvalue(), f"{name}-{kind}.png")[1])[0]
         files.append({"path": path, "meta": {"_type": "gradio.FileData"}})
     times = []
-    for kind, content in front.follow(front.begin(arguments(files, size=256, steps=steps))):
+    for kind, content in front.follow(front.begin(stylize_arguments(files, size=256, steps=steps))):
         times.append(time.monotonic())
         assert kind != "error", content
     assert kind == "complete"
