@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files are written whole or not at all."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-def test_finished_file_replaces_the_old_one(tmp_path):
+def test_a_finished_file_replaces_the_old_one(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     names = []
@@ -36,7 +36,7 @@ def test_finished_file_replaces_the_old_one(tmp_path):
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), RuntimeError("a\nb"), KeyError("x"), KeyboardInterrupt()]
 )
-def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     (tmp_path / "a.txt").write_text("old")
 
     def fail(temporary):
@@ -59,7 +59,7 @@ from safetensors.torch import save_file
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # fails in the same place as a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # it fails in the same place as a full disk
 for name, write in {
     "a.safetensors": lambda path: save_file({"x": torch.zeros(10**6)}, path),
     "a.pt": lambda path: torch.save(torch.zeros(10**6), path),
@@ -73,8 +73,8 @@ for name, write in {
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit to set")
-def test_full_disk_is_one_line_whichever_library_writes(tmp_path):
-    """safetensors and torch report it by errors of their own, not by OSError."""
+def test_a_full_disk_gives_one_line_whichever_library_writes(tmp_path):
+    """safetensors and torch raise errors of their own, not OSError."""
     run = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
@@ -87,13 +87,13 @@ def test_missing_folders_are_made(tmp_path):
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x"
 
 
-def test_folder_that_cannot_be_made_is_refused(tmp_path):
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     message = refusal(write_atomically, tmp_path / "file" / "a.txt", lambda _: pytest.fail("written"))
     assert message.startswith("a.txt: cannot be written")
 
 
-def test_read_only_folder_is_refused(tmp_path):
+def test_a_read_only_folder_is_refused(tmp_path):
     tmp_path.chmod(0o555)
     try:
         if os.access(tmp_path, os.W_OK):
@@ -106,7 +106,7 @@ def test_read_only_folder_is_refused(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 @pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600)])
 def test_permissions_follow_the_umask(tmp_path, mask, mode):
-    """As if `open` had made the file: readable by others where the user's files are."""
+    """As if `open` had made the file: others can read it if they can read the user's other files."""
     before = os.umask(mask)
     try:
         write_atomically(tmp_path / "a.txt", lambda temporary: Path(temporary).write_text("x"))

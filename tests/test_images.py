@@ -1,4 +1,4 @@
-"""Pictures in: every mode and orientation, metadata left behind, refusals."""
+"""Reading pictures: every mode and orientation, no metadata, and refusals."""
 
 import functools
 import io
@@ -29,36 +29,35 @@ from nst.io.reading import load_picture
 refused = functools.partial(refusal, load_picture)
 
 
-# What files hold
+# Modes and orientations
 
 
 def test_rgb_is_read_unchanged(tmp_path):
     assert (pixels(load_picture(save(tmp_path / "a.png", Image.fromarray(SIX_COLOURS)))) == SIX_COLOURS).all()
 
 
-def test_path_as_text_and_image_object_are_read_alike(tmp_path):
+def test_a_path_as_text_and_an_image_are_read_alike(tmp_path):
     path = save(tmp_path / "a.png", Image.fromarray(SIX_COLOURS))
     assert (pixels(load_picture(str(path))) == SIX_COLOURS).all()
     assert (pixels(load_picture(Image.fromarray(SIX_COLOURS))) == SIX_COLOURS).all()
 
 
-def test_grey_and_bilevel(tmp_path):
-    assert (
-        pixels(load_picture(save(tmp_path / "l.png", Image.fromarray(BLACK_TO_WHITE)))) == grey(BLACK_TO_WHITE)
-    ).all()
+def test_grey_and_bilevel_pictures_become_rgb(tmp_path):
+    shades = save(tmp_path / "l.png", Image.fromarray(BLACK_TO_WHITE))
+    assert (pixels(load_picture(shades)) == grey(BLACK_TO_WHITE)).all()
     bits = np.array([[True, False, True]])
     assert (pixels(load_picture(save(tmp_path / "1.png", Image.fromarray(bits)))) == grey(bits * 255)).all()
 
 
-def indexed() -> Image.Image:
+def palette_picture() -> Image.Image:
     picture = Image.frombytes("P", (3, 1), bytes([0, 1, 2]))
     picture.putpalette([200, 10, 20, 30, 200, 40, 50, 60, 200])
     return picture
 
 
-def test_palette(tmp_path):
+def test_a_palette_picture_has_the_colours_of_its_palette(tmp_path):
     expected = [[[200, 10, 20], [30, 200, 40], [50, 60, 200]]]
-    assert (pixels(load_picture(save(tmp_path / "p.png", indexed()))) == expected).all()
+    assert (pixels(load_picture(save(tmp_path / "p.png", palette_picture()))) == expected).all()
 
 
 @pytest.mark.filterwarnings("error")
@@ -71,10 +70,10 @@ def test_palette(tmp_path):
         (bytes([255, 102, 0]), [[[200, 10, 20], [165, 233, 169], [255, 255, 255]]]),
     ],
 )
-def test_palette_with_transparency(tmp_path, transparency, expected, profile):
-    """On white, with and without a profile beside it."""
+def test_a_transparent_palette_is_laid_on_white(tmp_path, transparency, expected, profile):
+    """With and without a colour profile in the same file."""
     options = {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()} if profile else {}
-    path = save(tmp_path / "p.png", indexed(), transparency=transparency, **options)
+    path = save(tmp_path / "p.png", palette_picture(), transparency=transparency, **options)
     assert abs(pixels(load_picture(path)) - expected).max() <= 1
 
 
@@ -91,8 +90,8 @@ def test_alpha_is_laid_on_white(tmp_path, mode, suffix):
 
 
 @pytest.mark.parametrize("profile", [b"", chunk(b"iCCP", ICCP + zlib.compress(SWAPPED))])
-def test_single_transparent_colour_is_white(tmp_path, profile):
-    """PNG's tRNS chunk makes one RGB colour transparent; a profile must not bring it back."""
+def test_a_single_transparent_colour_is_white(tmp_path, profile):
+    """PNG's tRNS chunk makes one RGB colour transparent. A profile must not make it visible again."""
     array = np.array([[[10, 20, 30], [0, 255, 0]]], np.uint8)
     path = tmp_path / "a.png"
     path.write_bytes(png(array, *filter(None, [profile, chunk(b"tRNS", struct.pack(">HHH", 10, 20, 30))])))
@@ -101,13 +100,13 @@ def test_single_transparent_colour_is_white(tmp_path, profile):
     assert abs(result[0, 1] - [0, 255, 0]).max() <= 2
 
 
-def test_single_transparent_grey_of_16_bits_is_white(tmp_path):
+def test_a_single_transparent_grey_of_16_bits_is_white(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png(np.array([[[0], [30000], [30001]]], np.uint16), chunk(b"tRNS", struct.pack(">H", 30000))))
     assert pixels(load_picture(path))[0, :, 0].tolist() == [0, 255, 117]
 
 
-def test_cmyk_jpeg(tmp_path):
+def test_a_cmyk_jpeg_becomes_rgb(tmp_path):
     """Pillow writes CMYK JPEGs inverted, as Adobe does; without a profile r = 255 (1 - c)(1 - k)."""
     array = np.zeros((16, 16, 4), np.uint8)
     array[:8], array[8:] = (0, 200, 100, 0), (30, 0, 0, 120)
@@ -118,15 +117,15 @@ def test_cmyk_jpeg(tmp_path):
 
 
 @pytest.mark.parametrize("top", [65535, 200])
-def test_16_bit_grey_png_is_scaled_not_clipped(tmp_path, top):
-    """Also when all of it is dark: the scale is the format's, not the brightest value's."""
+def test_a_16_bit_grey_png_is_scaled_not_clipped(tmp_path, top):
+    """A dark picture too: white is the highest value of the format, not the brightest value of the picture."""
     values = np.linspace(0, top, 60).round().astype(np.uint16).reshape(6, 10, 1)
     path = tmp_path / "a.png"
     path.write_bytes(png(values))
     assert abs(pixels(load_picture(path)) - values / 257).max() <= 0.5
 
 
-def test_16_bit_colour_png_is_scaled(tmp_path):
+def test_a_16_bit_colour_png_is_scaled(tmp_path):
     values = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), dtype=np.uint16)
     path = tmp_path / "a.png"
     path.write_bytes(png(values))
@@ -134,7 +133,7 @@ def test_16_bit_colour_png_is_scaled(tmp_path):
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_16_bit_grey_tiff_in_both_byte_orders(tmp_path, byteorder):
+def test_a_16_bit_grey_tiff_is_scaled_in_both_byte_orders(tmp_path, byteorder):
     values = np.linspace(0, 65535, 60).round().astype(np.uint16).reshape(6, 10)
     tifffile.imwrite(tmp_path / "a.tif", values, byteorder=byteorder, photometric="minisblack")
     assert abs(pixels(load_picture(tmp_path / "a.tif")) - grey(values) / 257).max() <= 1
@@ -144,7 +143,7 @@ def test_16_bit_grey_tiff_in_both_byte_orders(tmp_path, byteorder):
     "top, white", [(1, 255), (200, 255), (255, 255), (40000, 65535), (65535, 65535), (2**30, 2**30)]
 )
 def test_32_bit_integers_are_scaled_by_their_range(tmp_path, top, white):
-    """Mode I holds 8-bit, 16-bit or larger values; whichever it is, nothing above black or below white is lost."""
+    """Mode I has values of 8, 16 or more bits. In each case nothing between black and white is lost."""
     values = np.linspace(0, top, 60).round().astype(np.int32).reshape(6, 10)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
     assert Image.open(tmp_path / "a.tif").mode == "I"
@@ -152,7 +151,7 @@ def test_32_bit_integers_are_scaled_by_their_range(tmp_path, top, white):
 
 
 @pytest.mark.parametrize("top, white", [(1.0, 1.0), (0.3, 1.0), (255.0, 255.0), (1000.0, 1000.0)])
-def test_floating_point_tiff(tmp_path, top, white):
+def test_floating_point_values_are_scaled_by_their_range(tmp_path, top, white):
     values = np.linspace(0, top, 60, dtype=np.float32).reshape(6, 10)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
     assert Image.open(tmp_path / "a.tif").mode == "F"
@@ -166,7 +165,7 @@ def test_floating_point_below_zero_and_nan_are_black():
 
 
 UPRIGHT = np.arange(6).reshape(2, 3)
-STORED = {  # what each EXIF orientation makes a camera store, from the names of row 0 and column 0 in the standard
+STORED = {  # as a camera stores it for each EXIF orientation; the standard names the sides of row 0 and column 0
     1: [[0, 1, 2], [3, 4, 5]],  # top, left
     2: [[2, 1, 0], [5, 4, 3]],  # top, right
     3: [[5, 4, 3], [2, 1, 0]],  # bottom, right
@@ -180,8 +179,7 @@ STORED = {  # what each EXIF orientation makes a camera store, from the names of
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif", "jpg"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path, orientation, suffix):
-    """However a camera stored the scene, it is read upright."""
+def test_a_picture_is_turned_upright_as_its_exif_orientation_says(tmp_path, orientation, suffix):
     blocks = np.kron(np.array(STORED[orientation]) * 45, np.ones((16, 16))).astype(np.uint8)
     exif = Image.Exif()
     exif[274] = orientation
@@ -206,8 +204,8 @@ def test_damaged_exif_does_not_lose_the_picture(tmp_path, exif):
     assert (pixels(load_picture(picture)) == SIX_COLOURS).all()
 
 
-def test_orientation_is_obeyed_although_other_exif_is_damaged(tmp_path):
-    """As some cameras write it: numbers where the standard wants a letter, here in the GPS position."""
+def test_the_orientation_is_read_although_other_exif_is_damaged(tmp_path):
+    """Some cameras write numbers where the standard wants a letter, here in the GPS position."""
     exif = Image.Exif()
     exif[274] = 6
     exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
@@ -218,7 +216,7 @@ def test_orientation_is_obeyed_although_other_exif_is_damaged(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
-def test_animation_is_its_first_frame(tmp_path, suffix):
+def test_an_animation_gives_its_first_frame(tmp_path, suffix):
     frames = [Image.new("RGB", (20, 18), colour) for colour in ("red", "lime", "blue")]
     lossless = {"lossless": True} if suffix == "webp" else {}
     path = save(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:], duration=50, **lossless)
@@ -231,7 +229,7 @@ def test_animation_is_its_first_frame(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_no_metadata_reaches_a_file_made_from_the_picture(tmp_path, suffix):
-    """GPS position, camera, comments and profile of a photo must not ride along into the result."""
+    """The GPS position, camera, comments and profile of a photo must not be written into the result."""
     exif = Image.Exif()
     exif[271] = "SecretCamera"
     exif.get_ifd(0x8825)[1] = "N"
@@ -249,7 +247,7 @@ def test_no_metadata_reaches_a_file_made_from_the_picture(tmp_path, suffix):
         assert "icc_profile" not in again.info
 
 
-def test_the_callers_image_is_left_alone():
+def test_the_callers_image_stays_unchanged():
     picture = make_picture(32, 24)
     picture.info["comment"] = "mine"
     picture.getexif()[274] = 6
@@ -263,43 +261,44 @@ def test_the_callers_image_is_left_alone():
 # Refusals
 
 
-def test_missing_file_is_refused_by_name_without_its_folder(tmp_path):
+def test_a_missing_file_is_refused_by_its_name_without_its_folder(tmp_path):
     message = refused(tmp_path / "nowhere.png")
     assert "nowhere.png" in message
     assert str(tmp_path) not in message
 
 
-def test_the_callers_name_is_used(tmp_path):
+def test_messages_use_the_name_that_the_caller_gives(tmp_path):
     assert refused(tmp_path / "a.png", name="The photo").startswith("The photo:")
 
 
-def test_empty_file_is_refused(tmp_path):
+def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "a.png").touch()
     assert "empty" in refused(tmp_path / "a.png")
 
 
-def test_folder_is_refused(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     assert tmp_path.name in refused(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "gif", "bmp"])
-@pytest.mark.parametrize("kept", [0.5, 0.9])
-def test_truncated_file_is_refused(tmp_path, suffix, kept):
+@pytest.mark.parametrize("fraction", [0.5, 0.9])
+def test_a_truncated_file_is_refused(tmp_path, suffix, fraction):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     path = save(tmp_path / f"a.{suffix}", noise)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * kept)])
+    path.write_bytes(data[: int(len(data) * fraction)])
     assert f"a.{suffix}" in refused(path)
 
 
-def test_text_renamed_to_png_is_refused(tmp_path):
+def test_a_text_file_with_a_pictures_suffix_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("Dear diary,\nno picture here.\n" * 40)
     assert "not a picture" in refused(tmp_path / "a.png")
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_001, 12_000, 20_000, 60_000])
 def test_too_many_pixels_are_refused_from_the_header(tmp_path, side):
-    """Below, between and above the two limits at which Pillow itself warns and raises."""
+    """The sizes are below, between and above the two limits at which Pillow itself warns and raises."""
     path = tmp_path / "bomb.png"
     path.write_bytes(png(np.zeros((1, 1, 3), np.uint8), size=(side, side)))
     message = refused(path)
@@ -308,15 +307,15 @@ def test_too_many_pixels_are_refused_from_the_header(tmp_path, side):
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"hevc"])
-def test_heic_is_refused_by_name_of_the_format(tmp_path, brand):
+def test_heic_is_refused_and_the_message_names_the_format(tmp_path, brand):
     (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(200))
     assert "HEIC" in refused(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("wrong", [None, 3, b"bytes.png", np.zeros((4, 4, 3), np.uint8), ["a.png"]])
-def test_wrong_type_is_refused(wrong):
+def test_a_value_of_a_wrong_type_is_refused(wrong):
     assert type(wrong).__name__ in refused(wrong)
 
 
-def test_path_with_a_null_byte_is_refused():
+def test_a_path_with_a_null_byte_is_refused():
     assert refused("a\0b.png")
