@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from helpers.handmade import (
+from helpers.picture_files import (
     ADOBE,
     ADOBE_TO_XYZ,
     BLACK_TO_WHITE,

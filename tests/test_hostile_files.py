@@ -1,6 +1,5 @@
-"""Hostile and odd files, through Python, the shell and the upload field: a picture, or one clear line."""
+"""A hostile or odd file becomes a picture or one clear line: in Python, in the shell and in the upload field."""
 
-import json
 from types import SimpleNamespace
 
 import gradio as gr
@@ -17,7 +16,7 @@ from nst.output.results import save_result
 from reliability.hostile_files import check, leaks, one_line, read_all
 from tools.corpus import PICTURE, REFUSED, make_corpus
 
-SHARE = 12  # every so many-th file is painted here; all of them by the long form
+PAINT_EVERY = 12  # one in twelve files is painted here; tests/reliability.py paints all of them
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL", r"ignore:::gradio")
 
 
@@ -28,28 +27,30 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcomes(corpus):
-    """What became of each file when it was read, and the MB that this took."""
-    return read_all(corpus, SHARE)
+    """The outcome of reading each file, and the memory in MB that this took."""
+    return read_all(corpus, PAINT_EVERY)
 
 
+@pytest.mark.slow
 def test_every_file_is_a_picture_or_one_line_in_python(corpus, outcomes):
-    found, memory = outcomes
+    readings, memory = outcomes
     assert len(corpus) >= 300
-    check(corpus, found)
+    check(corpus, readings)
     assert memory < 500  # MB; files of at most 12 megapixels
 
 
+@pytest.mark.slow
 def test_every_file_is_a_picture_or_one_line_in_the_upload_field(corpus, outcomes):
     from nst.web.uploads import Picture
 
     field = Picture(label="Photo")
     for case, read in zip(corpus, outcomes[0], strict=True):
-        if not case.regular:
+        if not case.is_uploadable:
             continue
         payload = SimpleNamespace(path=str(case.path), orig_name=case.path.name, url=None)
         try:
             picture = field.preprocess(payload)
-            assert picture.info.pop("path") == case.path  # the server's own, for this visit
+            assert picture.info.pop("path") == case.path  # the server's own copy
             assert picture.mode == "RGB" and not set(picture.info) - {"opacity"} and not picture.getexif()
             outcome = PICTURE
         except gr.Error as error:
@@ -59,9 +60,10 @@ def test_every_file_is_a_picture_or_one_line_in_the_upload_field(corpus, outcome
         assert outcome == read["outcome"], case.path.name
 
 
+@pytest.mark.slow
 def test_every_file_is_a_picture_or_one_line_in_the_shell(corpus, outcomes, tmp_path, capsys):
-    """In this process, which is quicker: `main` is all that the command is."""
-    for case, read in list(zip(corpus, outcomes[0], strict=True))[:: SHARE + 1]:
+    """In this process, which is quicker: the command does nothing but call `main`."""
+    for case, read in list(zip(corpus, outcomes[0], strict=True))[:: PAINT_EVERY + 1]:
         output = tmp_path / "result.png"
         flags = ["--size", "32", "--steps", "1", "-o", str(output)]
         status = main([str(case.path), str(corpus[0].path), *flags])
@@ -77,26 +79,26 @@ def test_every_file_is_a_picture_or_one_line_in_the_shell(corpus, outcomes, tmp_
             assert not output.exists()
 
 
-def test_a_real_shell_sees_one_line_too(corpus, tmp_path):
+def test_a_real_shell_shows_one_line_too(corpus, tmp_path):
     (case,) = (case for case in corpus if case.path.name.endswith("lines \x1b[31m.png"))
     result = shell("-m", "nst", case.path, case.path, "-o", tmp_path / "result.png")
     assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
     assert one_line(result.stderr[:-1], case.path)
 
 
-def test_a_name_that_is_no_text_can_be_printed(tmp_path):
-    """File names are bytes; a terminal that speaks ASCII is the hardest to please."""
-    bad = tmp_path / b"caf\xe9.png".decode("utf-8", "surrogateescape")
-    bad.write_bytes(b"not a picture")
+def test_a_file_name_that_is_not_text_can_be_printed(tmp_path):
+    """File names are bytes, and the terminal here has only ASCII."""
+    path = tmp_path / b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    path.write_bytes(b"not a picture")
     environment = ENVIRONMENT | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    result = shell("-m", "nst", bad, bad, "-o", tmp_path / "result.png", env=environment)
+    result = shell("-m", "nst", path, path, "-o", tmp_path / "result.png", env=environment)
     assert result.returncode == 2
     assert result.stderr.startswith("nst: caf?.png: not a picture") and result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])
-def test_results_keep_nothing_private(corpus, tmp_path, suffix):
-    """The recipe rides along in PNG and TIFF files, which is all that may."""
+def test_results_contain_nothing_private(corpus, tmp_path, suffix):
+    """PNG and TIFF files have the recipe, and nothing else besides the picture."""
     private = [case.path for case in corpus if case.path.stem.endswith("-private")]
     assert len(private) >= 5
     settings = StyleSettings(size=32, steps=1, style_levels=1)
@@ -110,7 +112,7 @@ def test_results_keep_nothing_private(corpus, tmp_path, suffix):
             assert not image.getexif().get_ifd(34853) and "icc_profile" not in image.info
 
 
-def test_over_http_a_file_is_a_picture_or_one_line(corpus, monkeypatch):
+def test_over_http_a_file_is_a_picture_or_one_line(corpus):
     from gradio_client import Client, handle_file
 
     from nst.web.uploads import Picture
@@ -132,25 +134,25 @@ def test_over_http_a_file_is_a_picture_or_one_line(corpus, monkeypatch):
             except Exception as error:
                 if isinstance(error, AssertionError):
                     raise
-                said = str(error).split(" The upstream Gradio app")[0]
-                assert case.expected != PICTURE and case.path.name in said and "/tmp" not in said, said
-                assert "Traceback" not in said and "\n" not in said, said
+                message = str(error).split(" The upstream Gradio app")[0]
+                assert case.expected != PICTURE and case.path.name in message and "/tmp" not in message, message
+                assert "Traceback" not in message and "\n" not in message, message
     finally:
         page.close()
 
 
-# What a file may cost
+# Limits
 
 
-def test_files_over_a_gigabyte_are_refused_unread(tmp_path):
+def test_a_file_over_a_gigabyte_is_refused_without_reading_it(tmp_path):
     large = tmp_path / "large.png"
     with open(large, "wb") as file:
         file.truncate(reading.MAX_BYTES + 1)
     assert "1024 MB" in refusal(load_picture, large)
 
 
-def test_no_other_program_is_run(corpus, monkeypatch):
-    """Pillow would give EPS files, which are programs, to Ghostscript."""
+def test_no_other_program_runs_for_a_postscript_file(corpus, monkeypatch):
+    """EPS files are programs, and Pillow would give them to Ghostscript."""
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("ran a program"))
     monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("ran a program"))
     monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", lambda: True)
@@ -160,50 +162,51 @@ def test_no_other_program_is_run(corpus, monkeypatch):
 
 
 def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
-    """So that the memory that a picture may take is taken once, however many visitors upload one."""
+    """Many visitors who upload large pictures need no more memory than one."""
     import threading
     import time
 
     monkeypatch.setattr(decoding, "LARGE", 1000)
-    inside, most, path = [], [], tmp_path / "large.png"
+    path = tmp_path / "large.png"
     Image.new("RGB", (100, 100)).save(path)
-    original = decoding.turn_upright
+    turn_upright, running, counts = decoding.turn_upright, [], []
 
-    def slow(image):
-        inside.append(1)
-        most.append(len(inside))
+    def turn_upright_slowly(image):
+        running.append(image)
+        counts.append(len(running))
         time.sleep(0.05)
-        inside.pop()
-        return original(image)
+        running.pop()
+        return turn_upright(image)
 
-    monkeypatch.setattr(decoding, "turn_upright", slow)
+    monkeypatch.setattr(decoding, "turn_upright", turn_upright_slowly)
     threads = [threading.Thread(target=load_picture, args=[path]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == [1] * 4
+    assert counts == [1] * 4
 
 
 @pytest.mark.parametrize("place", ["PIL.Image.open", "nst.io.decoding.to_srgb", "pathlib.Path.read_bytes"])
 def test_too_little_memory_is_one_line(corpus, monkeypatch, place):
-    def full(*_, **__):
+    def run_out_of_memory(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(place, full)
+    monkeypatch.setattr(place, run_out_of_memory)
     assert "not enough memory" in refusal(load_picture, corpus[0].path)
 
 
-# AVIF and HEIC, which share a container
+# AVIF and HEIC have the same container
 
 
-def ftyp(major: bytes, *compatible: bytes) -> bytes:
+def file_type_box(major: bytes, *compatible: bytes) -> bytes:
+    """Return the first box of a file, which lists its brands, and some zeros."""
     body = major + b"\0\0\0\0" + b"".join(compatible)
     return (8 + len(body)).to_bytes(4, "big") + b"ftyp" + body + bytes(200)
 
 
 @pytest.mark.parametrize(
-    ("brands", "heic"),
+    ("brands", "is_heic"),
     [
         ((b"heic",), True),
         ((b"mif1", b"mif1", b"heic"), True),
@@ -214,9 +217,9 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
         ((b"isom", b"mp42"), False),
     ],
 )
-def test_heic_is_told_from_avif_by_all_its_brands(tmp_path, brands, heic):
-    (tmp_path / "a.avif").write_bytes(ftyp(*brands))
-    assert ("HEIC" in refusal(load_picture, tmp_path / "a.avif")) is heic
+def test_all_brands_of_a_file_decide_whether_it_is_heic_or_avif(tmp_path, brands, is_heic):
+    (tmp_path / "a.avif").write_bytes(file_type_box(*brands))
+    assert ("HEIC" in refusal(load_picture, tmp_path / "a.avif")) is is_heic
 
 
 def test_an_avif_file_that_begins_as_mif1_is_read(tmp_path):
@@ -228,10 +231,10 @@ def test_an_avif_file_that_begins_as_mif1_is_read(tmp_path):
     assert b"avif" in data[16:64] and load_picture(path).size == (32, 32)
 
 
-def test_the_corpus_is_the_same_from_the_same_seed(corpus, tmp_path):
+def test_the_same_seed_makes_the_same_corpus(corpus, tmp_path):
     again = make_corpus(tmp_path)
-    assert json.dumps([one.path.name for one in again]) == json.dumps([one.path.name for one in corpus])
-    for one, other in zip(corpus, again, strict=True):
-        holds_the_time = one.path.name.endswith("animated.avif")
-        if one.regular and one.path.stat().st_size < 1 << 24 and not holds_the_time:
-            assert one.path.read_bytes() == other.path.read_bytes(), one.path.name
+    assert [case.path.name for case in again] == [case.path.name for case in corpus]
+    for case, other in zip(corpus, again, strict=True):
+        contains_the_time = case.path.name.endswith("animated.avif")
+        if case.is_uploadable and case.path.stat().st_size < 1 << 24 and not contains_the_time:
+            assert case.path.read_bytes() == other.path.read_bytes(), case.path.name

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from helpers.handmade import (
+from helpers.picture_files import (
     ADOBE,
     BLACK_TO_WHITE,
     ICCP,

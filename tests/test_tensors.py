@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from helpers.handmade import SIX_COLOURS, pixels, save
+from helpers.picture_files import SIX_COLOURS, pixels, save
 from helpers.pictures import make_picture
 from helpers.refusals import refusal
 from nst.io.sizes import fitted_size, resize_picture

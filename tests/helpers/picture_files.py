@@ -1,4 +1,4 @@
-"""Pictures by hand: PNG files and ICC profiles from their specifications, and how tests look at pictures."""
+"""PNG files and ICC profiles, written from their specifications, and the pixels of pictures as arrays."""
 
 import struct
 import zlib
@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-SRGB_TO_XYZ = np.array(  # linear sRGB to XYZ under D50, the white of ICC profiles (Bradford-adapted; Lindbloom)
+SRGB_TO_XYZ = np.array(  # linear sRGB to XYZ under D50, the white of ICC profiles (Lindbloom, Bradford-adapted)
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
 )
 ADOBE_TO_XYZ = np.array(  # the same for Adobe RGB (1998)
@@ -19,25 +19,29 @@ SIX_COLOURS = np.array(
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
+    """Return (H, W, 3) integers of a picture that must be RGB."""
     assert picture.mode == "RGB"
     return np.asarray(picture).astype(int)
 
 
 def grey(values) -> np.ndarray:
+    """Return (H, W, 3) integers with the same (H, W) values in all three channels."""
     return np.repeat(np.asarray(values, dtype=int)[..., None], 3, axis=2)
 
 
 def save(path, picture: Image.Image, **options):
+    """Save a picture and return the path."""
     picture.save(path, **options)
     return path
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(array: np.ndarray, *chunks: bytes, size: tuple[int, int] | None = None) -> bytes:
-    """A PNG of (H, W, channels) uint8 or uint16 from its specification; `size` is what the header claims."""
+    """Return a PNG file of (H, W, channels) uint8 or uint16. `size` is the (width, height) in the header."""
     array = np.asarray(array)
     height, width, channels = array.shape
     width, height = size or (width, height)
@@ -49,7 +53,7 @@ def png(array: np.ndarray, *chunks: bytes, size: tuple[int, int] | None = None) 
 
 
 def icc_profile(space: bytes, curves: dict[bytes, float], colourants: dict[bytes, np.ndarray]) -> bytes:
-    """An ICC version 2 display profile: gamma curves and, for RGB, the XYZ of its primaries under D50."""
+    """Return an ICC version 2 display profile with gamma curves and, for RGB, the XYZ of its primaries under D50."""
 
     def xyz(values) -> bytes:
         return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in values))
@@ -70,12 +74,14 @@ def icc_profile(space: bytes, curves: dict[bytes, float], colourants: dict[bytes
 
 
 def rgb_profile(to_xyz: np.ndarray, gamma: float) -> bytes:
+    """Return an ICC profile for RGB from the matrix of linear RGB to XYZ and one gamma."""
     names = (b"r", b"g", b"b")
     columns = {name + b"XYZ": to_xyz[:, i] for i, name in enumerate(names)}
     return icc_profile(b"RGB ", {name + b"TRC": gamma for name in names}, columns)
 
 
 def srgb_encoded(linear: np.ndarray) -> np.ndarray:
+    """Return sRGB values in [0, 255] of linear light in [0, 1] (IEC 61966-2-1)."""
     linear = np.clip(linear, 0, 1)
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
@@ -83,4 +89,4 @@ def srgb_encoded(linear: np.ndarray) -> np.ndarray:
 ADOBE = rgb_profile(ADOBE_TO_XYZ, 563 / 256)
 SWAPPED = rgb_profile(SRGB_TO_XYZ[:, [2, 1, 0]], 2.2)  # its "red" is sRGB's blue
 LINEAR_GREY = icc_profile(b"GRAY", {b"kTRC": 1.0}, {})
-ICCP = b"x\0\0"  # what precedes the compressed profile in a PNG: name, end of name, compression method
+ICCP = b"x\0\0"  # the start of PNG's chunk iCCP, before the compressed profile: a name, its end, the method
