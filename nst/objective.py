@@ -73,19 +73,25 @@ class Objective:
         pixels = pixels.detach().requires_grad_()
         picture = grey(pixels) if settings.preserve_colours else pixels
         tv = total_variation(picture)
-        outlines = laplacian_loss(picture, self.targets.outlines) if self.targets.outlines else torch.zeros_like(tv)
-        of_pixels = settings.tv_weight * tv + settings.laplacian_weight * outlines
+        gradient = settings.tv_weight * _gradient(tv, picture)
+        outlines = torch.zeros_like(tv)
+        if self.targets.outlines:
+            outlines = laplacian_loss(picture, self.targets.outlines)
+            gradient += settings.laplacian_weight * _gradient(outlines, picture)
 
         levels = image_pyramid(picture, settings.style_levels)
-        content, style, gradients = torch.zeros_like(tv), torch.zeros_like(tv), []
+        content, style, level_gradients = torch.zeros_like(tv), torch.zeros_like(tv), []
         for level, image in enumerate(levels):  # one after the other, so that only one level's features are held
-            level_content, level_style, gradient = self._evaluate_level(image.detach(), level)
+            level_content, level_style, level_gradient = self._evaluate_level(image.detach(), level)
             content, style = content + level_content, style + level_style
-            gradients.append(gradient)
-        torch.autograd.backward([of_pixels, *levels], [None, *gradients])
+            level_gradients.append(level_gradient)
+        gradient += torch.autograd.grad(levels, picture, level_gradients)[0]
+        if picture is not pixels:
+            (gradient,) = torch.autograd.grad(picture, pixels, gradient)
 
-        total = self._weighted(content, style) + of_pixels
-        return Losses(*(loss.detach() for loss in (content, outlines, style, tv, total))), pixels.grad
+        pixel_losses = settings.laplacian_weight * outlines + settings.tv_weight * tv
+        total = self._weighted(content, style) + pixel_losses
+        return Losses(*(loss.detach() for loss in (content, outlines, style, tv, total))), gradient
 
     def _evaluate_level(self, image: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the content loss and the style loss of a level of the pyramid, and their weighted sum's gradient."""
