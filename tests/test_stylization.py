@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -17,6 +16,10 @@ from helpers.pictures import make_picture
 from helpers.runs import CONTENT, STYLE, paint, refused_run, stopped_after
 from nst.canvas import Canvas
 from nst.engine.target_cache import TARGETS
+from nst.io.tensors import to_tensor
+from nst.models.checkpoints import load_backbone
+from nst.reference import Reference
+from nst.reference import paint as paint_reference
 from nst.settings import StyleSettings
 from nst.stages import Style
 from nst.stylization import Step, stylize
@@ -34,51 +37,15 @@ def change(step: Step, content: Image.Image) -> np.ndarray:
 # The recipe
 
 
-def features_by_hand(weights: dict[str, torch.Tensor], x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """VGG19 in torchvision's numbering with average pooling: ReLU outputs by the papers' names."""
-    x, found, number = (x - IMAGENET[0]) / IMAGENET[1], {}, 0
-    for block, depth in enumerate((2, 2, 4, 4, 4), 1):
-        for index in range(1, depth + 1):
-            x = F.conv2d(x, weights[f"features.{number}.weight"], weights[f"features.{number}.bias"], padding=1)
-            x = found[f"conv{block}_{index}"] = torch.relu(x)
-            number += 2  # the convolution and its ReLU
-        x, number = F.avg_pool2d(x, 2, 2), number + 1
-    return found
-
-
-def gram_by_hand(features: torch.Tensor) -> torch.Tensor:
-    return torch.einsum("chw,dhw->cd", features[0], features[0]) / (features.shape[2] * features.shape[3])
-
-
-def classic_by_hand(checkpoint, content, style, steps, side, style_weight, learning_rate):
-    """Gatys et al. as any tutorial writes it, in float64; returns the losses of each step and the last picture."""
-    weights = {key: value.double() for key, value in load_file(checkpoint).items()}
-    layers = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+def paint_classic(checkpoint, content, style, steps, side, style_weight):
+    """Paint with the reference in float64; return the losses of each step and the last picture in grey levels."""
     photo, painting = (
-        torch.from_numpy(np.asarray(p.resize((side, side), Image.Resampling.LANCZOS), np.float64) / 255)
-        .permute(2, 0, 1)[None]
-        .contiguous()
-        for p in (content, style)
+        to_tensor(picture.resize((side, side), Image.Resampling.LANCZOS)).double() for picture in (content, style)
     )
-    with torch.no_grad():
-        wanted = features_by_hand(weights, photo)["conv4_2"]
-        found = features_by_hand(weights, painting)
-        grams = {layer: gram_by_hand(found[layer]) for layer in layers}
-    picture = photo.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([picture], lr=learning_rate, betas=(0.9, 0.99))
-    history = []
-    for _ in range(steps):
-        optimizer.zero_grad()
-        found = features_by_hand(weights, picture)
-        content_loss = (found["conv4_2"] - wanted).pow(2).mean()
-        style_loss = sum((gram_by_hand(found[layer]) - grams[layer]).pow(2).mean() for layer in layers) / len(layers)
-        total = content_loss + style_weight * style_loss
-        total.backward()
-        optimizer.step()
-        with torch.no_grad():
-            picture.clamp_(0, 1)
-        history.append((content_loss.item(), style_loss.item(), total.item()))
-    return np.array(history), (picture.detach()[0].permute(1, 2, 0).numpy() * 255)
+    reference = Reference(photo, painting, load_backbone(checkpoint), style_weight=style_weight)
+    pictures = [photo, *(paint_reference(reference, photo, count) for count in range(1, steps + 1))]
+    losses = [[loss.item() for loss in reference.losses(picture)] for picture in pictures[:-1]]
+    return np.array(losses), pictures[-1][0].permute(1, 2, 0).numpy() * 255
 
 
 @pytest.mark.parametrize("style_weight", [1.0, 1000.0])
@@ -92,7 +59,7 @@ def test_one_scale_is_the_classic_recipe_written_as_a_plain_loop(random_checkpoi
         device="cpu",
         precision="float32",
     )
-    losses, pixels = classic_by_hand(random_checkpoint, CONTENT, STYLE, 5, 64, style_weight, settings.learning_rate)
+    losses, pixels = paint_classic(random_checkpoint, CONTENT, STYLE, 5, 64, style_weight)
     steps = list(stylize(CONTENT, STYLE, settings))
     found = np.array([(s.content_loss, s.style_loss, s.total_loss) for s in steps])
     # Adam's first steps are as good as signs: a gradient that rounds to the other side of zero moves one pixel far. The
