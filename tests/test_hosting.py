@@ -150,7 +150,7 @@ from nst import StyleSettings
 from nst.web import zerogpu
 import spaces
 
-zerogpu.SECONDS_TO_START, zerogpu.LONGEST = int(sys.argv[6]), 200
+zerogpu.SECONDS_TO_START, zerogpu.MAX_SECONDS = int(sys.argv[6]), 200
 settings = StyleSettings.preset("quick", size=64, steps=int(sys.argv[1]), backbone=sys.argv[2])
 stop_at, photo, style = int(sys.argv[3]), Image.open(sys.argv[4]).convert("RGB"), Image.open(sys.argv[5]).convert("RGB")
 seen = []

@@ -1,1 +1,1 @@
-"""The page's parts, one topic a module; `app.py` puts them together. Knows Gradio, and nothing of torch."""
+"""The page and its server. Only this package imports Gradio, and it imports no torch of its own."""

@@ -1,4 +1,4 @@
-"""What programs call: `/stylize` of the HTTP API, and the tool of the same name for language models (MCP)."""
+"""The API for programs: `/stylize` over HTTP, and the tool of the same name for language models (MCP)."""
 
 import base64
 from collections.abc import Iterator
@@ -17,11 +17,34 @@ from nst.web.run_queue import RunQueue
 from nst.web.storage import new_result
 from nst.web.uploads import Picture
 
-NUMBERS = ("size", "steps", "content_weight", "style_weight", "tv_weight", "seed")
+
+def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
+    """Add the endpoint `/stylize` to the page that is being built, with components that are not shown.
+
+    The page's own sliders would not do: they always have a value, which would override the preset.
+
+    event_options: passed on to Gradio's event, for example `concurrency_id`.
+    """
+    inputs = [
+        Picture(label="content", visible=False),
+        Picture(label="style", visible=False),
+        gr.Dropdown(list(PRESETS), value=DEFAULT_PRESET, visible=False, label="preset"),
+        gr.Number(visible=False, label="size"),
+        gr.Number(visible=False, label="steps"),
+        gr.Number(visible=False, label="content_weight"),
+        gr.Number(visible=False, label="style_weight"),
+        gr.Number(visible=False, label="tv_weight"),
+        gr.Number(visible=False, label="seed"),
+        gr.Dropdown(BACKBONES, value="cifar100", visible=False, label="backbone"),
+        gr.Number(visible=False, label="laplacian_weight"),  # newest, so last: clients may pass values by position
+    ]
+    outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
+    endpoint = StylizeEndpoint(options, queue)
+    gr.Button(visible=False).click(endpoint.stylize, inputs, outputs, api_name="stylize", **event_options)
 
 
 class StylizeEndpoint:
-    """The function behind `/stylize`: Gradio describes its parameters from the signature and the docstring."""
+    """The function behind `/stylize`. Gradio describes its parameters to clients by its signature and docstring."""
 
     def __init__(self, options: Options, queue: RunQueue):
         self._options = options
@@ -53,7 +76,7 @@ class StylizeEndpoint:
             style: the painting, whose colours and strokes are taken.
             preset: classic, quick, balanced or fine; what is left out below comes from it.
             size: long side of the result in pixels, 32 to 1024.
-            steps: optimiser steps, 1 to 10000; more is closer to the style and takes longer.
+            steps: optimizer steps, 1 to 10000; more is closer to the style and takes longer.
             content_weight: how much the photo's structure counts, 0 or more.
             style_weight: how much the painting's texture and colour count, 0 or more.
             tv_weight: how much smoothness counts, 0 or more.
@@ -64,21 +87,23 @@ class StylizeEndpoint:
         Returns:
             The latest picture (JPEG), a line of status, and at the end the result as a PNG file with its recipe.
         """
+        changes = {
+            "size": size,
+            "steps": steps,
+            "content_weight": content_weight,
+            "style_weight": style_weight,
+            "tv_weight": tv_weight,
+            "seed": seed,
+            "laplacian_weight": laplacian_weight,
+        }
         session = request.session_hash if request else None
         with readable_errors():
             if content is None or style is None:
                 raise StyleTransferError("Add a photo and a painting first.")
-            given = dict(zip(NUMBERS, (size, steps, content_weight, style_weight, tv_weight, seed), strict=True))
-            given["laplacian_weight"] = laplacian_weight
-            given = {name: value for name, value in given.items() if value is not None} | {"backbone": backbone}
-            settings = StyleSettings.preset(preset, **given)
-            if size is None:
-                settings = replace(settings, size=min(settings.size, self._options.max_size))
-            if settings.size > self._options.max_size:
-                raise StyleTransferError(f"size must be at most {self._options.max_size} here, not {settings.size}.")
+            settings = self._settings(preset, backbone, {k: v for k, v in changes.items() if v is not None})
             recipe = describe(content, style, settings)
-            with closing(self._queue.paint(session, content, style, settings)) as steps_done:
-                for step in steps_done:
+            with closing(self._queue.paint(session, content, style, settings)) as run:
+                for step in run:
                     if isinstance(step, str):
                         yield gr.skip(), step, gr.skip()
                     elif step.image is not None and step.state is None:
@@ -89,37 +114,38 @@ class StylizeEndpoint:
             path = save_result(step.image, new_result(), replace(recipe, steps_done=step.step))
             yield step.image, words.ending(step, self._options.time_limit), str(path)
 
+    def _settings(self, preset: str, backbone: str, changes: dict[str, float]) -> StyleSettings:
+        """Return the preset's settings with the changes. A size from the preset is bounded by the host's limit.
 
-def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
-    """Inside the page, unseen. Sliders always have a value, and would override the preset asked for: hence numbers."""
-    content, style = Picture(label="content", visible=False), Picture(label="style", visible=False)
-    preset = gr.Dropdown(list(PRESETS), value=DEFAULT_PRESET, visible=False, label="preset")
-    numbers = [gr.Number(label=name, visible=False) for name in NUMBERS]
-    backbone = gr.Dropdown(BACKBONES, value="cifar100", visible=False, label="backbone")
-    outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
-    outlines = gr.Number(label="laplacian_weight", visible=False)  # last: callers may name values by their places
-    given = [content, style, preset, *numbers, backbone, outlines]
-    endpoint = StylizeEndpoint(options, queue)
-    gr.Button(visible=False).click(endpoint.stylize, given, outputs, api_name="stylize", **event_options)
+        Raises StyleTransferError for values that cannot be used, and for a size in `changes` above the host's limit.
+        """
+        settings = StyleSettings.preset(preset, backbone=backbone, **changes)
+        max_size = self._options.max_size
+        if "size" not in changes:
+            return replace(settings, size=min(settings.size, max_size))
+        if settings.size > max_size:
+            raise StyleTransferError(f"size must be at most {max_size} here, not {settings.size}.")
+        return settings
 
 
 def answer_with_pictures(demo: gr.Blocks) -> None:
-    """Have the tool for language models, once launched, answer with the picture itself.
+    """Have the launched page's tool for language models answer with the picture itself.
 
-    Gradio's own answer is a table with addresses, and in them this server's paths.
+    Gradio's own answer is a table of addresses, which contain paths of this server.
     """
     server = demo.mcp_server_obj
-    server.postprocess_output_data = lambda outputs, _: [
-        server.types.ImageContent(type="image", data=one, mimeType="image/png")
-        if kind == "picture"
-        else server.types.TextContent(type="text", text=one)
-        for kind, one in tool_answer(outputs)
-    ]
+    server.postprocess_output_data = lambda outputs, _: _tool_answer(outputs, server.types)
 
 
-def tool_answer(outputs: list[Any]) -> list[tuple[str, str]]:
-    """("text", the status) and, if there is a result, ("picture", its PNG file in base64)."""
-    _, status, result = outputs if len(outputs) == 3 else outputs[0]  # within a list if nobody asked for progress
+def _tool_answer(outputs: list[Any], types: Any) -> list[Any]:
+    """Return the status as text and, if there is a result, its PNG file as a picture.
+
+    outputs: what `/stylize` returned, within another list unless the client asked for progress. types: `mcp.types`.
+    """
+    _, status, result = outputs if len(outputs) == 3 else outputs[0]
+    answer = [types.TextContent(type="text", text=str(status))]
     path = result.get("path") if isinstance(result, dict) else None
-    text = [("text", str(status))]
-    return [*text, ("picture", base64.b64encode(Path(path).read_bytes()).decode())] if path else text
+    if path:
+        data = base64.b64encode(Path(path).read_bytes()).decode()
+        answer.append(types.ImageContent(type="image", data=data, mimeType="image/png"))
+    return answer

@@ -1,7 +1,7 @@
-"""Hugging Face's ZeroGPU: the run inside `spaces.GPU`, in a process of its own; the visitor's Stop stays outside.
+"""Hugging Face's ZeroGPU: `spaces.GPU` lends a GPU to one run at a time, in a process of its own.
 
-Elsewhere this is `nst.stylize` itself. What crosses between the processes is pickled: pictures, settings and a RunState
-go in, steps come out.
+On any other machine `stylize` is `nst.stylize` itself. Everything that crosses between the two processes is pickled:
+pictures, settings and a RunState go in, steps come out. A stop flag cannot cross, so Stop ends the run from outside.
 """
 
 import os
@@ -13,19 +13,19 @@ from typing import Any
 from PIL import Image
 
 from nst import RunState, Step, StyleSettings
-from nst import stylize as plain
+from nst import stylize as stylize_here
 
-PRESENT = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # set by the machine
+PRESENT = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # the Space's machine sets it
 if PRESENT:
-    import spaces  # which has to come before anything that talks to a GPU
+    import spaces  # refuses to be imported once CUDA is initialized, so before anything uses a GPU
 
-# Not measured on ZeroGPU: from the arithmetic of the deepest preset, several times over. A time asked for too long only
-# costs a place in the queue; one too short ends the run with the picture so far.
+# The times below are not measured on ZeroGPU. They come from the arithmetic of the deepest preset, several times over.
+# Asking for too much time only costs a place in the queue; too little ends the run early, with the picture so far.
 SECONDS_TO_START = 20
 SECONDS_PER_STEP = 0.02
-SECONDS_PER_PIXEL = 2e-7
-LONGEST = 120  # seconds; what every visitor may ask for
-MARGIN = 3  # seconds before the machine would end the run without its picture
+SECONDS_PER_PIXEL = 2e-7  # of one step
+MAX_SECONDS = 120  # the time that every visitor may ask for
+MARGIN_SECONDS = 3  # before the machine would end the run without its picture
 
 
 def stylize(
@@ -37,20 +37,23 @@ def stylize(
     should_stop: Callable[[], bool],
     resume: RunState | None = None,
 ) -> Iterator[Step]:
-    """`nst.stylize`. On ZeroGPU no flag reaches the run: a stop ends it from outside, and its latest preview is kept.
+    """Yield the steps of `nst.stylize`, on ZeroGPU's GPU where there is one.
 
-    The state of such a step is that preview: to resume from it is to begin anew at that picture and step count.
+    There `should_stop` cannot reach the run. It is ended from outside, and its latest preview becomes the result. The
+    state of that last step is the preview alone: resuming from it begins anew at this picture and step count.
     """
     if not PRESENT:
-        yield from plain(content, style, settings, preview_every=preview_every, should_stop=should_stop, resume=resume)
+        yield from stylize_here(
+            content, style, settings, preview_every=preview_every, should_stop=should_stop, resume=resume
+        )
         return
-    latest = None
-    with closing(_on_gpu(content, style, settings, preview_every, resume)) as steps:
+    preview = None  # the latest step with a picture
+    with closing(_stylize_on_gpu(content, style, settings, preview_every, resume)) as steps:
         for step in steps:
-            latest = step if step.image is not None else latest
-            if step.state is None and latest is not None and should_stop():
-                state = RunState.at_picture(latest.image, latest.step, len(settings.stages(content.size)) - 1)
-                yield replace(latest, seconds=step.seconds, seconds_left=0.0, state=state)
+            preview = step if step.image is not None else preview
+            if step.state is None and preview is not None and should_stop():
+                state = RunState.at_picture(preview.image, preview.step, len(settings.stages(content.size)) - 1)
+                yield replace(preview, seconds=step.seconds, seconds_left=0.0, state=state)
                 return
             yield step
 
@@ -58,23 +61,28 @@ def stylize(
 def seconds_needed(
     content: Image.Image, style: Any, settings: StyleSettings, preview_every: float, resume: RunState | None
 ) -> int:
-    """What a run asks of the machine, from its settings alone: there is no GPU to measure on before it begins."""
-    done = resume.step if resume else 0
-    steps = max(1, settings.steps - done)
-    pixels = settings.size**2 if not settings.keep_aspect else settings.size**2 * min(content.size) / max(content.size)
+    """Return the seconds for which a run asks for the GPU, by its settings: it has no GPU to measure on beforehand."""
+    steps_done = resume.step if resume else 0
+    steps = max(1, settings.steps - steps_done)
+    aspect = min(content.size) / max(content.size) if settings.keep_aspect else 1
+    pixels = settings.size**2 * aspect
     seconds = SECONDS_TO_START + steps * (SECONDS_PER_STEP + pixels * SECONDS_PER_PIXEL)
-    return min(LONGEST, round(seconds + 0.5))
+    return min(MAX_SECONDS, round(seconds + 0.5))
 
 
-def _run(
+def _stylize_within_seconds(
     content: Image.Image, style: Any, settings: StyleSettings, preview_every: float, resume: RunState | None
 ) -> Iterator[Step]:
-    late = False
-    limit = seconds_needed(content, style, settings, preview_every, resume) - MARGIN
-    steps = plain(content, style, settings, preview_every=preview_every, should_stop=lambda: late, resume=resume)
+    """Yield the steps of `nst.stylize`, and end with the picture so far before the lent time is over."""
+    is_over_time = False
+    limit = seconds_needed(content, style, settings, preview_every, resume) - MARGIN_SECONDS
+    steps = stylize_here(
+        content, style, settings, preview_every=preview_every, should_stop=lambda: is_over_time, resume=resume
+    )
     for step in steps:
-        late = step.seconds >= limit
+        is_over_time = step.seconds >= limit
         yield step
 
 
-_on_gpu = spaces.GPU(duration=seconds_needed)(_run) if PRESENT else _run
+if PRESENT:
+    _stylize_on_gpu = spaces.GPU(duration=seconds_needed)(_stylize_within_seconds)
