@@ -165,7 +165,7 @@ def train_py(monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of `python app.py`, started for this module."""
-    from helpers.served import serving
+    from helpers.server import serving
 
     with serving(tmp_path_factory.mktemp("server")) as running:
         yield running.url

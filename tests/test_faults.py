@@ -18,9 +18,9 @@ from helpers.shell import ENVIRONMENT, ROOT
 from nst import StyleSettings, load_backbone, stylize
 from nst.cli import main
 from nst.objective import Objective
-from reliability.determinism import fresh_processes
-from reliability.soak_library import soak
-from reliability.training import killed_training
+from tools.reliability.determinism import fresh_processes
+from tools.reliability.soak_library import soak
+from tools.reliability.training import killed_training
 
 PHOTO, PAINTING = make_picture(48, 40, 1), make_picture(40, 40, 2)
 
@@ -140,7 +140,7 @@ def test_a_reader_that_left_is_no_traceback(random_checkpoint, tmp_path):
     assert done.returncode == 141 and "Error" not in done.stderr and (tmp_path / "result.png").exists(), done.stderr
 
 
-# Short forms of what tests/reliability.py does at length
+# Short forms of what tests/tools/reliability does at length
 
 
 def test_a_training_killed_at_random_moments_goes_on(tmp_path):

@@ -1,7 +1,7 @@
 """Settings, recipes, saved runs, checkpoints and flags as nobody would write them: used, or refused in one line.
 
-The examples are the same in every run; `python tests/reliability.py fuzz` tries new and many more. What once failed is
-kept as an `@example`.
+The examples are the same in every run; `python tests/tools/reliability fuzz` tries new and many more. What once failed
+is kept as an `@example`.
 """
 
 import contextlib

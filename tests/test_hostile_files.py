@@ -13,8 +13,8 @@ from nst.cli import main
 from nst.io import decoding, reading
 from nst.output.recipe import describe
 from nst.output.results import save_result
-from reliability.hostile_files import check, leaks, one_line, read_all
 from tools.corpus import PICTURE, REFUSED, make_corpus
+from tools.reliability.hostile_files import check, leaks, one_line, read_all
 
 PAINT_EVERY = 12  # one in twelve files is painted here; tests/reliability.py paints all of them
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL", r"ignore:::gradio")

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers.pictures import make_picture
-from helpers.served import serving, stylize_arguments
+from helpers.server import serving, stylize_arguments
 from helpers.shell import ROOT
 from nst import read_recipe
 

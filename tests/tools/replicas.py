@@ -17,7 +17,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from helpers.pictures import make_picture  # noqa: E402
-from helpers.served import Server, free_port, serving, stylize_arguments  # noqa: E402
+from helpers.server import Server, free_port, serving, stylize_arguments  # noqa: E402
 from helpers.shell import ROOT  # noqa: E402
 
 SECONDS = 240  # for anything on a page; generous, the machine may be busy

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 import psutil  # noqa: E402
 
 from helpers.pictures import make_picture  # noqa: E402
-from helpers.served import Server, serving, stylize_arguments  # noqa: E402
+from helpers.server import Server, serving, stylize_arguments  # noqa: E402
 
 MINUTES = 4
 LONG = {"size": 512, "steps": 10_000}  # for an hour, if nothing ends it

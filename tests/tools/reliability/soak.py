@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from helpers.pictures import make_picture
-from helpers.served import Server, serving, stylize_arguments
+from helpers.server import Server, serving, stylize_arguments
 
 MINUTES = 10
 WARM_UP = 600  # runs until every thread of the pool has painted, and tables of fixed size and kept targets are full

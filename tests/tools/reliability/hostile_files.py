@@ -11,7 +11,7 @@ import time
 import zlib
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from tools.corpus import MARK, PICTURE, REFUSED, SECRETS, Case, largest, make_corpus  # noqa: E402

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from helpers.served import Server, serving, stylize_arguments
+from helpers.server import Server, serving, stylize_arguments
 
 MINUTES = 4
 VISITORS = 50

@@ -1,1 +1,0 @@
-"""What `tests/reliability.py` runs at length, and the suite in short; each file is one theme."""
