@@ -1,4 +1,4 @@
-"""Recipes: what they hold, what they must not hold, and what is said of files that have none that can be used."""
+"""Recipes: their contents, the private things that are never in them, and files without a usable recipe."""
 
 import hashlib
 import json
@@ -29,30 +29,30 @@ CONTENT, STYLE, MASK = make_picture(80, 60, seed=1), make_picture(50, 70, seed=2
 
 @pytest.fixture(scope="module")
 def recipe(random_checkpoint) -> PaintingRecipe:
-    """With everything there is: two styles, one of them masked."""
+    """A recipe with two styles, one of them masked."""
     settings = StyleSettings.preset("quick", seed=7, init="noise", backbone=str(random_checkpoint))
     return describe(CONTENT, [Style(STYLE, 2.0), Style(MASK, 0.5, mask=CONTENT)], settings)
 
 
-def hash_by_hand(picture: Image.Image) -> str:
+def expected_hash(picture: Image.Image) -> str:
     array = np.asarray(picture)
     return hashlib.sha256(b"%dx%d:" % (array.shape[1], array.shape[0]) + array.tobytes()).hexdigest()
 
 
-# What is in it
+# Contents
 
 
-def test_it_holds_settings_versions_and_checksums(recipe, random_checkpoint):
+def test_a_recipe_has_settings_versions_and_checksums(recipe, random_checkpoint):
     values = json.loads(recipe.to_json())
     assert list(values) == [KEY, "settings", "backbone_sha256", "content", "styles", "steps_done", "versions",
                             "repeatable"]  # fmt: skip
     expected = StyleSettings.preset("quick", seed=7, init="noise", backbone="file").to_dict()
     assert values["settings"] == json.loads(json.dumps(expected))
     assert values["backbone_sha256"] == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
-    assert values["content"] == hash_by_hand(CONTENT)
+    assert values["content"] == expected_hash(CONTENT)
     assert values["styles"] == [
-        {"picture": hash_by_hand(STYLE), "weight": 2.0, "mask": None},
-        {"picture": hash_by_hand(MASK), "weight": 0.5, "mask": hash_by_hand(CONTENT)},
+        {"picture": expected_hash(STYLE), "weight": 2.0, "mask": None},
+        {"picture": expected_hash(MASK), "weight": 0.5, "mask": expected_hash(CONTENT)},
     ]
     assert values["steps_done"] == 60
     assert sorted(values["versions"]) == ["nst", "python", "torch"]
@@ -67,22 +67,22 @@ def test_only_the_pixels_of_a_picture_count(tmp_path, random_checkpoint):
     CONTENT.save(tmp_path / "a.png", pnginfo=text, exif=exif)
     CONTENT.save(tmp_path / "another name.bmp")
     turned = Image.Exif()
-    turned[0x0112] = 6  # stored turned to the left, and the file says so
+    turned[0x0112] = 6  # the file is stored turned to the left, and says so
     CONTENT.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
-    found = {describe(path, STYLE, settings).to_json() for path in tmp_path.iterdir()}
-    assert found == {describe(CONTENT, STYLE, settings).to_json()}
+    recipes = {describe(path, STYLE, settings).to_json() for path in tmp_path.iterdir()}
+    assert recipes == {describe(CONTENT, STYLE, settings).to_json()}
     other = CONTENT.copy()
     other.putpixel((3, 4), (1, 2, 3))
     assert describe(other, STYLE, settings) != describe(CONTENT, STYLE, settings)
 
 
-def test_pictures_of_the_same_bytes_and_another_shape_differ():
+def test_pictures_with_the_same_bytes_but_another_shape_have_other_checksums():
     grey = np.arange(72, dtype=np.uint8)
     shapes = [Image.fromarray(grey.reshape(shape)) for shape in ((4, 6, 3), (6, 4, 3), (2, 12, 3))]
     assert len(set(map(pixel_hash, shapes))) == 3
 
 
-def test_neither_names_nor_paths_nor_the_time_are_in_it(tmp_path, random_checkpoint):
+def test_a_recipe_contains_no_names_no_paths_and_no_time(tmp_path, random_checkpoint):
     folder = tmp_path / "somebody's folder"
     folder.mkdir()
     CONTENT.save(folder / "holiday.png")
@@ -115,31 +115,31 @@ def test_neither_names_nor_paths_nor_the_time_are_in_it(tmp_path, random_checkpo
         ("file", "file"),
     ],
 )
-def test_a_backbone_is_called_by_a_name_that_tells_nothing_of_the_machine(backbone, name):
+def test_the_name_of_a_backbone_never_contains_a_path(backbone, name):
     assert public_name(backbone) == name
 
 
-def test_a_recipe_is_the_run_and_not_what_it_ran_on(recipe):
+def test_recipes_of_other_versions_are_equal_and_of_other_runs_are_not(recipe):
     assert replace(recipe, versions={"nst": "0.0.1"}) == recipe
     assert replace(recipe, steps_done=3) != recipe
     assert replace(recipe, settings=replace(recipe.settings, seed=8)) != recipe
 
 
-def test_differences_are_named(recipe, random_checkpoint):
+def test_differing_inputs_are_named(recipe, random_checkpoint):
     other = describe(STYLE, [Style(STYLE, 2.0), Style(MASK, 0.5)], StyleSettings(backbone=str(random_checkpoint)))
     assert find_differences(recipe, recipe) == []
     assert find_differences(recipe, other) == ["content picture", "style picture"]
     assert find_differences(recipe, replace(recipe, backbone_sha256="0" * 64)) == ["backbone"]
 
 
-# Read back
+# Reading
 
 
 @pytest.fixture
-def keep(tmp_path):
-    """Write a text as a recipe into a picture, by Pillow alone; the path."""
+def write(tmp_path):
+    """Write a picture with a text as its recipe, by Pillow alone, and return the path."""
 
-    def keep(text: str, suffix: str = ".png"):
+    def write(text: str, suffix: str = ".png"):
         path = tmp_path / f"result{suffix}"
         info = PngImagePlugin.PngInfo()
         info.add_text(KEY, text)
@@ -147,14 +147,14 @@ def keep(tmp_path):
         CONTENT.save(path, **options)
         return path
 
-    return keep
+    return write
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_it_is_read_back(recipe, keep, suffix):
-    found = read_recipe(keep(recipe.to_json(), suffix))
-    assert found == recipe and found.versions == recipe.versions
-    assert found.to_json() == recipe.to_json()
+def test_a_recipe_is_read_from_a_picture(recipe, write, suffix):
+    result = read_recipe(write(recipe.to_json(), suffix))
+    assert result == recipe and result.versions == recipe.versions
+    assert result.to_json() == recipe.to_json()
 
 
 def test_international_text_chunks_are_read_too(recipe, tmp_path):
@@ -165,24 +165,25 @@ def test_international_text_chunks_are_read_too(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_survives(recipe, preset):
-    one = replace(recipe, settings=PRESETS[preset], steps_done=PRESETS[preset].steps)
-    assert PaintingRecipe.from_json(one.to_json()) == one
+def test_every_preset_is_the_same_after_json(recipe, preset):
+    other = replace(recipe, settings=PRESETS[preset], steps_done=PRESETS[preset].steps)
+    assert PaintingRecipe.from_json(other.to_json()) == other
 
 
-def test_ten_styles_are_far_from_the_limit(recipe):
+def test_a_recipe_with_ten_styles_is_far_below_the_limit(recipe):
     assert len(replace(recipe, styles=recipe.styles * 5).to_json()) < MAX_LENGTH / 10
 
 
 def changed(recipe: PaintingRecipe, **changes) -> str:
+    """Return the recipe as JSON with some values changed; `...` removes one."""
     values = json.loads(recipe.to_json())
     return json.dumps({key: value for key, value in (values | changes).items() if value is not ...})
 
 
 CASES = {
-    "no JSON": (lambda r: "paint it black", "damaged"),
+    "not JSON": (lambda r: "paint it black", "damaged"),
     "cut short": (lambda r: r.to_json()[:-20], "damaged"),
-    "deep": (lambda r: "[" * 60_000, "damaged"),
+    "nested deeply": (lambda r: "[" * 60_000, "damaged"),
     "too large": (lambda r: changed(r, versions={"nst": "1" * MAX_LENGTH}), "64 KB"),
     "a list": (lambda r: "[1]", "exactly the fields"),
     "no version": (lambda r: changed(r, **{KEY: ...}), "exactly the fields"),
@@ -192,42 +193,43 @@ CASES = {
     "settings of a later version": (lambda r: changed(r, settings={"version": 9}), "version 9"),
     "an unknown setting": (lambda r: changed(r, settings={"version": 1, "colour": 1}), "'colour'"),
     "a setting out of range": (lambda r: changed(r, settings={"version": 1, "size": 10**9}), "size"),
-    "settings that are none": (lambda r: changed(r, settings="fine"), "table"),
+    "settings of a wrong type": (lambda r: changed(r, settings="fine"), "table"),
     "a backbone's path": (lambda r: changed(r, settings={"backbone": "/x/y.safetensors"}), "backbone"),
-    "a hash": (lambda r: changed(r, content="../../x"), "content"),
+    "a wrong hash": (lambda r: changed(r, content="../../x"), "content"),
     "a short hash": (lambda r: changed(r, backbone_sha256="abc"), "backbone_sha256"),
     "no styles": (lambda r: changed(r, styles=[]), "style"),
-    "styles that are none": (lambda r: changed(r, styles={"picture": "a" * 64}), "styles"),
-    "a style that is none": (lambda r: changed(r, styles=["a" * 64]), "exactly the fields"),
-    "a weight": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": -1, "mask": None}]), "weight"),
+    "styles of a wrong type": (lambda r: changed(r, styles={"picture": "a" * 64}), "styles"),
+    "a style of a wrong type": (lambda r: changed(r, styles=["a" * 64]), "exactly the fields"),
+    "a wrong weight": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": -1, "mask": None}]), "weight"),
+    "an infinite weight": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": 1e999, "mask": None}]), "weight"),
     "NaN": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": float("nan"), "mask": None}]), "weight"),
-    "a mask": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": 1, "mask": 0}]), "mask"),
+    "a wrong mask": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": 1, "mask": 0}]), "mask"),
     "too many steps": (lambda r: changed(r, steps_done=61), "steps_done"),
     "no steps": (lambda r: changed(r, steps_done=0), "steps_done"),
     "half a step": (lambda r: changed(r, steps_done=1.5), "steps_done"),
-    "versions": (lambda r: changed(r, versions={"nst": 1}), "versions"),
-    "repeatable": (lambda r: changed(r, repeatable=1), "repeatable"),
+    "a wrong version": (lambda r: changed(r, versions={"nst": 1}), "versions"),
+    "a wrong repeatable": (lambda r: changed(r, repeatable=1), "repeatable"),
 }
 
 
-@pytest.mark.parametrize(("make", "said"), CASES.values(), ids=CASES)
-def test_what_cannot_be_used_is_refused_in_one_line(recipe, keep, make, said):
-    message = refusal(read_recipe, keep(make(recipe)))
-    assert said in message and message.startswith("result.png: ") and len(message) < 400
+@pytest.mark.parametrize(("make", "expected"), CASES.values(), ids=CASES)
+def test_an_unusable_recipe_is_refused_in_one_line(recipe, write, make, expected):
+    message = refusal(read_recipe, write(make(recipe)))
+    assert expected in message and message.startswith("result.png: ") and len(message) < 400
 
 
-def test_pictures_without_a_recipe_are_refused(tmp_path, keep):
+def test_pictures_without_a_recipe_are_refused(tmp_path, write):
     CONTENT.save(tmp_path / "plain.png")
     CONTENT.save(tmp_path / "plain.jpg")
     CONTENT.save(tmp_path / "plain.tif")
-    for path in (*tmp_path.iterdir(), keep("ImageJ=1.54f", ".tif"), keep('{"shape": [60, 80, 3]}', ".tif")):
+    for path in (*tmp_path.iterdir(), write("ImageJ=1.54f", ".tif"), write('{"shape": [60, 80, 3]}', ".tif")):
         assert refusal(read_recipe, path) == f"{path.name}: there is no recipe in it."
 
 
-def test_files_that_are_no_pictures_are_refused(tmp_path, recipe, keep):
+def test_files_that_are_not_pictures_are_refused(tmp_path, recipe, write):
     (tmp_path / "recipe.png").write_text(recipe.to_json())
     assert "not a picture" in refusal(read_recipe, tmp_path / "recipe.png")
     assert "no such file" in refusal(read_recipe, tmp_path / "missing.png")
-    path = keep(recipe.to_json())
+    path = write(recipe.to_json())
     path.write_bytes(path.read_bytes()[:60])  # in the middle of the recipe
     assert path.name in refusal(read_recipe, path)

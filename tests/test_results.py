@@ -1,4 +1,4 @@
-"""Results as files: taken apart here by hand, or read by libraries that did not write them."""
+"""Results as files, read by code of these tests or by libraries other than the one that wrote them."""
 
 import struct
 import zlib
@@ -20,9 +20,9 @@ from nst.settings import StyleSettings
 from nst.stylization import stylize
 
 PICTURE = make_picture(50, 37, seed=4)
-SIXTEEN = np.random.default_rng(5).integers(0, 65536, (37, 50, 3), dtype=np.uint16)
-DEEP = (SIXTEEN / 65535).astype(np.float32)
-RAMP = Image.fromarray(np.tile(np.arange(0, 250, 5, dtype=np.uint8), (37, 1)))  # of the pictures' size
+SIXTEEN_BITS = np.random.default_rng(5).integers(0, 65536, (37, 50, 3), dtype=np.uint16)
+UNROUNDED = (SIXTEEN_BITS / 65535).astype(np.float32)
+RAMP = Image.fromarray(np.tile(np.arange(0, 250, 5, dtype=np.uint8), (37, 1)))  # it has the size of the pictures
 
 
 @pytest.fixture(scope="module")
@@ -31,26 +31,27 @@ def recipe(random_checkpoint):
 
 
 def chunks(path: Path) -> list[tuple[bytes, bytes]]:
-    """A PNG file's chunks, their checksums checked."""
-    data, found = path.read_bytes(), []
+    """Return the kind and the content of every chunk of a PNG file, and check the checksums."""
+    data, result = path.read_bytes(), []
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    at = 8
-    while at < len(data):
-        length, kind = struct.unpack(">I4s", data[at : at + 8])
-        body, checksum = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
-        assert struct.unpack(">I", checksum) == (zlib.crc32(kind + body),)
-        found.append((kind, body))
-        at += 12 + length
-    return found
+    start = 8
+    while start < len(data):
+        length, kind = struct.unpack(">I4s", data[start : start + 8])
+        end = start + 8 + length
+        content, checksum = data[start + 8 : end], data[end : end + 4]
+        assert struct.unpack(">I", checksum) == (zlib.crc32(kind + content),)
+        result.append((kind, content))
+        start = end + 4
+    return result
 
 
 def read_by_libpng(path: Path) -> np.ndarray:
-    """(H, W, C) with all bits there are."""
+    """Return (H, W, C) with all bits of the file."""
     return decode_image(str(path), mode=ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
 
 
 def read_tiff_by_hand(path: Path) -> np.ndarray:
-    """(H, W, C) of a TIFF file in Deflate-compressed strips with differences between neighbours."""
+    """Return (H, W, C) of a TIFF file in Deflate-compressed strips with differences between neighbours."""
     data = path.read_bytes()
     with Image.open(path) as image:
         tags = dict(image.tag_v2)
@@ -66,7 +67,7 @@ def read_tiff_by_hand(path: Path) -> np.ndarray:
 # Eight bits
 
 
-def test_a_png_is_lossless_and_carries_the_recipe_before_the_pixels(recipe, tmp_path):
+def test_a_png_is_lossless_and_has_the_recipe_before_the_pixels(recipe, tmp_path):
     path = save_result(PICTURE, tmp_path / "new" / "out.png", recipe)
     assert (read_by_libpng(path) == np.asarray(PICTURE)).all()
     kinds = [kind for kind, _ in chunks(path)]
@@ -75,7 +76,7 @@ def test_a_png_is_lossless_and_carries_the_recipe_before_the_pixels(recipe, tmp_
     assert read_recipe(path) == recipe
 
 
-def test_a_tiff_is_lossless_and_carries_the_recipe(recipe, tmp_path):
+def test_a_tiff_is_lossless_and_has_the_recipe(recipe, tmp_path):
     path = save_result(PICTURE, tmp_path / "out.tiff", recipe)
     with Image.open(path) as image:
         assert (image.mode, image.tag_v2[270]) == ("RGB", recipe.to_json())
@@ -84,13 +85,13 @@ def test_a_tiff_is_lossless_and_carries_the_recipe(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])
-def test_without_a_recipe_there_is_none(tmp_path, name):
+def test_a_result_saved_without_a_recipe_has_none(tmp_path, name):
     path = save_result(PICTURE, tmp_path / name)
     assert "no recipe" in refusal(read_recipe, path)
 
 
 @pytest.mark.parametrize("name", ["out.jpg", "out.webp", "out.bmp"])
-def test_other_formats_are_written_as_ever(recipe, tmp_path, name):
+def test_other_formats_are_written_without_the_recipe(recipe, tmp_path, name):
     path = save_result(PICTURE, tmp_path / name, recipe)
     with Image.open(path) as image:
         assert image.size == PICTURE.size
@@ -102,29 +103,29 @@ def test_other_formats_are_written_as_ever(recipe, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])
 @pytest.mark.parametrize("opacity", [None, RAMP], ids=["RGB", "RGBA"])
-def test_sixteen_bits_are_all_there(recipe, tmp_path, name, opacity):
-    path = save_result(DEEP, tmp_path / name, recipe, opacity=opacity)
-    found = read_by_libpng(path) if path.suffix == ".png" else read_tiff_by_hand(path)
-    assert found.dtype == np.uint16 and found.shape == (37, 50, 3 if opacity is None else 4)
-    assert (found[..., :3] == SIXTEEN).all()
+def test_all_sixteen_bits_are_written(recipe, tmp_path, name, opacity):
+    path = save_result(UNROUNDED, tmp_path / name, recipe, opacity=opacity)
+    array = read_by_libpng(path) if path.suffix == ".png" else read_tiff_by_hand(path)
+    assert array.dtype == np.uint16 and array.shape == (37, 50, 3 if opacity is None else 4)
+    assert (array[..., :3] == SIXTEEN_BITS).all()
     if opacity is not None:
-        assert (found[..., 3] == np.asarray(RAMP) * np.uint16(257)).all()
+        assert (array[..., 3] == np.asarray(RAMP) * np.uint16(257)).all()
     assert read_recipe(path) == recipe
-    with Image.open(path) as image:  # with eight bits, as most programs see it
-        assert np.abs(np.asarray(image.convert("RGB"), int) - (SIXTEEN >> 8)).max() <= 1
+    with Image.open(path) as image:  # most programs read eight bits
+        assert np.abs(np.asarray(image.convert("RGB"), int) - (SIXTEEN_BITS >> 8)).max() <= 1
     if path.suffix == ".png":
         assert [kind for kind, _ in chunks(path)][:2] == [b"IHDR", b"tEXt"]
 
 
-def test_values_out_of_range_are_clamped(tmp_path):
+def test_values_outside_0_to_1_are_clamped(tmp_path):
     values = np.array([[[-0.5, 0.0, 1.0], [1.5, 0.5, 1 / 65535]]], np.float32)
     path = save_result(values, tmp_path / "out.png")
     assert read_by_libpng(path).tolist() == [[[0, 0, 65535], [65535, 32768, 1]]]
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])
-@pytest.mark.parametrize("picture", [PICTURE, DEEP], ids=["8", "16"])
-def test_the_same_result_is_the_same_bytes(recipe, tmp_path, name, picture):
+@pytest.mark.parametrize("picture", [PICTURE, UNROUNDED], ids=["8", "16"])
+def test_the_same_result_gives_the_same_bytes(recipe, tmp_path, name, picture):
     first = save_result(picture, tmp_path / name, recipe, opacity=RAMP).read_bytes()
     assert save_result(picture, tmp_path / "another" / name, recipe, opacity=RAMP).read_bytes() == first
     assert b"another" not in first and str(tmp_path).encode() not in first
@@ -134,7 +135,7 @@ def test_the_same_result_is_the_same_bytes(recipe, tmp_path, name, picture):
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])
-def test_the_photos_transparency_is_put_back_at_the_results_size(tmp_path, name):
+def test_the_result_gets_the_photos_transparency_at_its_own_size(tmp_path, name):
     half = np.zeros((74, 100), np.uint8)
     half[:, :50] = 255
     photo = PICTURE.resize((100, 74)).convert("RGBA")
@@ -145,18 +146,18 @@ def test_the_photos_transparency_is_put_back_at_the_results_size(tmp_path, name)
     path = save_result(PICTURE, tmp_path / name, opacity=opacity)
     with Image.open(path) as image:
         assert image.mode == "RGBA"
-        found = np.asarray(image)
-    assert (found[..., :3] == np.asarray(PICTURE)).all()
-    assert (found[:, :24, 3] == 255).all() and (found[:, 26:, 3] == 0).all()
+        array = np.asarray(image)
+    assert (array[..., :3] == np.asarray(PICTURE)).all()
+    assert (array[:, :24, 3] == 255).all() and (array[:, 26:, 3] == 0).all()
 
 
-def test_opacity_is_turned_with_the_photo_and_absent_where_the_photo_has_none(tmp_path):
+def test_opacity_is_turned_upright_like_the_photo_and_is_none_without_transparency(tmp_path):
     stored = np.zeros((30, 40), np.uint8)
     stored[:10] = 255
     image = make_picture(40, 30).convert("RGBA")
     image.putalpha(Image.fromarray(stored))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned right
+    exif[0x0112] = 6  # the photo must be turned right
     image.save(tmp_path / "photo.png", exif=exif)
     _, opacity = load_with_opacity(tmp_path / "photo.png")
     assert (np.asarray(opacity) == np.rot90(stored, -1)).all()
@@ -175,7 +176,7 @@ def settings(random_checkpoint):
     )  # fmt: skip
 
 
-def test_the_unrounded_picture_is_the_last_steps_before_rounding(settings):
+def test_the_unrounded_picture_is_that_of_the_last_step_before_rounding(settings):
     steps = list(stylize(PICTURE, PICTURE, settings))
     pixels = unrounded(steps[-1])
     assert (pixels.dtype, pixels.shape) == (np.float32, (95, 128, 3))
@@ -184,37 +185,38 @@ def test_the_unrounded_picture_is_the_last_steps_before_rounding(settings):
     assert "last step" in refusal(unrounded, steps[0])
 
 
-def test_a_run_stopped_in_a_coarse_stage_has_the_final_size_too(settings):
-    # Beyond black and white 8 bits are clipped while they are scaled: no noise, and a short step, so that little is.
+def test_the_unrounded_picture_of_a_run_stopped_in_a_coarse_stage_has_the_final_size(settings):
+    # While 8 bits are scaled up, values beyond black and white are clipped. Few are, without noise and with a short step.
     settings = replace(settings, start_noise=0.0, learning_rate=0.03)
     (step,) = stylize(make_picture(80, 80), PICTURE, settings, should_stop=lambda: True)
     assert step.state.arrays["pixels"].shape[-1] == 64
     pixels = unrounded(step)
     assert pixels.shape == (128, 128, 3) and pixels.min() >= 0 and pixels.max() <= 1
-    assert np.abs(pixels * 255 - np.asarray(step.image, float)).max() <= 2  # rounded before scaling, and after
+    # The image is rounded before and after it is scaled up.
+    assert np.abs(pixels * 255 - np.asarray(step.image, float)).max() <= 2
 
 
-def test_sixteen_bits_tell_more_than_eight(settings, tmp_path):
+def test_sixteen_bits_have_many_more_values_than_eight(settings, tmp_path):
     *_, step = stylize(PICTURE, PICTURE, settings, preview_every=None)
-    deep = read_by_libpng(save_result(unrounded(step), tmp_path / "deep.png"))
-    plain = read_by_libpng(save_result(step.image, tmp_path / "plain.png"))
-    assert np.abs(deep / 257 - plain).max() <= 0.51
-    assert len(np.unique(deep)) > 5 * len(np.unique(plain))
-    assert torch.from_numpy(deep.astype(np.int32)).remainder(257).ne(0).float().mean() > 0.9
+    sixteen = read_by_libpng(save_result(unrounded(step), tmp_path / "16.png"))
+    eight = read_by_libpng(save_result(step.image, tmp_path / "8.png"))
+    assert np.abs(sixteen / 257 - eight).max() <= 0.51
+    assert len(np.unique(sixteen)) > 5 * len(np.unique(eight))
+    assert torch.from_numpy(sixteen.astype(np.int32)).remainder(257).ne(0).float().mean() > 0.9
 
 
 # Refusals
 
 
 @pytest.mark.parametrize("name", ["out.jpg", "out.webp"])
-def test_what_a_format_cannot_hold_is_refused(tmp_path, name):
-    assert ".png or .tif" in refusal(save_result, DEEP, tmp_path / name)
+def test_formats_without_16_bits_or_opacity_are_refused(tmp_path, name):
+    assert ".png or .tif" in refusal(save_result, UNROUNDED, tmp_path / name)
     assert ".png or .tif" in refusal(save_result, PICTURE, tmp_path / name, opacity=RAMP)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_places_and_formats_that_do_not_exist_are_refused(tmp_path, recipe):
+def test_unwritable_folders_and_unknown_formats_are_refused(tmp_path, recipe):
     (tmp_path / "file").write_text("in the way")
     assert "cannot be written" in refusal(save_result, PICTURE, tmp_path / "file" / "out.png", recipe)
     assert "out.xyz" in refusal(save_result, PICTURE, tmp_path / "out.xyz", recipe)
-    assert "cannot be written" in refusal(save_result, DEEP, tmp_path / "file" / "out.tif", recipe)
+    assert "cannot be written" in refusal(save_result, UNROUNDED, tmp_path / "file" / "out.tif", recipe)
