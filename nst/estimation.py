@@ -8,7 +8,7 @@ import torch
 
 from nst.engine.hardware import choose_hardware, free_memory
 from nst.engine.tiling import margin_for, tile_side_for, untiled_limit
-from nst.engine.winograd import WAYS, is_wide
+from nst.engine.winograd import TRANSFORMS, is_wide
 from nst.errors import StyleTransferError
 from nst.io.sizes import fitted_size
 from nst.layers import CHANNELS, LAYERS, layer_stride
@@ -98,7 +98,7 @@ def _winograd_bytes(layer: str, dtype: torch.dtype) -> int:
     outputs = CHANNELS[layer]
     index = LAYERS.index(layer)
     inputs = CHANNELS[LAYERS[index - 1]] if index > 0 else 3
-    return 2 * WAYS[dtype].products * dtype.itemsize * inputs * outputs if is_wide(inputs, outputs, dtype) else 0
+    return 2 * TRANSFORMS[dtype].products * dtype.itemsize * inputs * outputs if is_wide(inputs, outputs, dtype) else 0
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

@@ -11,16 +11,15 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from helpers.shell import ROOT
-from nst.models.bundled import bundled_checkpoint
 from nst.models.card import (
     SUPERCLASSES,
     card_files,
     model_card,
-    read_metadata,
     superclass_accuracy,
-    training_figures,
+    training_record,
     write_curves,
 )
+from nst.models.checkpoints import bundled_checkpoint, read_metadata
 
 FIGURES = [
     (32, 4.2, 6.5, 3.9, 11.0),
@@ -48,7 +47,7 @@ def classes() -> list[str]:
 # Superclasses
 
 
-def test_the_superclasses_are_cifar_100s(classes):
+def test_the_superclasses_are_those_of_cifar_100(classes):
     groups = {name: members.split() for name, members in SUPERCLASSES.items()}
     assert [len(members) for members in groups.values()] == [5] * 20
     assert sorted(member for members in groups.values() for member in members) == classes == sorted(set(classes))
@@ -106,7 +105,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [[], ROWS[:1]])
-def test_short_trainings_have_curves_too(tmp_path, rows):
+def test_a_short_training_has_curves_too(tmp_path, rows):
     assert ET.parse(write_curves(rows, tmp_path / "a.svg")).getroot().tag.endswith("svg")
 
 
@@ -131,7 +130,7 @@ def test_the_card_says_what_the_checkpoint_says(classes):
         assert figure in card.text, figure
 
 
-def test_an_older_checkpoint_has_a_card_without_what_it_does_not_say():
+def test_a_card_leaves_out_what_the_metadata_does_not_hold():
     for known in ({}, {"dataset": "dots", "top1": 12.5, "top5": 40.0, "pooling": "max"}):
         text = ModelCard(model_card(known, "model.safetensors")).text
         assert "superclass" not in text and "![" not in text and "model.safetensors" in text
@@ -148,7 +147,7 @@ def test_card_and_curves_are_published_beside_the_checkpoint(tmp_path, classes):
     assert files["mine.svg"] == tmp_path / "mine.svg" and b"](mine.svg)" in files["README.md"]
 
 
-def test_a_card_written_by_hand_is_used_if_it_is_this_checkpoints(tmp_path, classes):
+def test_a_card_written_by_hand_is_used_if_it_names_the_checkpoint(tmp_path, classes):
     checkpoint, written = tmp_path / "mine.safetensors", tmp_path / "README.md"
     written.write_text("# My network\n\n`mine.safetensors` paints für Könige.\n", encoding="utf-8")
     card = card_files(metadata(classes), checkpoint)["README.md"].decode()
@@ -160,41 +159,24 @@ def test_a_card_written_by_hand_is_used_if_it_is_this_checkpoints(tmp_path, clas
 # How it was trained
 
 
-def checkpoint_that_says(path, **said):
-    save_file({"a": np.zeros(1, np.float32)}, path, {name: json.dumps(value) for name, value in said.items()})
+def checkpoint_with(path, **metadata):
+    save_file({"a": np.zeros(1, np.float32)}, path, {name: json.dumps(value) for name, value in metadata.items()})
     return path
 
 
-def test_a_checkpoint_tells_how_it_was_trained(tmp_path, classes):
-    path = checkpoint_that_says(tmp_path / "a.safetensors", **metadata(classes))
-    curve, groups = training_figures(path)
+def test_a_checkpoint_holds_the_record_of_its_training(tmp_path, classes):
+    path = checkpoint_with(tmp_path / "a.safetensors", **metadata(classes))
+    curve, groups = training_record(path)
     assert curve == ROWS and (groups["trees"], groups["people"]) == (42.5, 50.0)
 
 
-def test_of_an_older_one_its_card_does(tmp_path):
-    path = checkpoint_that_says(tmp_path / "old.safetensors", dataset="CIFAR-100")
-    assert training_figures(path) == ([], {})
-    card = """# `old.safetensors`
-
-| epoch | picture side | training loss | training top-1 | test top-1 |
-|---|---|---|---|---|
-| 1 | 32 px | 4.13 | 7.81 % | 9.87 % |
-| 2 | 40 px | 3.76 | 13.83 % | 15.29 % |
-
-| superclass | top-1 in % |
-| --- | --- |
-| trees | 42.5 |
-"""
-    (tmp_path / "README.md").write_text(card)
-    first, second = {"epoch": 1, "train_loss": 4.13}, {"epoch": 2, "train_loss": 3.76}
-    curve = [first | {"train_top1": 7.81, "test_top1": 9.87}, second | {"train_top1": 13.83, "test_top1": 15.29}]
-    assert training_figures(path) == (curve, {"trees": 42.5})
-    (tmp_path / "README.md").write_text(card.replace("old", "another"))
-    assert training_figures(path) == ([], {})
+def test_a_checkpoint_without_that_metadata_has_no_record(tmp_path):
+    path = checkpoint_with(tmp_path / "old.safetensors", dataset="CIFAR-100")
+    assert training_record(path) == ([], {})
 
 
-def test_the_bundled_checkpoint_tells_how_it_was_trained():
-    curve, groups = training_figures(bundled_checkpoint())
+def test_the_bundled_checkpoint_holds_the_record_of_its_training():
+    curve, groups = training_record(bundled_checkpoint())
     assert [row["epoch"] for row in curve] == list(range(1, read_metadata(bundled_checkpoint())["epochs"] + 1))
     assert all({"train_loss", "train_top1", "test_top1"} <= row.keys() for row in curve)
     assert set(groups) == set(SUPERCLASSES)

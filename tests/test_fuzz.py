@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from helpers.pictures import make_picture
 from nst.cli import SETTING_FLAGS, main
 from nst.errors import StyleTransferError
-from nst.models import checkpoints as backbones
+from nst.models import checkpoints
 from nst.models.checkpoints import save_checkpoint
 from nst.models.vgg import VGG19
 from nst.output.recipe import KEY, PaintingRecipe, RecipeStyle, read_recipe
@@ -230,7 +230,7 @@ def checkpoint(tmp_path, narrow) -> Path:
 
 
 def load_checkpoint(path: Path):
-    return backbones._load_file(str(path), path)
+    return checkpoints._load_file(str(path), path)
 
 
 @fuzz

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from helpers.refusals import refusal
 from helpers.training import SMALL_TRAINING, train_py_refusal
-from nst.models import checkpoints as backbones
+from nst.models import checkpoints
 from nst.models.checkpoints import load_backbone, save_checkpoint
 from nst.models.hub import publish
 from nst.models.vgg import VGG19
@@ -118,7 +118,7 @@ def stand_in(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(backbones, "_cache", {})
+    monkeypatch.setattr(checkpoints, "_cache", {})
     monkeypatch.setenv("HF_TOKEN", "key")
     for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)

@@ -19,8 +19,7 @@ from safetensors.torch import load_file
 from helpers.refusals import refusal
 from nst.errors import StyleTransferError
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
-from nst.models import checkpoints as backbones
-from nst.models import hub
+from nst.models import checkpoints, hub
 from nst.models.checkpoints import load_backbone
 
 refused = functools.partial(refusal, load_backbone)
@@ -29,7 +28,7 @@ refused = functools.partial(refusal, load_backbone)
 @pytest.fixture(autouse=True)
 def empty_cache(monkeypatch):
     """Nothing loaded here is seen by other tests, nor the other way round."""
-    monkeypatch.setattr(backbones, "_cache", {})
+    monkeypatch.setattr(checkpoints, "_cache", {})
 
 
 @contextlib.contextmanager

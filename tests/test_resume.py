@@ -27,7 +27,7 @@ from helpers.training import (
     write_table,
 )
 from nst.engine.hardware import choose_hardware
-from nst.models.card import read_metadata
+from nst.models.checkpoints import read_metadata
 from nst.training import trainer as training
 from nst.training.recipes import Recipe
 from nst.training.trainer import Trainer

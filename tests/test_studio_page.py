@@ -15,7 +15,7 @@ from helpers.browsing import (
     toggle_sections,
     upload_pictures,
 )
-from nst.models.card import SUPERCLASSES, read_metadata
+from nst.models.card import SUPERCLASSES
 
 EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
 # The lowest contrast of text that is seen, by WCAG's formula, of its colour with what is under it; [ratio, text].
@@ -219,7 +219,7 @@ def test_what_the_network_sees(visit, pictures):
 
 
 def test_how_the_network_was_trained(page):
-    from nst.models.bundled import bundled_checkpoint
+    from nst.models.checkpoints import bundled_checkpoint, read_metadata
 
     open_tab(page, "What the network sees")
     toggle_sections(page, "The network that looks")

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from nst.engine import winograd
-from nst.engine.winograd import FrozenConv2d, convolve, transformed
+from nst.engine.winograd import FrozenConv2d, convolve, transform_kernel
 from nst.models.vgg import VGG19, fold_batch_norm
 
 
@@ -58,7 +58,7 @@ def test_a_kernel_that_moves_the_picture_moves_it_exactly():
     x = torch.randn(1, 128, 13, 22)
     expected = torch.zeros_like(x)
     expected[..., 1:, 1:] = x[..., :-1, :-1]
-    torch.testing.assert_close(convolve(x, transformed(weight)), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(convolve(x, transform_kernel(weight)), expected, rtol=0, atol=2e-5)
 
 
 def used(layer, x, monkeypatch):

@@ -1,13 +1,13 @@
-"""What people read about a checkpoint: its model card, its training curves, its accuracy by superclass."""
+"""What people read about a checkpoint: its model card, its training curves, and its accuracy by superclass."""
 
 import json
 import os
-import re
 from pathlib import Path
 
-from safetensors import safe_open
+from huggingface_hub import ModelCardData
 
 from nst.io.files import write_atomically
+from nst.models.checkpoints import read_metadata
 from nst.models.hub import FILE
 
 # The 20 superclasses of CIFAR-100, five classes each (Krizhevsky 2009).
@@ -34,28 +34,13 @@ SUPERCLASSES = {
     "vehicles 2": "lawn_mower rocket streetcar tank tractor",
 }
 
-# Of a card's table of epochs, as the rows of `metrics.jsonl` call them.
-COLUMNS = {"epoch": "epoch", "training loss": "train_loss", "training top-1": "train_top1", "test loss": "test_loss",
-           "test top-1": "test_top1"}  # fmt: skip
-
-FRONT_MATTER = """---
-license: mit
-library_name: pytorch
-pipeline_tag: image-classification
-tags: [vgg19, neural-style-transfer]
----"""
-
-
-def read_metadata(checkpoint: str | os.PathLike) -> dict:
-    """What a safetensors checkpoint says of itself, without loading its weights, or torch."""
-    with safe_open(checkpoint, "np") as file:
-        return {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
 
 
 def superclass_accuracy(top1_by_class: dict[str, float]) -> dict[str, float]:
-    """Top-1 in percent by superclass, the mean over its classes; empty unless the classes are CIFAR-100's.
+    """Return the top-1 accuracy in percent by superclass, the mean over its classes.
 
-    Right means the right class of the hundred, not just one of its superclass.
+    A picture counts as right if the network names its class, one of the hundred, not just its superclass. The result
+    is empty unless the classes are those of CIFAR-100.
     """
     groups = {name: members.split() for name, members in SUPERCLASSES.items()}
     if {member for members in groups.values() for member in members} != set(top1_by_class):
@@ -66,33 +51,21 @@ def superclass_accuracy(top1_by_class: dict[str, float]) -> dict[str, float]:
     }
 
 
-def training_figures(checkpoint: str | os.PathLike) -> tuple[list[dict], dict[str, float]]:
-    """How a checkpoint was trained: rows by epoch, as in `metrics.jsonl`, and top-1 in percent by superclass.
+def training_record(checkpoint: str | os.PathLike) -> tuple[list[dict], dict[str, float]]:
+    """Return how a checkpoint was trained, from its metadata.
 
-    From the checkpoint's metadata, or, where that is older than these, from the tables of the card beside it. What
-    neither says is left out.
+    The first part is one row for each epoch, as in `metrics.jsonl`; the second is the top-1 accuracy in percent by
+    superclass. Each is empty if the metadata does not hold it.
     """
     metadata = read_metadata(checkpoint)
-    curve, groups = metadata.get("curve", []), superclass_accuracy(metadata.get("top1_by_class", {}))
-    for head, *rows in _tables(_written_card(checkpoint) or ""):
-        if not curve and head[0] == "epoch":
-            names = [COLUMNS.get(name, "") for name in head]
-            pairs = [zip(names, row, strict=False) for row in rows]
-            curve = [{name: float(cell.split()[0]) for name, cell in row if name} for row in pairs]
-        elif not groups and head[0] == "superclass":
-            groups = {name: float(value) for name, value, *_ in rows}
-    return curve, groups
-
-
-def _tables(text: str) -> list[list[list[str]]]:
-    """The cells of every table of a Markdown text, row by row, without the line under its head."""
-    found = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
-    tables = [[[cell.strip() for cell in line.strip("|").split("|")] for line in one.splitlines()] for one in found]
-    return [[head, *rows] for head, _, *rows in tables]
+    return metadata.get("curve", []), superclass_accuracy(metadata.get("top1_by_class", {}))
 
 
 def write_curves(rows: list[dict], path: str | os.PathLike) -> Path:
-    """Draw loss and top-1 by epoch, of training and test, as an SVG picture. `rows`: those of `metrics.jsonl`."""
+    """Draw loss and top-1 by epoch, of training and test, as an SVG picture; return its path.
+
+    rows: those of `metrics.jsonl`. Raises StyleTransferError if the file cannot be written.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -112,28 +85,28 @@ def write_curves(rows: list[dict], path: str | os.PathLike) -> Path:
 
 
 def card_files(metadata: dict, checkpoint: str | os.PathLike) -> dict[str, Path | bytes]:
-    """What to publish beside a checkpoint, by name: its card, and its curves if they were drawn.
+    """Return the files to publish beside a checkpoint, by name: its card, and its curves if there is a picture of them.
 
-    A README.md beside the checkpoint that names its file is its card; otherwise one is made from the metadata.
+    A README.md beside the checkpoint that names the checkpoint's file is its card. Otherwise the card is made from
+    the metadata.
     """
     checkpoint = Path(checkpoint)
     curves = checkpoint.with_suffix(".svg")
     files: dict[str, Path | bytes] = {curves.name: curves} if curves.exists() else {}
-    if text := _written_card(checkpoint):
+    if text := _read_card(checkpoint):
         return files | {"README.md": text.replace(checkpoint.name, FILE).encode()}
     return files | {"README.md": model_card(metadata, FILE, curves.name if files else None).encode()}
 
 
-def _written_card(checkpoint: str | os.PathLike) -> str | None:
-    """The README.md beside a checkpoint, if it names it."""
-    checkpoint = Path(checkpoint)
-    written = checkpoint.with_name("README.md")
-    text = written.read_text(encoding="utf-8") if written.exists() else ""
+def _read_card(checkpoint: Path) -> str | None:
+    """Return the text of the README.md beside a checkpoint, if it names the checkpoint."""
+    card = checkpoint.with_name("README.md")
+    text = card.read_text(encoding="utf-8") if card.exists() else ""
     return text if checkpoint.name in text else None
 
 
 def model_card(metadata: dict, file: str, curves: str | None = None) -> str:
-    """A README for the Hub, from what the checkpoint `file` says of itself; `curves` is the picture's name."""
+    """Return a README for the Hub, made from the metadata of the checkpoint `file`. curves: the picture's name."""
     dataset, size = metadata.get("dataset", "unknown data"), metadata.get("image_size")
     pictures, classes = metadata.get("pictures", "?"), len(metadata.get("classes", []))
     accuracy = (
@@ -145,15 +118,21 @@ def model_card(metadata: dict, file: str, curves: str | None = None) -> str:
         ("epochs", metadata.get("epochs")),
         ("recipe", f"`{json.dumps(metadata.get('recipe', {}))}`"),
         ("pooling", metadata.get("pooling")),
-        ("input", f"RGB in [0, 1], less {metadata.get('mean')}, divided by {metadata.get('std')}"),
+        ("input", f"RGB in [0, 1], minus {metadata.get('mean')}, divided by {metadata.get('std')}"),
         ("made on", metadata.get("made_on")),
     ]
     groups = superclass_accuracy(metadata.get("top1_by_class", {}))
+    front_matter = ModelCardData(
+        license="mit",
+        library_name="pytorch",
+        pipeline_tag="image-classification",
+        tags=["vgg19", "neural-style-transfer"],
+    )
     parts = [
-        FRONT_MATTER,
+        f"---\n{front_matter}\n---",
         f"# VGG19 trained on {dataset}",
         f"`{file}`: VGG19 (Simonyan & Zisserman 2014) with global average pooling and two fully connected layers, in "
-        "float16, the batch norm it was trained with folded into the convolutions. The keys are torchvision's "
+        "float16; the batch norm of the training is folded into the convolutions. The keys are torchvision's "
         "(`features.N.weight`, …).",
         _table(("", ""), facts),
         f"![Training curves: loss and top-1 by epoch]({curves})" if curves else "",

@@ -1,15 +1,14 @@
-"""Where trained weights come from: the bundled checkpoint, torchvision, a file, or the Hub.
+"""Checkpoints: trained weights from the project itself, torchvision, a file, or the Hub.
 
-A checkpoint is a safetensors file with torchvision's VGG19 keys (`features.N.weight`, ...), the fully connected layers
-under `classifier.`, and its metadata inside: what it was trained on, how well it does, and the normalisation and
-pooling that the extractor must use.
+A checkpoint is a safetensors file with torchvision's VGG19 keys (`features.N.weight`, ...), and the fully connected
+layers under `classifier.`. Its metadata says what the network was trained on, how accurate it is, and which
+normalization and pooling the feature extractor must use.
 """
 
 import copy
 import hashlib
 import json
 import os
-import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,19 +23,25 @@ from nst.engine.winograd import FrozenConv2d
 from nst.errors import StyleTransferError, quote
 from nst.io.files import write_atomically
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
-from nst.models.bundled import bundled_checkpoint
-from nst.models.hub import check_reachable, download
+from nst.models.hub import check_reachable, download, split_hub_id
 from nst.models.vgg import MAX_CLASSES, POOLINGS, VGG19, Vgg19, fold_batch_norm
 
 NAMES = ("cifar100", "imagenet")
+BUNDLED_NAME = "vgg19-cifar100.safetensors"
+BUNDLED_PATHS = (  # in the repository, and in the installed package
+    Path(__file__).resolve().parents[2] / "checkpoints" / BUNDLED_NAME,
+    Path(__file__).resolve().parents[1] / "checkpoints" / BUNDLED_NAME,
+)
+FILE_SUFFIXES = (".safetensors", ".pt", ".pth")
+MAX_HIDDEN = 4096  # units of the classifier's hidden layer, as in the paper; keeps a forged file from taking all memory
 
 
 @dataclass
 class Backbone:
-    """A trained VGG19 and what there is to know about it. Shared by everyone in the process: treat as read-only.
+    """A trained VGG19 and what is known about it. All runs in the process share it: treat it as read-only.
 
-    metadata: what the checkpoint says of itself (`dataset`, `epochs`, `top1`, `classes`, ...), JSON values.
-    sha256: of the checkpoint file.
+    mean, std: of the three channels of the pictures in [0, 1] that it was trained on. metadata: the checkpoint's
+    (`dataset`, `epochs`, `top1`, `classes`, ...), JSON values. sha256: of the checkpoint file.
     """
 
     name: str
@@ -45,7 +50,7 @@ class Backbone:
     std: tuple[float, ...]
     metadata: dict
     sha256: str
-    _prepared: dict = field(default_factory=dict, repr=False)
+    _copies: dict = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def prepared(
@@ -54,27 +59,28 @@ class Backbone:
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> VGG19:
-        """A frozen copy of the network for that device, dtype and layout; the same copy every time it is asked for."""
+        """Return a frozen copy of the network for that device, dtype and layout; every call returns the same copy."""
         key = (str(device), dtype, memory_format)
         with self._lock:
-            if key not in self._prepared:
+            if key not in self._copies:
                 network = copy.deepcopy(self.network)
-                self._prepared[key] = network.to(device=device, dtype=dtype, memory_format=memory_format)
-            return self._prepared[key]
+                self._copies[key] = network.to(device=device, dtype=dtype, memory_format=memory_format)
+            return self._copies[key]
 
     def extractor(self, required_layers: Iterable[str], *, pooling: str | None = None, **prepared) -> Vgg19:
-        """A `Vgg19` over `prepared(**prepared)`, with this backbone's normalisation and, by default, its pooling."""
+        """Return a `Vgg19` over `prepared(**prepared)` with this normalization and, by default, this pooling."""
         network = self.prepared(**prepared)
         return Vgg19(network, required_layers, mean=self.mean, std=self.std, pooling=pooling)
 
 
 def save_checkpoint(network: VGG19, path: str | os.PathLike, metadata: dict) -> Path:
-    """Write `network`, its batch norm folded, as a float16 safetensors checkpoint with `metadata` inside.
+    """Write `network` as a float16 safetensors checkpoint, its batch norm folded, with `metadata` inside.
 
-    `metadata` must hold `mean` and `std`; the pooling is added. Values may be anything that JSON can hold.
+    metadata: must hold `mean` and `std`; the pooling is added. Its values may be anything that JSON can hold.
+
+    Raises StyleTransferError if a weight is not finite, or if the file cannot be written.
     """
-    plain = fold_batch_norm(network)
-    tensors = {name: value.half().contiguous() for name, value in plain.state_dict().items()}
+    tensors = {name: value.half().contiguous() for name, value in fold_batch_norm(network).state_dict().items()}
     if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
         raise StyleTransferError(f"The weights {broken[0]} are not finite: training diverged; nothing was exported.")
     text = {"format": "pt", "pooling": json.dumps(network.pooling), **{k: json.dumps(v) for k, v in metadata.items()}}
@@ -86,15 +92,15 @@ _cache_lock = threading.Lock()
 
 
 def load_backbone(name: str | os.PathLike = "cifar100") -> Backbone:
-    """The backbone called `name`, loaded once per process and shared.
+    """Return the backbone called `name`. It is loaded once per process and shared.
 
-    `cifar100`: the checkpoint that comes with the project; needs no network.
+    `cifar100`: the checkpoint that comes with the project; it needs no network.
     `imagenet`: torchvision's VGG19 weights, downloaded on first use.
-    a path to a `.safetensors` file (or a torch file, read with `weights_only=True`).
+    a path to a `.safetensors` file, or to a torch file, which is read with `weights_only=True`.
     `owner/name` or `owner/name@revision`: `model.safetensors` from that Hub repository.
 
-    Raises StyleTransferError for an unknown name, a missing, damaged or unfitting checkpoint (naming its keys), and,
-    within seconds, when the network is needed and cannot be reached.
+    Raises StyleTransferError for an unknown name, for a checkpoint that is missing, damaged or no VGG19 (naming its
+    keys), and, within seconds, when a download needs a network and there is none.
     """
     name = os.fspath(name)
     with _cache_lock:
@@ -103,91 +109,116 @@ def load_backbone(name: str | os.PathLike = "cifar100") -> Backbone:
         else:
             path = _checkpoint_path(name)
             try:
-                stat = path.stat()
-            except OSError as error:  # gone since
+                status = path.stat()
+            except OSError as error:  # deleted a moment ago
                 raise StyleTransferError(f"{path.name}: no such checkpoint file.") from error
-            key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)  # a file that was written anew is read anew
+            key = (str(path.resolve()), status.st_mtime_ns, status.st_size)  # a file that was replaced is read again
         if key not in _cache:
             _cache[key] = _load_imagenet() if name == "imagenet" else _load_file(name, path)
         return _cache[key]
 
 
+def bundled_checkpoint() -> Path:
+    """Return the path of the checkpoint that comes with the project. Raises StyleTransferError if it is missing."""
+    for path in BUNDLED_PATHS:
+        if path.exists():
+            return path
+    raise StyleTransferError(f"checkpoints/{BUNDLED_NAME} is missing: get it from the repository, or train it.")
+
+
+def read_metadata(checkpoint: str | os.PathLike) -> dict:
+    """Return the metadata of a safetensors checkpoint, without loading its weights."""
+    with safe_open(checkpoint, "np") as file:
+        return {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
+
+
 def _checkpoint_path(name: str) -> Path:
     if name == "cifar100":
         return bundled_checkpoint()
-    if Path(name).suffix in (".safetensors", ".pt", ".pth"):
+    if Path(name).suffix in FILE_SUFFIXES:
         if not Path(name).is_file():
             raise StyleTransferError(f"{Path(name).name}: no such checkpoint file.")
         return Path(name)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and ".." not in name:
-        return download(*name.partition("@")[::2])
+    if hub_id := split_hub_id(name):
+        return download(*hub_id)
     raise StyleTransferError(
         f"Unknown backbone {quote(name)}: use {' or '.join(NAMES)}, a .safetensors file, or a Hub id like owner/name."
     )
 
 
 def _load_file(name: str, path: Path) -> Backbone:
-    data, metadata = _read_checkpoint(path)
-    metadata = {key: _json(value) for key, value in metadata.items() if key != "format"}
-    return _build(name, data, metadata, hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
+    tensors, metadata = _read_checkpoint(path)
+    metadata = {key: _parse_json(value) for key, value in metadata.items() if key != "format"}
+    return _build(name, tensors, metadata, hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a checkpoint file."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise StyleTransferError(f"{path.name}: a damaged checkpoint, or not one at all.") from error
-    except Exception as error:  # UnpicklingError and whatever else a hostile file provokes
+    except Exception as error:  # UnpicklingError, and all that a hostile file can provoke
         raise StyleTransferError(f"{path.name}: not a plain file of weights; refused.") from error
-    if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise StyleTransferError(f"{path.name}: holds no table of weights.")
-    return data, {}
+    return tensors, {}
 
 
-def _json(text: str):
+def _parse_json(text: str):
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
 
 
-def _build(name: str, data: dict[str, Tensor], metadata: dict, sha256: str, file: str) -> Backbone:
+def _build(name: str, tensors: dict[str, Tensor], metadata: dict, sha256: str, file: str) -> Backbone:
+    """Return the backbone with these weights. Raises StyleTransferError, naming `file`, if they are no VGG19's."""
     pooling = metadata.get("pooling", "max")
     if pooling not in POOLINGS:
         raise StyleTransferError(f"{file}: its metadata names the pooling {quote(pooling)}, which is not known.")
     mean, std = metadata.get("mean", IMAGENET_MEAN), metadata.get("std", IMAGENET_STD)
-    for values, low in ((mean, -1e6), (std, 0)):  # the bounds keep out NaN, infinity, and a division by zero
-        numbers = isinstance(values, (list, tuple)) and all(type(v) in (int, float) for v in values)
-        if not numbers or len(values) != 3 or not all(low < v < 1e6 for v in values):
+    for values, low in ((mean, -1e6), (std, 0)):  # the bounds exclude NaN, infinity, and a division by zero
+        are_numbers = isinstance(values, (list, tuple)) and all(type(v) in (int, float) for v in values)
+        if not are_numbers or len(values) != 3 or not all(low < v < 1e6 for v in values):
             raise StyleTransferError(f"{file}: its metadata holds no usable mean and std.")
-    if "classifier.6.bias" in data:  # torchvision's own three-layer classifier, which does not fit and is not needed
-        data = {key: value for key, value in data.items() if key.startswith("features.")}
-    last = data.get("classifier.3.bias")
-    hidden = data.get("classifier.0.bias")
-    with torch.device("meta"):  # shapes only: random weights would cost time and random numbers, to be overwritten
-        network = VGG19(
-            len(last) if last is not None and last.dim() == 1 and len(last) <= MAX_CLASSES else 100,
-            pooling=pooling,
-            hidden=len(hidden) if hidden is not None and hidden.dim() == 1 and len(hidden) <= 4096 else 512,
-            convolution=FrozenConv2d,
-        )
-    if last is None:
-        network.classifier = None  # features are all that painting needs
-    wanted = network.state_dict()
-    if missing := sorted(set(wanted) - set(data)):
-        raise StyleTransferError(f"{file}: not a VGG19 checkpoint; {len(missing)} keys missing, first {missing[0]}.")
-    for key, value in wanted.items():
-        if data[key].shape != value.shape:
-            found, expected = "x".join(map(str, data[key].shape)), "x".join(map(str, value.shape))
-            raise StyleTransferError(f"{file}: {key} has the shape {found}; a VGG19 has {expected}.")
-        if not data[key].is_floating_point() or not data[key].float().isfinite().all():
-            raise StyleTransferError(f"{file}: {key} holds values that are not finite numbers.")
-    network.load_state_dict({key: data[key].float() for key in wanted}, assign=True)
+    if "classifier.6.bias" in tensors:  # torchvision's own three-layer classifier: it does not fit and is not needed
+        tensors = {key: value for key, value in tensors.items() if key.startswith("features.")}
+    network = _empty_network(tensors, pooling)
+    _check_fits(network, tensors, file)
+    network.load_state_dict({key: tensors[key].float() for key in network.state_dict()}, assign=True)
     network.eval().requires_grad_(False)
     return Backbone(name, network, tuple(mean), tuple(std), metadata, sha256)
+
+
+def _empty_network(tensors: dict[str, Tensor], pooling: str) -> VGG19:
+    """Return a network of the shapes that these weights need, without memory for its own weights."""
+    classes = _length(tensors.get("classifier.3.bias"), MAX_CLASSES, default=100)
+    hidden = _length(tensors.get("classifier.0.bias"), MAX_HIDDEN, default=512)
+    with torch.device("meta"):  # random weights would cost time and random numbers, and would be overwritten
+        network = VGG19(classes, pooling=pooling, hidden=hidden, convolution=FrozenConv2d)
+    if "classifier.3.bias" not in tensors:
+        network.classifier = None  # painting needs the features only
+    return network
+
+
+def _length(bias: Tensor | None, limit: int, default: int) -> int:
+    return len(bias) if bias is not None and bias.dim() == 1 and len(bias) <= limit else default
+
+
+def _check_fits(network: VGG19, tensors: dict[str, Tensor], file: str) -> None:
+    expected = network.state_dict()
+    if missing := sorted(set(expected) - set(tensors)):
+        raise StyleTransferError(f"{file}: not a VGG19 checkpoint; {len(missing)} keys missing, first {missing[0]}.")
+    for key, value in expected.items():
+        if tensors[key].shape != value.shape:
+            shape, expected_shape = ("x".join(map(str, x.shape)) for x in (tensors[key], value))
+            raise StyleTransferError(f"{file}: {key} has the shape {shape}; a VGG19 has {expected_shape}.")
+        if not tensors[key].is_floating_point() or not tensors[key].float().isfinite().all():
+            raise StyleTransferError(f"{file}: {key} holds values that are not finite numbers.")
 
 
 def _load_imagenet() -> Backbone:
@@ -198,11 +229,11 @@ def _load_imagenet() -> Backbone:
     if not file.exists():
         check_reachable(url, "The ImageNet weights")
     try:
-        data = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        tensors = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # URLError, a wrong hash, a broken file
         raise StyleTransferError(
             f"The ImageNet weights could not be loaded ({type(error).__name__}); the bundled cifar100 needs no network."
         ) from error
-    data = {key: value for key, value in data.items() if key.startswith("features.")}
+    tensors = {key: value for key, value in tensors.items() if key.startswith("features.")}
     metadata = {"dataset": "ImageNet-1k", "pooling": "max", "source": "torchvision VGG19_Weights.IMAGENET1K_V1"}
-    return _build("imagenet", data, metadata, hashlib.sha256(file.read_bytes()).hexdigest(), file.name)
+    return _build("imagenet", tensors, metadata, hashlib.sha256(file.read_bytes()).hexdigest(), file.name)

@@ -1,7 +1,8 @@
 """VGG19 (Simonyan & Zisserman 2014, configuration E): the classifier and the feature extractor.
 
-`VGG19` is what `train.py` trains. `Vgg19` reuses its convolutions and returns named feature maps. Layers are named by
-the papers' convention, `conv<block>_<index>`, and mean the convolution's output after its ReLU.
+Two classes with similar names, both given: `VGG19` is the whole classifier, which `train.py` trains. `Vgg19` is the
+feature extractor, which painting uses: it shares a trained `VGG19`'s convolutions and returns their feature maps by
+name. Layers have the papers' names, `conv<block>_<index>`, and mean the output of the ReLU after the convolution.
 """
 
 import functools
@@ -17,24 +18,30 @@ from nst.errors import StyleTransferError
 from nst.layers import BLOCKS, LAYERS, layer_stride
 
 POOLINGS = ("max", "average")
-MAX_CLASSES = 25_000  # more outputs than any labelled set needs; keeps a lying file from taking all memory
+MAX_CLASSES = 25_000  # more outputs than any labelled set needs; keeps a forged file from taking all memory
 
 
 def pooling_layer(kind: str) -> nn.Module:
-    """The 2x2 pooling, stride 2. Gatys et al. 2016 prefer `average` for painting; torchvision's weights use `max`."""
+    """Return a 2x2 pooling with stride 2: `max`, which torchvision's weights use, or `average`.
+
+    Gatys et al. 2016 prefer `average` for painting. Raises StyleTransferError for any other kind.
+    """
     if kind not in POOLINGS:
         raise StyleTransferError(f"Unknown pooling {kind!r}: choose from {', '.join(POOLINGS)}.")
     return nn.MaxPool2d(2) if kind == "max" else nn.AvgPool2d(2)
 
 
 class VGG19(nn.Module):
-    """The full classifier: 16 convolutions in five blocks, then two fully connected layers on the global average.
+    """The classifier: 16 convolutions in five blocks, then two fully connected layers on the global average.
 
-    `features` is numbered as in torchvision (`vgg19`, or `vgg19_bn` with `batch_norm`), so their weights fit. Global
-    average pooling replaces the 7x7x512 input of the original classifier: any input from 16 px up is accepted.
+    `features` is numbered as in torchvision (`vgg19`, or `vgg19_bn` with `batch_norm`), so that its weights fit. Global
+    average pooling replaces the 7x7x512 input of the original classifier, so any input from 16 px up is accepted.
 
-    Input: (N, 3, H, W) float, normalised with the mean and standard deviation the network was trained with.
+    Input: (N, 3, H, W) float, normalized with the mean and standard deviation of the training pictures.
     Output: (N, num_classes) logits.
+
+    hidden: units of the first fully connected layer. dropout: probability after it. convolution: the class to build
+    convolutions with.
     """
 
     def __init__(
@@ -68,25 +75,26 @@ class VGG19(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(module.bias)
                 if module.in_channels == module.out_channels:
-                    # Begun near the identity a deep plain network learns faster (Zagoruyko & Komodakis 2017).
+                    # A deep plain network that starts near the identity learns faster (Zagoruyko & Komodakis 2017).
                     module.weight.data.add_(nn.init.dirac_(torch.empty_like(module.weight)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, num_classes) of normalized pictures (N, 3, H, W)."""
         x = self.features[:-1](x)
-        if min(x.shape[-2:]) > 1:  # of one pixel there is nothing left to pool
+        if min(x.shape[-2:]) > 1:  # a map of one pixel cannot be pooled any further
             x = self.features[-1](x)
         return self.classifier(x.mean((2, 3)))
 
     def convolutions(self) -> dict[str, nn.Conv2d]:
-        """The 16 convolutions by layer name, `conv1_1` first."""
+        """Return the 16 convolutions by layer name, `conv1_1` first."""
         return dict(zip(LAYERS, (m for m in self.features if isinstance(m, nn.Conv2d)), strict=True))
 
 
 @torch.no_grad()
 def fold_batch_norm(network: VGG19) -> VGG19:
-    """A plain VGG19 that computes what `network` computes in eval mode.
+    """Return a VGG19 without batch norm that computes the same as `network` in eval mode.
 
-    Batch norm after a convolution is itself linear: y = g (Wx + b - m) / s + t with s = sqrt(v + eps), so W' = W g / s
+    Batch norm after a convolution is linear: y = g (Wx + b - m) / s + t with s = sqrt(v + eps), so W' = W g / s
     and b' = (b - m) g / s + t (Jacob et al. 2018, section 3.2).
     """
     hidden, classes = network.classifier[0].out_features, network.classifier[-1].out_features
@@ -106,13 +114,13 @@ def fold_batch_norm(network: VGG19) -> VGG19:
 
 
 class Vgg19(nn.Module):
-    """The feature extractor over trained convolutions: frozen, and computing nothing beyond the deepest layer needed.
+    """The feature extractor: frozen convolutions, computed only as deep as the deepest layer that is needed.
 
-    Shares the given network's parameters (no copy) and turns their gradients off.
+    It shares the parameters of `network` without a copy, and turns their gradients off.
 
     required_layers: names from `LAYERS`, in any order.
-    mean, std: per channel, of the pictures the network was trained on; applied inside.
-    pooling: `max` or `average`; by default what the network was trained with.
+    mean, std: of the three channels of the training pictures in [0, 1]; the extractor normalizes its input with them.
+    pooling: `max` or `average`; by default the pooling that the network was trained with.
 
     Raises StyleTransferError for an unknown layer or pooling.
     """

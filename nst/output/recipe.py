@@ -21,7 +21,8 @@ from nst import __version__
 from nst.errors import StyleTransferError, quote
 from nst.io.decoding import refuse_damage
 from nst.io.reading import PictureLike, load_picture, open_picture
-from nst.models.checkpoints import NAMES, load_backbone
+from nst.models.checkpoints import FILE_SUFFIXES, NAMES, load_backbone
+from nst.models.hub import split_hub_id
 from nst.settings import StyleSettings
 from nst.stages import Style
 
@@ -187,8 +188,8 @@ def find_differences(expected: PaintingRecipe, actual: PaintingRecipe) -> list[s
 
 def public_name(backbone: str) -> str:
     """Return the backbone's name if it is a known name or a Hub id, and `file` for a file, whose path is private."""
-    is_local = Path(backbone).suffix in (".safetensors", ".pt", ".pth") or ".." in backbone
-    is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", backbone) is not None
+    is_local = Path(backbone).suffix in FILE_SUFFIXES
+    is_hub_id = split_hub_id(backbone) is not None
     return backbone if backbone in NAMES or (is_hub_id and not is_local) else LOCAL_FILE
 
 

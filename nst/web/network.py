@@ -9,8 +9,8 @@ from PIL import Image
 
 from nst import StyleTransferError, feature_maps, reconstruct, synthesise
 from nst.layers import LAYERS
-from nst.models.bundled import bundled_checkpoint
-from nst.models.card import read_metadata, training_figures
+from nst.models.card import training_record
+from nst.models.checkpoints import bundled_checkpoint, read_metadata
 from nst.web.errors import readable_errors
 from nst.web.run_queue import PREVIEW_SECONDS, RunQueue
 
@@ -90,7 +90,7 @@ def look_event(
 
 def training_curves() -> None:
     """Lay out what is known of the bundled checkpoint's training."""
-    curve, superclasses = training_figures(bundled_checkpoint())
+    curve, superclasses = training_record(bundled_checkpoint())
     with gr.Accordion("The network that looks at your pictures", open=False, elem_id="network"):
         gr.Markdown(_about_network())
         with gr.Row():

@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file
 from helpers.refusals import refusal
 from nst.io.files import write_atomically
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
-from nst.models import bundled
-from nst.models import checkpoints as backbones
+from nst.models import checkpoints
 from nst.models.checkpoints import load_backbone, save_checkpoint
 from nst.models.vgg import VGG19, fold_batch_norm
 
@@ -32,7 +31,7 @@ METADATA = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "dataset": "dots",
 @pytest.fixture(autouse=True)
 def empty_cache(monkeypatch):
     """Nothing loaded here is seen by other tests, nor the other way round."""
-    monkeypatch.setattr(backbones, "_cache", {})
+    monkeypatch.setattr(checkpoints, "_cache", {})
 
 
 @pytest.fixture(scope="module")
@@ -392,13 +391,13 @@ def test_unknown_name_is_refused_without_asking_the_network(name, monkeypatch):
 
 
 def test_missing_bundled_checkpoint_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(bundled, "REPOSITORY", tmp_path / "one" / "vgg19-cifar100.safetensors")
-    monkeypatch.setattr(bundled, "PACKAGE", tmp_path / "two" / "vgg19-cifar100.safetensors")
+    monkeypatch.setattr(checkpoints, "BUNDLED_PATHS", (tmp_path / "a.safetensors", tmp_path / "b.safetensors"))
     assert "missing" in refused("cifar100")
 
 
-@pytest.mark.parametrize("place", ["REPOSITORY", "PACKAGE"])
-def test_bundled_checkpoint_is_found_in_the_repository_or_the_package(monkeypatch, tmp_path, random_checkpoint, place):
-    for name in ("REPOSITORY", "PACKAGE"):
-        monkeypatch.setattr(bundled, name, random_checkpoint if name == place else tmp_path / "nowhere.safetensors")
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_bundled_checkpoint_is_found_in_both_places(monkeypatch, tmp_path, random_checkpoint, index):
+    paths = [tmp_path / "nowhere.safetensors"] * 2
+    paths[index] = random_checkpoint
+    monkeypatch.setattr(checkpoints, "BUNDLED_PATHS", tuple(paths))
     assert load_backbone().name == "cifar100"
