@@ -1,4 +1,4 @@
-"""What can befall a run: no memory, no disk, a checkpoint that goes, a clock that jumps, a reader that left."""
+"""Faults outside the program: no memory, a full disk, a deleted checkpoint, a clock that jumps, a closed output."""
 
 import errno
 import hashlib
@@ -44,23 +44,23 @@ def paint(settings: StyleSettings, **options) -> list:
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried ..."),
     ],
-    ids=["Python", "a graphics card", "a processor"],
+    ids=["Python", "GPU", "CPU"],
 )
-def test_no_memory_is_one_line_and_the_next_run_works(settings, monkeypatch, error):
+def test_too_little_memory_gives_one_line_and_the_next_run_works(settings, monkeypatch, error):
     with monkeypatch.context() as patch:
         patch.setattr(Objective, "evaluate", lambda *_: (_ for _ in ()).throw(error))
-        said = refusal(paint, settings)
-    assert "memory" in said and "smaller" in said
+        message = refusal(paint, settings)
+    assert "memory" in message and "smaller" in message
     assert len(paint(settings)) == 3
 
 
-def test_torchs_own_words_for_no_memory_are_understood(settings, monkeypatch):
-    """Asked for more than any machine has, so that the words are those of the torch that is installed."""
+def test_torchs_own_message_about_memory_is_recognized(settings, monkeypatch):
+    """The run needs more than any computer has, so that the message is that of the installed torch."""
     monkeypatch.setattr(Objective, "evaluate", lambda *_: torch.empty(1 << 50))
     assert "memory" in refusal(paint, settings)
 
 
-def test_other_errors_are_not_taken_for_it(settings, monkeypatch):
+def test_other_errors_are_not_reported_as_too_little_memory(settings, monkeypatch):
     monkeypatch.setattr(Objective, "evaluate", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         paint(settings)
@@ -70,46 +70,56 @@ def test_other_errors_are_not_taken_for_it(settings, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["result.png", "result.tif", "result.jpg"])
-def test_a_disk_that_is_full_at_the_end_is_one_line(random_checkpoint, tmp_path, monkeypatch, capsys, name):
+def test_a_disk_that_is_full_at_the_end_gives_one_line(random_checkpoint, tmp_path, monkeypatch, capsys, name):
     PHOTO.save(tmp_path / "photo.png")
 
-    def full(_):
+    def fail(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", fail)
     flags = ["--size", "32", "--steps", "1", "--backbone", str(random_checkpoint), "-o", str(tmp_path / name)]
     assert main([str(tmp_path / "photo.png"), str(tmp_path / "photo.png"), *flags]) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nst: ")]
-    assert said == [f"nst: {name}: cannot be written (No space left on device)."]
+    messages = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nst: ")]
+    assert messages == [f"nst: {name}: cannot be written (No space left on device)."]
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
 # The checkpoint
 
 
-def test_a_checkpoint_deleted_or_cut_in_mid_run_does_not_end_the_run(random_checkpoint, tmp_path):
-    """In a process of its own: a file that is still mapped and gets shorter would kill it."""
-    whole = {key: value.float() for key, value in load_file(random_checkpoint).items()}
-    path = tmp_path / "mine.safetensors"
-    code = (
-        "import sys\nfrom helpers.pictures import make_picture\nfrom nst import StyleSettings, stylize\n"
-        "path, how = sys.argv[1:]\n"
-        "settings = StyleSettings(size=32, steps=3, scales=1, style_levels=1, backbone=path)\n"
-        "run = stylize(make_picture(40, 40), make_picture(40, 40, 1), settings)\nnext(run)\n"
-        "import os\nos.unlink(path) if how == 'deleted' else os.truncate(path, 100)\n"
-        "*_, last = run\nprint(last.step)\n"
-    )
-    for how in ("deleted", "cut"):
-        save_file(whole, path)
-        done = subprocess.run([sys.executable, "-c", code, str(path), how], cwd=ROOT, text=True, capture_output=True,
-                              env=ENVIRONMENT | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"})  # fmt: skip
-        assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
-        assert "mine.safetensors" in refusal(load_backbone, path)
+RUNS_WITH_A_DAMAGED_CHECKPOINT = """
+import os, sys
+from helpers.pictures import make_picture
+from nst import StyleSettings, stylize
+
+deleted, cut = sys.argv[1:]
+for path, damage in ((deleted, os.unlink), (cut, lambda path: os.truncate(path, 100))):
+    settings = StyleSettings(size=32, steps=3, scales=1, style_levels=1, backbone=path)
+    run = stylize(make_picture(40, 40), make_picture(40, 40, 1), settings)
+    next(run)
+    damage(path)
+    *_, last = run
+    print(last.step)
+"""
 
 
-def test_a_checkpoint_that_goes_between_two_looks_is_one_line(random_checkpoint, monkeypatch):
-    gone = random_checkpoint.with_name("gone.safetensors")
-    monkeypatch.setattr("nst.models.checkpoints._checkpoint_path", lambda name: gone)
+def test_a_run_continues_when_its_checkpoint_is_deleted_or_cut_short(random_checkpoint, tmp_path):
+    """In a process of its own: if the checkpoint were still mapped into memory, cutting it short would kill that."""
+    weights = {key: value.float() for key, value in load_file(random_checkpoint).items()}
+    paths = [tmp_path / "deleted.safetensors", tmp_path / "cut.safetensors"]
+    for path in paths:
+        save_file(weights, path)
+    command = [sys.executable, "-c", RUNS_WITH_A_DAMAGED_CHECKPOINT, *map(str, paths)]
+    environment = ENVIRONMENT | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    result = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, env=environment)
+    assert (result.returncode, result.stdout) == (0, "3\n3\n"), result.stderr
+    for path in paths:
+        assert path.name in refusal(load_backbone, path)
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_loaded_gives_one_line(random_checkpoint, monkeypatch):
+    path = random_checkpoint.with_name("gone.safetensors")
+    monkeypatch.setattr("nst.models.checkpoints._checkpoint_path", lambda name: path)
     assert "gone.safetensors" in refusal(load_backbone, "gone.safetensors")
 
 
@@ -129,7 +139,7 @@ def test_a_clock_that_jumps_changes_nothing(settings, monkeypatch, jump):
 # The shell
 
 
-def test_a_reader_that_left_is_no_traceback(random_checkpoint, tmp_path):
+def test_a_closed_output_gives_no_traceback(random_checkpoint, tmp_path):
     PHOTO.save(tmp_path / "photo.png")
     command = [sys.executable, "-m", "nst", tmp_path / "photo.png", tmp_path / "photo.png", "--json", "--size", "32",
                "--steps", "1", "--backbone", random_checkpoint, "-o", tmp_path / "result.png"]  # fmt: skip
@@ -140,16 +150,19 @@ def test_a_reader_that_left_is_no_traceback(random_checkpoint, tmp_path):
     assert done.returncode == 141 and "Error" not in done.stderr and (tmp_path / "result.png").exists(), done.stderr
 
 
-# Short forms of what tests/tools/reliability does at length
+# Short forms of the checks in tests/tools/reliability
 
 
-def test_a_training_killed_at_random_moments_goes_on(tmp_path):
+@pytest.mark.slow
+def test_a_training_killed_at_random_moments_can_be_resumed(tmp_path):
     assert killed_training(tmp_path, kills=2)["kills"] == 2
 
 
+@pytest.mark.slow
 def test_short_runs_leave_nothing_behind():
     soak(runs=30, warm_up=20)
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes():
     assert len(fresh_processes(2, size=48, steps=3)) == len(hashlib.sha256().hexdigest())

@@ -16,7 +16,7 @@ from nst.output.results import save_result
 from tools.corpus import PICTURE, REFUSED, make_corpus
 from tools.reliability.hostile_files import check, leaks, one_line, read_all
 
-PAINT_EVERY = 12  # one in twelve files is painted here; tests/reliability.py paints all of them
+PAINT_EVERY = 12  # one in twelve files is painted here; tests/tools/reliability paints all of them
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL", r"ignore:::gradio")
 
 
