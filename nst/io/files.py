@@ -28,7 +28,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], object]) ->
         with open(temporary, "rb") as finished:
             os.fsync(finished.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError if the disk is full
+    except (OSError, RuntimeError, SafetensorError) as error:  # the last two: torch and safetensors on a full disk
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise StyleTransferError(f"{path.name}: cannot be written ({reason}).") from error
     finally:

@@ -76,7 +76,7 @@ def _read_bytes(path: str | os.PathLike, name: str) -> bytes:
         if status.st_size > MAX_BYTES:
             raise StyleTransferError(f"{name}: over the limit of {MAX_BYTES >> 20} MB; scale it down first.")
         return Path(path).read_bytes()
-    except StyleTransferError:
+    except StyleTransferError:  # which is a ValueError
         raise
     except FileNotFoundError as error:
         raise StyleTransferError(f"{name}: no such file.") from error
