@@ -25,6 +25,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -47,7 +48,40 @@ STATE_EVERY = 180  # seconds between two saves of the training state: what a cra
 MEAN, STD = IMAGENET_MEAN, IMAGENET_STD  # the classic preprocessing; what matters is that the app uses the same
 
 
-def arguments() -> argparse.Namespace:
+def main(argv: Sequence[str] | None = None, *, width: float = 1.0) -> None:
+    """Run the command line `argv`, by default the program's own. Exits with a status and one line if it fails.
+
+    width: multiplies the channels of the network that is trained; the tests train narrow networks.
+    """
+    args = parse_arguments(argv)
+    try:
+        run(args, width)
+    except StyleTransferError as error:
+        first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line a machine, not one a process
+        sys.exit(f"train.py: {error}" if first else 1)
+    except KeyboardInterrupt:
+        sys.exit("train.py: stopped before the first step.")
+    finally:
+        if torch.distributed.is_initialized():
+            gc.collect()  # DistributedDataParallel holds the group in a cycle: its threads must end before Python does
+            torch.distributed.destroy_process_group()
+
+
+def run(args: argparse.Namespace, width: float) -> None:
+    if not args.data and (args.evaluate or args.download or args.resume or not (args.benchmark or args.push_to_hub)):
+        raise StyleTransferError("--data is needed: the folder of the labelled pictures.")
+    if args.evaluate:
+        return evaluate_checkpoint(args)
+    if args.benchmark:
+        return benchmark(args, width)
+    if args.data:
+        train(args, width)
+    if args.push_to_hub and int(os.environ.get("RANK", 0)) == 0:
+        checkpoint = load_backbone(args.output)
+        print(publish(args.push_to_hub, {FILE: args.output, **card_files(checkpoint.metadata, args.output)}))
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", help="a folder with train.csv and test.csv (columns image,label), or with train/<class>/ and "
@@ -69,7 +103,7 @@ def arguments() -> argparse.Namespace:
     add("--dataset-name", default="CIFAR-100", help="written into the checkpoint's metadata")
     add("--resume", action="store_true", help="continue from the state in --run")
     add("--start-from", type=Path, metavar="STATE", help="another run's state.pt, whose network this one begins with")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def chosen_recipe(args: argparse.Namespace) -> Recipe:
@@ -82,7 +116,7 @@ def load(split: ImageDataset, quiet: bool = False):
     return split.in_memory(bar)
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace, width: float) -> None:
     keep_freed_memory()
     recipe = chosen_recipe(args)
     hardware = choose_hardware(args.device, args.precision)
@@ -96,7 +130,7 @@ def train(args: argparse.Namespace) -> None:
     images, labels = load(train_split, quiet=rank > 0)
     test_images, test_labels = load(test_split, quiet=rank > 0)
 
-    trainer = Trainer(recipe, images, labels, len(train_split.classes), hardware, MEAN, STD)
+    trainer = Trainer(recipe, images, labels, len(train_split.classes), hardware, MEAN, STD, width=width)
     # What a continued run must agree on: another number of pictures or processes would shift what comes after.
     agreed = dataclasses.asdict(recipe) | {"pictures": len(images), "processes": trainer.processes}
     state_file, metrics_file = args.run / "state.pt", args.run / "metrics.jsonl"
@@ -207,7 +241,7 @@ def evaluate_checkpoint(args: argparse.Namespace) -> None:
     print(json.dumps({"checkpoint": Path(args.evaluate).name, "pictures": len(test), **result}))
 
 
-def benchmark(args: argparse.Namespace) -> None:
+def benchmark(args: argparse.Namespace, width: float) -> None:
     """The step of `Trainer` and that of a plain float32 contiguous loop, same network and batch, taking turns.
 
     One JSON line: pictures a second of each (the medians of five turns) and their ratio.
@@ -217,9 +251,9 @@ def benchmark(args: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (recipe.batch_size * 8, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 100, (len(images),), generator=generator)
-    trainer = Trainer(recipe, images, labels, 100, hardware, MEAN, STD)
+    trainer = Trainer(recipe, images, labels, 100, hardware, MEAN, STD, width=width)
     trainer.network.train()
-    plain = VGG19(100, batch_norm=True, pooling=recipe.pooling).to(hardware.device)
+    plain = VGG19(100, width=width, batch_norm=True, pooling=recipe.pooling).to(hardware.device)
     optimizer = torch.optim.AdamW(plain.parameters(), lr=recipe.lr)
 
     def plain_step() -> None:
@@ -294,30 +328,5 @@ def write_row(path: Path, row: dict) -> None:
     write_atomically(path, lambda temporary: Path(temporary).write_text(text))
 
 
-def main(args: argparse.Namespace) -> None:
-    if not args.data and (args.evaluate or args.download or args.resume or not (args.benchmark or args.push_to_hub)):
-        raise StyleTransferError("--data is needed: the folder of the labelled pictures.")
-    if args.evaluate:
-        return evaluate_checkpoint(args)
-    if args.benchmark:
-        return benchmark(args)
-    if args.data:
-        train(args)
-    if args.push_to_hub and int(os.environ.get("RANK", 0)) == 0:
-        checkpoint = load_backbone(args.output)
-        print(publish(args.push_to_hub, {FILE: args.output, **card_files(checkpoint.metadata, args.output)}))
-
-
 if __name__ == "__main__":
-    args = arguments()
-    try:
-        main(args)
-    except StyleTransferError as error:
-        first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line a machine, not one a process
-        sys.exit(f"train.py: {error}" if first else 1)
-    except KeyboardInterrupt:
-        sys.exit("train.py: stopped before the first step.")
-    finally:
-        if torch.distributed.is_initialized():
-            gc.collect()  # DistributedDataParallel holds the group in a cycle: its threads must end before Python does
-            torch.distributed.destroy_process_group()
+    main()

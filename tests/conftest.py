@@ -3,8 +3,8 @@
 Functions and constants that tests share are in `tests/helpers`.
 """
 
+import functools
 import os
-import runpy
 import shutil
 import signal
 import sys
@@ -16,8 +16,7 @@ import pytest
 from PIL import Image
 
 from helpers.pictures import make_picture
-from helpers.shell import ROOT
-from helpers.training import CLASS_COLOURS, coloured, write_table
+from helpers.training import CLASS_COLOURS, NARROW, coloured, write_table
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -116,14 +115,6 @@ def folders(tables, tmp_path_factory) -> Path:
 # train.py
 
 
-@pytest.fixture
-def narrow(monkeypatch):
-    """Networks made in this process are narrow ones."""
-    from nst.models import vgg
-
-    monkeypatch.setattr(vgg, "BLOCKS", tuple((channels // 8, depth) for channels, depth in vgg.BLOCKS))
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder for training states, which are large: deleted when the module's tests are done."""
@@ -134,20 +125,19 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def train_py(monkeypatch, capsys):
-    """Run train.py as a program, in this process: without waiting for torch again.
-
-    Returns its exit status, stdout and stderr.
-    """
+    """Run train.py in this process: without waiting for torch again. Returns its exit status, stdout and stderr."""
     import torch
+
+    import train
 
     handler = signal.getsignal(signal.SIGINT)
 
-    def run(*arguments: object):
-        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+    def run(*arguments: object, width: float = 1.0):
+        monkeypatch.setattr(sys, "argv", ["train.py"])  # argparse's messages name it
         random_state = torch.get_rng_state()
         code, message = 0, ""
         try:
-            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+            train.main(list(map(str, arguments)), width=width)
         except SystemExit as end:  # a message means status 1 and goes to stderr, as the interpreter does it
             code, message = (1, f"{end.code}\n") if isinstance(end.code, str) else (end.code, "")
         finally:
@@ -157,6 +147,12 @@ def train_py(monkeypatch, capsys):
         return SimpleNamespace(code=code, stdout=out, stderr=err + message)
 
     return run
+
+
+@pytest.fixture
+def train_narrow(train_py):
+    """Run train.py with a narrow network: see `train_py`."""
+    return functools.partial(train_py, width=NARROW)
 
 
 # The app

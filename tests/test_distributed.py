@@ -23,7 +23,7 @@ from helpers.training import (
     assert_same_weights,
     coloured,
     metrics_rows,
-    narrow_train_py,
+    write_narrow_program,
     write_table,
 )
 
@@ -46,7 +46,6 @@ import os, sys
 import torch
 
 sys.path.insert(0, {str(ROOT)!r})
-{NARROW}
 from nst.engine.hardware import choose_hardware
 from nst.training.recipes import choose_recipe
 from nst.training.trainer import Trainer
@@ -65,7 +64,8 @@ if "RANK" in os.environ:
 generator = torch.Generator().manual_seed(3)
 images, labels = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=generator), torch.arange(40) % 10
 recipe = choose_recipe("default", optimizer="adamw", lr=5e-3, schedule="constant", batch_size=8, size=32, start_size=32)
-trainer = Trainer(recipe, images, labels, 10, choose_hardware("cpu", "float32"), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+trainer = Trainer(recipe, images, labels, 10, choose_hardware("cpu", "float32"), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2),
+                  width={NARROW})
 trainer.network.train()
 trainer.network.classifier[2].p = 0.0  # dropout
 norms = [module for module in trainer.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -138,7 +138,7 @@ def said_by_us(stdout: str) -> str:
 @pytest.fixture(scope="module")
 def together(easy, runs):
     """Two epochs by two processes."""
-    program = narrow_train_py(runs / "narrow.py")
+    program = write_narrow_program(runs / "narrow.py")
     result = shell(*torchrun(program, *settings(easy, runs, "together")), env=HERE)
     assert result.returncode == 0, result.stderr
     return result
@@ -182,7 +182,7 @@ nst.training.trainer.Trainer.train_step = slow
 
 def test_ctrl_c_stops_both_and_both_can_be_resumed(together, easy, runs):
     arguments = settings(easy, runs, "stopped")
-    command = [sys.executable, *torchrun(narrow_train_py(runs / "ctrl_c.py", CTRL_C), *arguments)]
+    command = [sys.executable, *torchrun(write_narrow_program(runs / "ctrl_c.py", CTRL_C), *arguments)]
     process = subprocess.Popen(command, cwd=ROOT, env=HERE, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                start_new_session=True)  # fmt: skip
     try:

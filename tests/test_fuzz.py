@@ -21,6 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from helpers.pictures import make_picture
+from helpers.training import NARROW
 from nst.cli import SETTING_FLAGS, main
 from nst.errors import StyleTransferError
 from nst.models import checkpoints
@@ -220,12 +221,10 @@ def with_header(data: bytes, change) -> bytes:
 
 
 @pytest.fixture
-def checkpoint(tmp_path, narrow) -> Path:
+def checkpoint(tmp_path) -> Path:
     """A small one: an eighth of the channels."""
     torch.manual_seed(0)
-    network = VGG19(3)
-    for block in network.convolutions().values():
-        assert block.weight.shape[0] <= 64
+    network = VGG19(3, width=NARROW)
     return save_checkpoint(network, tmp_path / "good.safetensors", {"mean": [0.5] * 3, "std": [0.2] * 3})
 
 

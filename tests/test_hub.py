@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
 from helpers.refusals import refusal
-from helpers.training import SMALL_TRAINING, train_py_refusal
+from helpers.training import NARROW, SMALL_TRAINING, train_py_refusal
 from nst.models import checkpoints
 from nst.models.checkpoints import load_backbone, save_checkpoint
 from nst.models.hub import publish
@@ -130,13 +130,13 @@ def stand_in(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def checkpoint(tmp_path, narrow):
+def checkpoint(tmp_path):
     """Another one each time it is called, in the same place."""
 
     def written(seed: int):
         torch.manual_seed(seed)
         metadata = {"mean": [0.5] * 3, "std": [0.2] * 3, "dataset": "dots", "top1": 10.0 + seed, "top5": 50.0}
-        return save_checkpoint(VGG19(4), tmp_path / "mine.safetensors", metadata)
+        return save_checkpoint(VGG19(4, width=NARROW), tmp_path / "mine.safetensors", metadata)
 
     return written
 
@@ -147,10 +147,10 @@ def published(result) -> tuple[str, str]:
     return re.fullmatch(r"http://[^/]+" + COMMIT, result.stdout.splitlines()[-1]).groups()
 
 
-def test_what_was_trained_is_published_with_its_card_and_curves(stand_in, tables, tmp_path, train_py, narrow):
+def test_what_was_trained_is_published_with_its_card_and_curves(stand_in, tables, tmp_path, train_narrow):
     output = tmp_path / "mine.safetensors"
-    result = train_py("--data", tables, "--run", tmp_path / "run", "--output", output, *SMALL_TRAINING, "--epochs", 1,
-                      "--push-to-hub", "owner/name")  # fmt: skip
+    result = train_narrow("--data", tables, "--run", tmp_path / "run", "--output", output, *SMALL_TRAINING,
+                          "--epochs", 1, "--push-to-hub", "owner/name")  # fmt: skip
     name, commit = published(result)
     assert name == "owner/name" and result.stdout.count("\n") == 2  # what training prints, and the address
     files = stand_in.repositories["owner/name"][commit]

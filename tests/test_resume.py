@@ -19,11 +19,12 @@ import torch
 
 from helpers.shell import ENVIRONMENT, ROOT, shell
 from helpers.training import (
+    NARROW,
     SMALL_TRAINING,
     assert_same_weights,
     metrics_rows,
-    narrow_train_py,
     train_py_refusal,
+    write_narrow_program,
     write_table,
 )
 from nst.engine.hardware import choose_hardware
@@ -42,7 +43,7 @@ def into(runs: Path, name: str) -> list:
 @pytest.fixture(scope="module")
 def whole(tables, runs):
     """Three epochs of three steps without interruption."""
-    result = shell(narrow_train_py(runs / "narrow.py"), "--data", tables, *into(runs, "whole"), *THREE)
+    result = shell(write_narrow_program(runs / "narrow.py"), "--data", tables, *into(runs, "whole"), *THREE)
     assert result.returncode == 0, result.stderr
     return result
 
@@ -90,9 +91,9 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def test_a_training_stopped_by_ctrl_c_and_resumed_exports_the_same_weights(whole, tables, runs, train_py, narrow):
+def test_a_training_stopped_by_ctrl_c_and_resumed_exports_the_same_weights(whole, tables, runs, train_narrow):
     arguments = ["--data", tables, *into(runs, "parts"), *THREE]
-    process = start(narrow_train_py(runs / "slow.py", SLOW), *arguments)
+    process = start(write_narrow_program(runs / "slow.py", SLOW), *arguments)
     try:
         assert json.loads(process.stderr.readline())["epoch"] == 1
         wait_for(runs / "parts" / "state.pt", process)
@@ -106,7 +107,7 @@ def test_a_training_stopped_by_ctrl_c_and_resumed_exports_the_same_weights(whole
     assert stopped and "Traceback" not in stderr, stderr
     assert 3 <= int(stopped[1]) < 9 and saved_step(runs / "parts") == int(stopped[1])
     assert not (runs / "parts.safetensors").exists()
-    result = train_py(*arguments, "--resume")
+    result = train_narrow(*arguments, "--resume")
     assert result.code == 0, result.stderr
     assert json.loads(result.stdout)["loss"] == json.loads(whole.stdout)["loss"]
     assert_as_whole(runs, "parts")
@@ -126,7 +127,7 @@ def stop_at(monkeypatch, wanted: int) -> None:
     monkeypatch.setattr(Trainer, "train_step", step)
 
 
-def test_going_on_from_an_earlier_state_exports_the_same_weights(whole, tables, runs, train_py, narrow, monkeypatch):
+def test_going_on_from_an_earlier_state_exports_the_same_weights(whole, tables, runs, train_narrow, monkeypatch):
     """After a crash the last saved state may be older than the metrics; what came after it is done again."""
     arguments = ["--data", tables, *into(runs, "crashed"), *THREE]
     batches = []
@@ -139,10 +140,10 @@ def test_going_on_from_an_earlier_state_exports_the_same_weights(whole, tables, 
     monkeypatch.setattr(training, "augment", noted)
     with monkeypatch.context() as patch:
         stop_at(patch, 4)
-        result = train_py(*arguments)
+        result = train_narrow(*arguments)
     assert result.code == 130 and "Stopped after step 4 of 9" in result.stderr
     shutil.copy(runs / "whole" / "metrics.jsonl", runs / "crashed")
-    result = train_py(*arguments, "--resume")
+    result = train_narrow(*arguments, "--resume")
     assert result.code == 0, result.stderr
     assert_as_whole(runs, "crashed")
     epochs = [[one for batch in batches[start : start + 3] for one in batch] for start in (0, 3, 6)]
@@ -150,29 +151,29 @@ def test_going_on_from_an_earlier_state_exports_the_same_weights(whole, tables, 
     assert epochs[0] != epochs[1] != epochs[2] and set(epochs[0]) == set(epochs[1])
 
 
-def test_the_default_recipe_in_bf16_is_resumed_exactly_too(tables, runs, train_py, narrow, monkeypatch):
+def test_the_default_recipe_in_bf16_is_resumed_exactly_too(tables, runs, train_narrow, monkeypatch):
     """Other layouts in memory and whatever optimiser it has."""
     settings = ["--data", tables, "--batch-size", 16, "--epochs", 2, "--device", "cpu", "--precision", "bf16"]
-    assert train_py(*settings, *into(runs, "bf16")).code == 0
+    assert train_narrow(*settings, *into(runs, "bf16")).code == 0
     with monkeypatch.context() as patch:
         stop_at(patch, 2)
-        assert train_py(*settings, *into(runs, "bf16-parts")).code == 130
+        assert train_narrow(*settings, *into(runs, "bf16-parts")).code == 130
     assert saved_step(runs / "bf16-parts") == 2
-    assert train_py(*settings, *into(runs, "bf16-parts"), "--resume").code == 0
+    assert train_narrow(*settings, *into(runs, "bf16-parts"), "--resume").code == 0
     assert_same_weights(runs / "bf16-parts.safetensors", runs / "bf16.safetensors")
 
 
-def test_ctrl_c_in_the_last_batch_of_an_epoch_loses_no_row(folders, runs, train_py, narrow, monkeypatch):
+def test_ctrl_c_in_the_last_batch_of_an_epoch_loses_no_row(folders, runs, train_narrow, monkeypatch):
     arguments = ["--data", folders, *into(runs, "edge"), *SMALL_TRAINING, "--epochs", 2, "--batch-size", 24]
     with monkeypatch.context() as patch:
         stop_at(patch, 2)
-        result = train_py(*arguments)
+        result = train_narrow(*arguments)
     assert result.code == 130 and "Stopped after step 2 of 4" in result.stderr
     assert [row["epoch"] for row in metrics_rows(runs / "edge")] == [1]
     assert not (runs / "edge.safetensors").exists()
     with monkeypatch.context() as patch:
         stop_at(patch, 2)  # the very last step: nothing is left to stop
-        result = train_py(*arguments, "--resume")
+        result = train_narrow(*arguments, "--resume")
     assert result.code == 0, result.stderr
     assert [row["epoch"] for row in metrics_rows(runs / "edge")] == [1, 2]
     assert (runs / "edge.safetensors").exists()
@@ -204,32 +205,32 @@ torch.save = killed
 
 @pytest.mark.parametrize(("often", "number", "kept"), [("", 2, 3), (OFTEN, 5, 4)], ids=["epoch's end", "amid an epoch"])
 def test_killed_while_the_state_is_written_the_earlier_one_is_whole(
-    whole, tables, runs, train_py, narrow, often, number, kept
+    whole, tables, runs, train_narrow, often, number, kept
 ):
     name = f"killed-{number}"
-    program = narrow_train_py(runs / f"{name}.py", often + KILLED.format(number=number))
+    program = write_narrow_program(runs / f"{name}.py", often + KILLED.format(number=number))
     result = shell(program, "--data", tables, *into(runs, name), *THREE)
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert saved_step(runs / name) == kept
     (unfinished,) = (runs / name).glob(".state*")
     assert 0 < unfinished.stat().st_size < 0.6 * (runs / name / "state.pt").stat().st_size
-    result = train_py("--data", tables, *into(runs, name), *THREE, "--resume")
+    result = train_narrow("--data", tables, *into(runs, name), *THREE, "--resume")
     assert result.code == 0, result.stderr
     assert_as_whole(runs, name)
 
 
-def test_killed_while_the_first_state_is_written_the_run_starts_anew(whole, tables, runs, train_py, narrow):
-    program = narrow_train_py(runs / "killed-1.py", KILLED.format(number=1))
+def test_killed_while_the_first_state_is_written_the_run_starts_anew(whole, tables, runs, train_narrow):
+    program = write_narrow_program(runs / "killed-1.py", KILLED.format(number=1))
     arguments = ["--data", tables, *into(runs, "killed-1"), *THREE]
     assert shell(program, *arguments).returncode == -signal.SIGKILL
-    assert "nothing to resume" in train_py_refusal(train_py(*arguments, "--resume"))
-    assert train_py(*arguments).code == 0
+    assert "nothing to resume" in train_py_refusal(train_narrow(*arguments, "--resume"))
+    assert train_narrow(*arguments).code == 0
     assert_as_whole(runs, "killed-1")
 
 
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, runs, train_py, narrow):
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, runs, train_narrow):
     arguments = ["--data", tables, *into(runs, "any"), *THREE]
-    process = start(narrow_train_py(runs / "often.py", SLOW.replace("0.3", "0.05") + OFTEN), *arguments)
+    process = start(write_narrow_program(runs / "often.py", SLOW.replace("0.3", "0.05") + OFTEN), *arguments)
     try:
         wait_for(runs / "any" / "state.pt", process)
         moment = random.SystemRandom().uniform(0, 1.5)
@@ -238,7 +239,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, r
         process.kill()
         process.communicate()
     step = saved_step(runs / "any")
-    result = train_py(*arguments, "--resume")
+    result = train_narrow(*arguments, "--resume")
     assert result.code == 0, f"killed after {moment} s, at step {step}: {result.stderr}"
     assert_as_whole(runs, "any")
 
@@ -246,7 +247,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, r
 # Diverged, or out of disk
 
 
-def test_a_diverging_training_stops_and_keeps_its_state(whole, tables, runs, train_py, narrow, monkeypatch):
+def test_a_diverging_training_stops_and_keeps_its_state(whole, tables, runs, train_narrow, monkeypatch):
     original = training.normalise
 
     def spoilt(*arguments):
@@ -258,19 +259,19 @@ def test_a_diverging_training_stops_and_keeps_its_state(whole, tables, runs, tra
     arguments = ["--data", tables, *into(runs, "diverged"), *THREE]
     with monkeypatch.context() as patch:
         patch.setattr(training, "normalise", spoilt)
-        result = train_py(*arguments)
+        result = train_narrow(*arguments)
     assert result.code == 1 and not result.stdout
     row, said = result.stderr.splitlines()  # the first epoch's row, and one line
     assert json.loads(row)["epoch"] == 1
     assert said.startswith("train.py: The loss") and "epoch 2" in said and str(runs / "diverged") in said
     assert saved_step(runs / "diverged") == 3 and not (runs / "diverged.safetensors").exists()
-    result = train_py(*arguments, "--resume")
+    result = train_narrow(*arguments, "--resume")
     assert result.code == 0, result.stderr
     assert_as_whole(runs, "diverged")
 
 
-def test_a_learning_rate_far_too_high_is_one_line(tables, runs, train_py, narrow):
-    result = train_py("--data", tables, *into(runs, "high"), *THREE, "--lr", 1e30, "--schedule", "constant")
+def test_a_learning_rate_far_too_high_is_one_line(tables, runs, train_narrow):
+    result = train_narrow("--data", tables, *into(runs, "high"), *THREE, "--lr", 1e30, "--schedule", "constant")
     assert result.code == 1 and not result.stdout
     assert re.fullmatch(r"train\.py: The loss [^\n]+ epoch 1;[^\n]+ --lr\.\n", result.stderr), result.stderr
     assert not (runs / "high" / "state.pt").exists() and not (runs / "high.safetensors").exists()
@@ -285,25 +286,25 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, train_py, narrow, full_disk, monkeypatch):
+def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, train_narrow, full_disk, monkeypatch):
     arguments = ["--data", tables, *into(runs, "full"), *THREE]
     with monkeypatch.context() as patch:
         stop_at(patch, 4)
-        assert train_py(*arguments).code == 130
+        assert train_narrow(*arguments).code == 130
     before = (runs / "full" / "state.pt").read_bytes()
     full_disk(len(before) // 2)
-    result = train_py(*arguments, "--resume")
+    result = train_narrow(*arguments, "--resume")
     assert result.code == 1 and not result.stdout
     row, said = result.stderr.splitlines()
     assert json.loads(row)["epoch"] == 2 and said.startswith("train.py: state.pt: cannot be written (")
     assert (runs / "full" / "state.pt").read_bytes() == before
     full_disk(-1)
-    assert train_py(*arguments, "--resume").code == 0
+    assert train_narrow(*arguments, "--resume").code == 0
     assert_as_whole(runs, "full")
     checkpoint = (runs / "full.safetensors").read_bytes()
     full_disk(len(checkpoint) // 2)
     assert "full.safetensors: cannot be written (" in train_py_refusal(
-        train_py(*arguments, "--resume")
+        train_narrow(*arguments, "--resume")
     )  # only the export is left
     assert (runs / "full.safetensors").read_bytes() == checkpoint
     assert not list(runs.glob(".full*"))
@@ -312,33 +313,33 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, trai
 # Refused
 
 
-def test_a_state_is_neither_overwritten_nor_continued_by_accident(whole, tables, runs, train_py, narrow):
+def test_a_state_is_neither_overwritten_nor_continued_by_accident(whole, tables, runs, train_narrow):
     run = ["--data", tables, "--run", runs / "whole", "--output", runs / "other.safetensors", *THREE]
     before = (runs / "whole" / "state.pt").stat().st_mtime_ns
-    assert "--resume" in train_py_refusal(train_py(*run))
+    assert "--resume" in train_py_refusal(train_narrow(*run))
     for flag, value in (("--lr", 0.5), ("--batch-size", 8), ("--epochs", 4), ("--seed", 1), ("--pooling", "max"),
                         ("--weight-decay", 0), ("--label-smoothing", 0.2), ("--size", 40), ("--start-size", 40),
                         ("--optimizer", "adam"), ("--schedule", "constant")):  # fmt: skip
-        assert f"another {flag}: " in train_py_refusal(train_py(*run, flag, value, "--resume"))
-    assert "another --augment: True" in train_py_refusal(train_py(*run, "--no-augment", "--resume"))
+        assert f"another {flag}: " in train_py_refusal(train_narrow(*run, flag, value, "--resume"))
+    assert "another --augment: True" in train_py_refusal(train_narrow(*run, "--no-augment", "--resume"))
     assert (runs / "whole" / "state.pt").stat().st_mtime_ns == before
     assert not (runs / "other.safetensors").exists()
 
 
 @pytest.mark.parametrize("change", ["classes", "pictures"])
-def test_a_state_of_other_pictures_is_refused(whole, tables, runs, train_py, narrow, tmp_path, change):
+def test_a_state_of_other_pictures_is_refused(whole, tables, runs, train_narrow, tmp_path, change):
     for split in ("train", "test"):
         with open(tables / f"{split}.csv", newline="") as file:
             rows = [(tables / image, label) for image, label in list(csv.reader(file))[1:]]
         rows = rows[:40] if change == "pictures" else [(image, "all") for image, _ in rows]
         write_table(tmp_path, ("image", "label"), *rows, name=f"{split}.csv")
-    result = train_py("--data", tmp_path, "--run", runs / "whole", "--output", runs / "other.safetensors", *THREE,
+    result = train_narrow("--data", tmp_path, "--run", runs / "whole", "--output", runs / "other.safetensors", *THREE,
                       "--resume")  # fmt: skip
     assert ("other classes" if change == "classes" else "pictures: 48") in train_py_refusal(result)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated", "another file"])
-def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path, train_py, narrow, damage):
+def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path, train_narrow, damage):
     state = tmp_path / "run" / "state.pt"
     state.parent.mkdir()
     torch.save({"weights": torch.zeros(1000)}, state)
@@ -346,7 +347,7 @@ def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path,
     state.write_bytes({"empty": b"", "text": b"step 3", "truncated": data[:500]}.get(damage, data))
     if damage == "missing":
         state.unlink()
-    result = train_py("--data", tables, "--run", state.parent, "--output", tmp_path / "out.safetensors",
+    result = train_narrow("--data", tables, "--run", state.parent, "--output", tmp_path / "out.safetensors",
                       *SMALL_TRAINING, "--resume")  # fmt: skip
     assert ("nothing to resume" if damage == "missing" else "damaged training state") in train_py_refusal(result)
     assert not (tmp_path / "out.safetensors").exists()
@@ -355,43 +356,43 @@ def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path,
 # Begun with another run's network
 
 
-def test_a_run_begins_with_the_network_of_another(whole, tables, runs, train_py, narrow):
+def test_a_run_begins_with_the_network_of_another(whole, tables, runs, train_narrow):
     start = ["--data", tables, *SMALL_TRAINING, "--epochs", 1, "--seed", 5, "--start-from", runs / "whole" / "state.pt"]
-    assert train_py(*start, *into(runs, "started")).code == 0
+    assert train_narrow(*start, *into(runs, "started")).code == 0
     told = read_metadata(runs / "started.safetensors")
     assert told["recipe"]["epochs"] == 1 and told["started_from"]["epochs"] == 3
     before, (own,) = metrics_rows(runs / "whole"), metrics_rows(runs / "started")
     assert told["curve"] == [*before, own | {"epoch": 4}] and told["epochs"] == 4
     assert "started_from" not in read_metadata(runs / "whole.safetensors")
     assert metrics_rows(runs / "started")[0]["train_loss"] < metrics_rows(runs / "whole")[0]["train_loss"]
-    assert train_py(*start, *into(runs, "started"), "--resume").code == 0  # the state says where it came from
+    assert train_narrow(*start, *into(runs, "started"), "--resume").code == 0  # the state says where it came from
     assert read_metadata(runs / "started.safetensors")["started_from"] == told["started_from"]
     third = ["--data", tables, *SMALL_TRAINING, "--epochs", 1, "--start-from", runs / "started" / "state.pt"]
-    assert train_py(*third, *into(runs, "third")).code == 0
+    assert train_narrow(*third, *into(runs, "third")).code == 0
     told = read_metadata(runs / "third.safetensors")
     assert [row["epoch"] for row in told["curve"]] == [1, 2, 3, 4, 5] and "curve" not in str(told["started_from"])
 
 
-def test_only_the_network_of_another_run_is_taken(whole, runs, narrow):
+def test_only_the_network_of_another_run_is_taken(whole, runs):
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
     state = torch.load(runs / "whole" / "state.pt", weights_only=True)
     classes = state["network"]["classifier.3.bias"].numel()
     recipe = Recipe(batch_size=16, optimizer="adam")
     trainer = Trainer(recipe, images, torch.zeros(48, dtype=torch.long), classes, choose_hardware("cpu", "float32"),
-                      (0.5,) * 3, (0.5,) * 3)  # fmt: skip
+                      (0.5,) * 3, (0.5,) * 3, width=NARROW)  # fmt: skip
     assert trainer.start_from(runs / "whole" / "state.pt") == state["recipe"]
     assert all(torch.equal(value, state["network"][name]) for name, value in trainer.network.state_dict().items())
     assert trainer.step == 0 and not any(optimizer.state for optimizer in trainer.optimizers)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_frozen_layers_stay_to_the_last_bit_and_those_above_learn(whole, runs, narrow, optimizer):
+def test_frozen_layers_stay_to_the_last_bit_and_those_above_learn(whole, runs, optimizer):
     state = torch.load(runs / "whole" / "state.pt", weights_only=True)["network"]
     recipe = Recipe(batch_size=16, optimizer=optimizer, freeze="conv2_1", pooling="average")
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
     labels = torch.zeros(48, dtype=torch.long)
     trainer = Trainer(recipe, images, labels, state["classifier.3.bias"].numel(), choose_hardware("cpu", "float32"),
-                      (0.5,) * 3, (0.5,) * 3)  # fmt: skip
+                      (0.5,) * 3, (0.5,) * 3, width=NARROW)  # fmt: skip
     trainer.start_from(runs / "whole" / "state.pt")
     trainer.network.train()
     for _ in range(2):
@@ -404,7 +405,7 @@ def test_frozen_layers_stay_to_the_last_bit_and_those_above_learn(whole, runs, n
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged", "other classes"])
-def test_a_network_that_cannot_be_started_from_is_refused_in_one_line(whole, tables, runs, tmp_path, train_py, narrow,
+def test_a_network_that_cannot_be_started_from_is_refused_in_one_line(whole, tables, runs, tmp_path, train_narrow,
                                                                       damage):  # fmt: skip
     state, data = tmp_path / "other.pt", (runs / "whole" / "state.pt").read_bytes()
     if damage != "missing":
@@ -415,6 +416,6 @@ def test_a_network_that_cannot_be_started_from_is_refused_in_one_line(whole, tab
                 rows = [(tables / image, "all") for image, _ in list(csv.reader(file))[1:]]
             write_table(tmp_path, ("image", "label"), *rows, name=f"{split}.csv")
     data = tmp_path if damage == "other classes" else tables
-    result = train_py("--data", data, *into(tmp_path, "run"), *SMALL_TRAINING, "--start-from", state)
+    result = train_narrow("--data", data, *into(tmp_path, "run"), *SMALL_TRAINING, "--start-from", state)
     said = {"missing": "no such training state", "damaged": "a damaged training state"}.get(damage, damage)
     assert state.name in train_py_refusal(result) and said in train_py_refusal(result)

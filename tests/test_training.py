@@ -21,12 +21,13 @@ from helpers.shell import shell
 from helpers.training import (
     CLASS_COLOURS,
     MEAN,
+    NARROW,
     SMALL_TRAINING,
     STD,
     coloured,
     metrics_rows,
-    narrow_train_py,
     train_py_refusal,
+    write_narrow_program,
     write_table,
 )
 from nst.engine.hardware import choose_hardware
@@ -191,7 +192,7 @@ def test_what_needs_pictures_says_so_without_them(train_py, wanted):
 
 
 def test_the_benchmark_is_one_line_of_json(tmp_path):
-    result = shell(narrow_train_py(tmp_path / "narrow.py"), "--benchmark", "--size", 32, "--batch-size", 8,
+    result = shell(write_narrow_program(tmp_path / "narrow.py"), "--benchmark", "--size", 32, "--batch-size", 8,
                    "--device", "cpu")  # fmt: skip
     assert (result.returncode, result.stdout.count("\n")) == (0, 1), result.stderr
     found = json.loads(result.stdout)
@@ -240,10 +241,10 @@ def test_settings_can_be_changed_one_by_one():
         assert dataclasses.replace(changed, epochs=recipe.epochs, lr=recipe.lr, augment=recipe.augment) == recipe
 
 
-def test_every_recipe_can_be_chosen_in_the_shell(tables, tmp_path, train_py, narrow):
+def test_every_recipe_can_be_chosen_in_the_shell(tables, tmp_path, train_narrow):
     for name, recipe in RECIPES.items():
         run, output = tmp_path / name, tmp_path / f"{name}.safetensors"
-        result = train_py("--data", tables, "--run", run, "--output", output, "--recipe", name, "--epochs", 1,
+        result = train_narrow("--data", tables, "--run", run, "--output", output, "--recipe", name, "--epochs", 1,
                           "--size", 32, "--start-size", 32, "--no-augment", "--device", "cpu")  # fmt: skip
         assert result.code == 0, result.stderr
         with safe_open(output, "np") as file:
@@ -312,14 +313,14 @@ def dots(count: int, side: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
     {"optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, "label_smoothing": 0.0},
     {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.3, "label_smoothing": 0.2},
 ])  # fmt: skip
-def test_steps_are_those_of_the_literature(settings, narrow, monkeypatch):
+def test_steps_are_those_of_the_literature(settings, monkeypatch):
     """Kingma & Ba's Adam, algorithm 1, and Loshchilov & Hutter's decay, on the smoothed cross entropy, written out."""
     monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n))
     # Adam's first steps go by the gradient's sign: where it is zero, Winograd's rounding would be a step.
     monkeypatch.setattr(training, "TrainedConv2d", torch.nn.Conv2d)
     images, labels = dots(10)
     recipe = choose_recipe("seed", size=32, start_size=32, batch_size=5, epochs=1, **settings)
-    trainer = Trainer(recipe, images, labels, 4, CPU, MEAN, STD)
+    trainer = Trainer(recipe, images, labels, 4, CPU, MEAN, STD, width=NARROW)
     trainer.network.classifier[2].p = 0.0  # dropout
     trainer.network.train()
     weights = {name: p.detach().clone().requires_grad_() for name, p in trainer.network.named_parameters()}

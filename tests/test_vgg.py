@@ -127,6 +127,14 @@ def test_classifier_has_the_asked_for_size():
     assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == 16
 
 
+def test_the_width_multiplies_the_channels_of_every_convolution():
+    with torch.device("meta"):
+        network, narrow = VGG19(7, batch_norm=True), VGG19(7, width=1 / 8, batch_norm=True)
+    for convolution, thin in zip(network.convolutions().values(), narrow.convolutions().values(), strict=True):
+        assert thin.out_channels == convolution.out_channels / 8
+    assert narrow.classifier[0].weight.shape == (512, 64)
+
+
 def test_fresh_network_keeps_the_signal_alive():
     """A 19-layer network with a smaller initialisation fades to nothing, and does not train."""
     torch.manual_seed(0)

@@ -23,6 +23,7 @@ from nst.engine.winograd import FrozenConv2d
 from nst.errors import StyleTransferError, quote
 from nst.io.files import write_atomically
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
+from nst.layers import BLOCKS
 from nst.models.hub import check_reachable, download, split_hub_id
 from nst.models.vgg import MAX_CLASSES, POOLINGS, VGG19, Vgg19, fold_batch_norm
 
@@ -198,8 +199,10 @@ def _empty_network(tensors: dict[str, Tensor], pooling: str) -> VGG19:
     """Return a network of the shapes that these weights need, without memory for its own weights."""
     classes = _length(tensors.get("classifier.3.bias"), MAX_CLASSES, default=100)
     hidden = _length(tensors.get("classifier.0.bias"), MAX_HIDDEN, default=512)
+    channels = BLOCKS[0][0]
+    width = (_length(tensors.get("features.0.bias"), channels, default=channels) or channels) / channels
     with torch.device("meta"):  # random weights would cost time and random numbers, and would be overwritten
-        network = VGG19(classes, pooling=pooling, hidden=hidden, convolution=FrozenConv2d)
+        network = VGG19(classes, width=width, pooling=pooling, hidden=hidden, convolution=FrozenConv2d)
     if "classifier.3.bias" not in tensors:
         network.classifier = None  # painting needs the features only
     return network

@@ -40,6 +40,7 @@ class VGG19(nn.Module):
     Input: (N, 3, H, W) float, normalized with the mean and standard deviation of the training pictures.
     Output: (N, num_classes) logits.
 
+    width: multiplies the channels of every convolution; 1 is the paper's network, and the tests train narrow ones.
     hidden: units of the first fully connected layer. dropout: probability after it. convolution: the class to build
     convolutions with.
     """
@@ -48,6 +49,7 @@ class VGG19(nn.Module):
         self,
         num_classes: int = 100,
         *,
+        width: float = 1.0,
         batch_norm: bool = False,
         pooling: str = "max",
         hidden: int = 512,
@@ -55,20 +57,21 @@ class VGG19(nn.Module):
         convolution: type[nn.Conv2d] = nn.Conv2d,
     ):
         super().__init__()
-        self.pooling, self.batch_norm = pooling, batch_norm
+        self.width, self.pooling, self.batch_norm = width, pooling, batch_norm
         layers: list[nn.Module] = []
-        channels = 3
-        for width, depth in BLOCKS:
+        inputs = 3
+        for channels, depth in BLOCKS:
+            outputs = round(channels * width)
             for _ in range(depth):
-                layers.append(convolution(channels, width, 3, padding=1))
+                layers.append(convolution(inputs, outputs, 3, padding=1))
                 if batch_norm:
-                    layers.append(nn.BatchNorm2d(width))
+                    layers.append(nn.BatchNorm2d(outputs))
                 layers.append(nn.ReLU(inplace=True))
-                channels = width
+                inputs = outputs
             layers.append(pooling_layer(pooling))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, num_classes)
+            nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, num_classes)
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -98,7 +101,7 @@ def fold_batch_norm(network: VGG19) -> VGG19:
     and b' = (b - m) g / s + t (Jacob et al. 2018, section 3.2).
     """
     hidden, classes = network.classifier[0].out_features, network.classifier[-1].out_features
-    plain = VGG19(classes, pooling=network.pooling, hidden=hidden, convolution=FrozenConv2d)
+    plain = VGG19(classes, width=network.width, pooling=network.pooling, hidden=hidden, convolution=FrozenConv2d)
     plain.classifier.load_state_dict(network.classifier.state_dict())
     norms = [m for m in network.features if isinstance(m, nn.BatchNorm2d)]
     pairs = zip(network.convolutions().values(), plain.convolutions().values(), strict=True)
@@ -160,7 +163,8 @@ class Vgg19(nn.Module):
     @functools.cached_property
     def cuda_network(self) -> CudaNetwork | None:
         """The same features and gradients by hand-written GPU kernels; None where PyTorch's own layers compute them."""
-        if self.mean.device.type != "cuda" or not has_kernels():
+        is_narrow = self.convolutions["conv1_1"].out_channels < BLOCKS[0][0]  # the kernels multiply larger matrices
+        if self.mean.device.type != "cuda" or is_narrow or not has_kernels():
             return None
         return CudaNetwork(dict(self.convolutions.items()), self.mean, self.std, isinstance(self.pool, nn.MaxPool2d))
 

@@ -30,6 +30,7 @@ class Trainer:
 
     images, labels: the whole training split, (N, 3, S, S) uint8 and (N,) int64, the same in all processes.
     mean, std: per channel, of the pictures in [0, 1].
+    width: multiplies the channels of the network.
     """
 
     def __init__(
@@ -41,6 +42,8 @@ class Trainer:
         hardware: Hardware,
         mean: Sequence[float],
         std: Sequence[float],
+        *,
+        width: float = 1.0,
     ):
         self.recipe, self.hardware, self.mean, self.std = recipe, hardware, mean, std
         on_gpu = hardware.device.type == "cuda" and images.nbytes < free_memory(hardware.device) * SHARE_OF_GPU
@@ -57,7 +60,7 @@ class Trainer:
         self.step = 0
 
         torch.manual_seed(recipe.seed)
-        network = VGG19(classes, batch_norm=True, pooling=recipe.pooling, convolution=TrainedConv2d)
+        network = VGG19(classes, width=width, batch_norm=True, pooling=recipe.pooling, convolution=TrainedConv2d)
         if self.processes > 1 and hardware.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network.to(hardware.device, memory_format=hardware.memory_format)

@@ -17,12 +17,7 @@ SMALL_TRAINING = [
     "one-cycle", "--weight-decay", 0.05, "--label-smoothing", 0.1, "--pooling", "average", "--augment",
     "--dataset-name", "colours", "--device", "cpu", "--precision", "float32",
 ]  # fmt: skip
-# An eighth of the channels: for everything that does not depend on how many there are.
-NARROW = """
-import nst.models.vgg
-
-nst.models.vgg.BLOCKS = tuple((channels // 8, depth) for channels, depth in nst.models.vgg.BLOCKS)
-"""
+NARROW = 1 / 8  # the width of networks for everything that does not depend on the number of channels
 
 
 def coloured(name: str, number: int, side: int = 32) -> np.ndarray:
@@ -37,10 +32,11 @@ def write_table(folder: Path, *rows: tuple, name: str = "train.csv") -> Path:
     return folder / name
 
 
-def narrow_train_py(path: Path, before: str = "") -> Path:
-    """Write to `path` a program that is train.py with narrow networks, after the code `before`."""
-    start = f"import runpy, sys\n\nsys.path.insert(0, {str(ROOT)!r})\nsys.argv[0] = 'train.py'\n"
-    path.write_text(f"{start}{NARROW}{before}\nrunpy.run_path('train.py', run_name='__main__')\n")
+def write_narrow_program(path: Path, before: str = "") -> Path:
+    """Write to `path` a program that is train.py with a narrow network, after the code `before`. Return `path`."""
+    path.write_text(
+        f"import sys\n\nsys.path.insert(0, {str(ROOT)!r})\n{before}\nimport train\n\ntrain.main(width={NARROW})\n"
+    )
     return path
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from helpers.shell import ENVIRONMENT, ROOT
-from helpers.training import SMALL_TRAINING, narrow_train_py
+from helpers.training import SMALL_TRAINING, write_narrow_program
 
 MINUTES = 8
 KILLS = 20
@@ -62,9 +62,9 @@ def killed_training(folder: Path, kills: int, seed: int = SEED) -> dict:
     """
     data = make_pictures(folder / "data")
     moments = random.Random(seed)
-    plain = narrow_train_py(folder / "plain.py")
-    often = narrow_train_py(folder / "often.py", OFTEN)
-    torn = narrow_train_py(folder / "torn.py", OFTEN + IN_A_WRITE)
+    plain = write_narrow_program(folder / "plain.py")
+    often = write_narrow_program(folder / "often.py", OFTEN)
+    torn = write_narrow_program(folder / "torn.py", OFTEN + IN_A_WRITE)
     whole, broken = folder / "whole.safetensors", folder / "broken.safetensors"
     settings = ["--data", data, *SMALL_TRAINING, "--epochs", 3]
     assert _wait(_start(plain, *settings, "--run", folder / "whole", "--output", whole)) == 0
