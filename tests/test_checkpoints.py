@@ -120,6 +120,15 @@ def test_round_trip(trained, checkpoint):
         assert torch.equal(value, folded[key].half().float()), key
 
 
+def test_a_narrow_network_is_loaded_with_its_width(tmp_path):
+    torch.manual_seed(5)
+    network = VGG19(4, width=1 / 8, pooling="average").half().float().eval()  # as float16 stores it
+    backbone = load_backbone(save_checkpoint(network, tmp_path / "narrow.safetensors", METADATA))
+    features = backbone.extractor(["conv5_1"])(torch.rand(1, 3, 32, 32))
+    assert features["conv5_1"].shape == (1, 64, 2, 2)
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in backbone.network.state_dict().items())
+
+
 def test_saving_a_loaded_backbone_again_loses_nothing(checkpoint, tmp_path):
     again = save_checkpoint(load_backbone(checkpoint).network, tmp_path / "again.safetensors", METADATA)
     first, second = load_numpy(checkpoint), load_numpy(again)
