@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from nst.engine.hardware import Hardware, choose_hardware, keep_freed_memory, machine
+from nst.engine.hardware import Hardware, choose_hardware, describe_machine, keep_freed_memory
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
@@ -209,7 +209,7 @@ def export(args: argparse.Namespace, trainer: Trainer, told: dict, test_images, 
     recipe, hardware = trainer.recipe, trainer.hardware
     metadata = {"dataset": args.dataset_name, "image_size": recipe.size, "mean": MEAN,
                 "std": STD, "pictures": len(trainer.images), "recipe": dataclasses.asdict(recipe),
-                "made_on": machine(hardware), **told}
+                "made_on": describe_machine(hardware), **told}
     save_checkpoint(trainer.network, args.output, metadata)
     exported = load_backbone(args.output)
     full = Hardware(hardware.device, torch.float32, hardware.memory_format)
@@ -278,7 +278,7 @@ def benchmark(args: argparse.Namespace, width: float) -> None:
     slow, fast = (sorted(turn[i] for turn in turns)[2] for i in (0, 1))
     print(json.dumps({"size": recipe.size, "batch": trainer.batch, "plain_float32": round(trainer.batch / slow, 1),
                       "ours": round(trainer.batch / fast, 1), "ratio": round(slow / fast, 2),
-                      "made_on": machine(hardware)}))
+                      "made_on": describe_machine(hardware)}))
 
 
 def join_processes(hardware: Hardware) -> int:

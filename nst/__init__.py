@@ -9,8 +9,8 @@
 
 import importlib
 
-# Imported when first asked for: `import nst` alone must not wait for torch.
-_HOMES = {
+# Each name is imported when it is first used, so that `import nst` alone does not wait for torch.
+_MODULES = {
     "StyleTransferError": "nst.errors",
     "StyleSettings": "nst.settings",
     "Stage": "nst.settings",
@@ -45,13 +45,14 @@ _HOMES = {
     "feature_maps": "nst.tools.inspection",
     "reconstruct": "nst.tools.inspection",
     "synthesise": "nst.tools.inspection",
+    "synthesize": "nst.tools.inspection",
     "ImageDataset": "nst.training.data",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'nst' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -16,7 +16,7 @@ import sys
 from dataclasses import asdict
 from importlib import metadata
 
-from nst.engine.hardware import machine
+from nst.engine.hardware import describe_machine
 from nst.tools.benchmark.measurements import Benchmark, Target
 
 THEMES = ("step", "time_to_quality", "presets", "previews", "memory", "growth", "start", "again", "numerics")
@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     benchmark = Benchmark(args.full)
     if not args.json:
-        print(machine(benchmark.auto))
+        print(describe_machine(benchmark.auto))
     targets = []
     for theme in THEMES:
         if args.only not in theme:
@@ -45,7 +45,8 @@ def main() -> None:
         gc.collect()
     if args.json:
         rows = [{"met": target.met, **asdict(target)} for target in targets]
-        print(json.dumps({"machine": machine(benchmark.auto), "versions": package_versions(), "targets": rows}))
+        report = {"machine": describe_machine(benchmark.auto), "versions": package_versions(), "targets": rows}
+        print(json.dumps(report))
 
 
 def table_row(target: Target) -> str:

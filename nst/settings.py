@@ -1,4 +1,4 @@
-"""What a run can be told: one frozen dataclass, its presets, and the stages it expands to."""
+"""The settings of a run: one frozen dataclass, its presets, and the stages that follow from it."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from nst.errors import StyleTransferError, quote
 from nst.layers import LAYERS
 
-VERSION = 2  # of the dictionary form; raised when an old one could no longer be read as it was meant
-# What version 1 could not say, as all runs did it then.
+VERSION = 2  # of the dictionary form; it is raised when an old form would be read with another meaning
+# The settings that version 1 did not have, with the values that all runs used then.
 SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_weight": 0.0, "start_noise": 0.0}
 INITS = ("content", "style", "noise")
-CANVASES = ("pixels", "pyramid", "deep-pyramid")  # what each is stands in nst.canvas
-SHORTEST_STAGE = 64  # px on the short side: a coarser stage shows the deeper layers almost nothing
+CANVASES = ("pixels", "pyramid", "deep-pyramid")  # nst.canvas explains each
+SHORTEST_STAGE = 64  # px on the short side: in a coarser stage the deeper layers see almost nothing
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the run at one size, coarse stages first. long_side in px."""
+    """A part of the run, at one size. long_side: in px. steps: optimization steps."""
 
     long_side: int
     steps: int
@@ -24,34 +24,38 @@ class Stage:
 
 @dataclass(frozen=True)
 class StyleSettings:
-    """Settings of one stylisation, named like the command line's flags. The pictures are never in it.
+    """The settings of one run, named like the flags of the command line. They do not include the pictures.
 
     The defaults are those of the preset `balanced`.
 
-    size: long side of the result in px (32 to 4096); both sides when `keep_aspect` is off.
-    steps: optimiser steps over all stages (1 to 10,000), at least one of them at the final size.
-    scales: stages, each half the size of the next; 1 is the plain recipe.
-    content_weight, laplacian_weight, style_weight, tv_weight: the factors of the total loss (0 to 1e9): of what the
-    content layers see, of the photo's outlines, of the style, and of the total variation.
-    content_layers, style_layers: layer names, `conv1_1` to `conv5_4`.
-    style_statistic: what style is, the `gram` matrix of each layer or the channels' mean and `covariance`.
-    style_levels: levels of the image pyramid on which the style is compared, each half the size (1 to 6): with more,
-    shallow layers see strokes as broad as the deepest would, and more exactly.
-    style_scale: the style pictures' long side, in that of the result (0.25 to 2): broader strokes above 1, finer below.
-    preserve_colours: paint the photo's luminance alone, and leave its colours as they are.
-    relative_losses: divide each layer's loss by its target's own size (for a style, the photo's if that is larger), so
-    that every layer counts alike, whatever the backbone; off in the plain recipe.
-    canvas: what is optimised, `pixels` or the coefficients of a Laplacian `pyramid`, which moves broad areas sooner and
-    leaves less grain, but also less of the photo; a `deep-pyramid` reaches the lowest loss in the fewest steps.
-    learning_rate: Adam's, in units of pixel value (0 to 1).
-    init: what the picture starts from: the `content`, the content in the colours of the first `style`, or `noise`.
-    start_noise: standard deviation of the noise laid over the picture at the start of every stage, in units of pixel
-    value (0 to 1): a flat area has nothing that a stroke could grow from. The seed chooses all noise.
-    pooling: `max`, `average`, or `backbone` for what the backbone was trained with.
+    size: long side of the result in px, 32 to 4096; both sides if `keep_aspect` is off.
+    keep_aspect: keep the shape of the photo; without it the result is a square.
+    steps: optimization steps over all stages, 1 to 10,000; at least one of them is at the final size.
+    scales: number of stages, 1 to 6, each half the size of the next; 1 is the plain recipe.
+    content_weight, laplacian_weight, style_weight, tv_weight: factors of the total loss, 0 to 1e9: of the content
+    layers, the photo's outlines, the style, and the total variation.
+    content_layers, style_layers: names of layers, `conv1_1` to `conv5_4`.
+    style_statistic: what is compared as style: each layer's `gram` matrix, or its channels' mean and `covariance`.
+    style_levels: levels of the image pyramid on which the style is compared, 1 to 6, each half the size of the one
+    before. With more levels, shallow layers see strokes as broad as the deepest layers would, and more exactly.
+    style_scale: long side of the style picture relative to that of the result, 0.25 to 2: above 1 the strokes are
+    broader, below 1 they are finer.
+    preserve_colours: keep the photo's colours, and paint only its luminance.
+    relative_losses: divide each layer's loss by the size of its target (for a style, by the photo's if that is larger).
+    Every layer then counts alike, whatever the backbone. The plain recipe does not do this.
+    canvas: what is optimized: `pixels`, or the coefficients of a Laplacian `pyramid`, which moves broad areas sooner
+    and leaves less grain, but keeps less of the photo. A `deep-pyramid` reaches the lowest loss in the fewest steps.
+    learning_rate: Adam's, in units of pixel value, above 0 and up to 1.
+    init: what the run starts from: the `content`, the content in the colours of the first `style`, or `noise`.
+    start_noise: standard deviation of the noise that is added at the start of every stage, in units of pixel value, 0
+    to 1. Without noise, a flat area has nothing that a stroke could grow from.
+    pooling: `max`, `average`, or `backbone` for the pooling that the backbone was trained with.
+    seed: of all noise, 0 to 2^31 - 1.
     backbone: `cifar100`, `imagenet`, a checkpoint file, or a Hub id.
-    device: `auto`, `cpu`, `cuda` or `mps`. precision: `auto`, `float32` or `bf16`.
+    device: `auto`, `cpu`, `cuda` or `mps`.
+    precision: `auto`, `float32` or `bf16`.
 
-    Raises StyleTransferError, naming the field, for a value of the wrong kind or out of range.
+    Raises StyleTransferError, naming the field, for a value of a wrong type or out of range.
     """
 
     size: int = 512
@@ -80,10 +84,10 @@ class StyleSettings:
     precision: str = "auto"
 
     def __post_init__(self):
-        whole = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
-        whole |= {"scales": (1, 6), "style_levels": (1, 6)}
-        real = dict.fromkeys(("content_weight", "laplacian_weight", "style_weight", "tv_weight"), (0, 1e9))
-        real |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1)}
+        integers = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
+        integers |= {"scales": (1, 6), "style_levels": (1, 6)}
+        floats = dict.fromkeys(("content_weight", "laplacian_weight", "style_weight", "tv_weight"), (0, 1e9))
+        floats |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1)}
         choices = {
             "style_statistic": ("gram", "covariance"),
             "canvas": CANVASES,
@@ -92,17 +96,18 @@ class StyleSettings:
             "device": ("auto", "cpu", "cuda", "mps"),
             "precision": ("auto", "float32", "bf16"),
         }
-        for name, (low, high) in (whole | real).items():
-            object.__setattr__(self, name, _number(name, getattr(self, name), low, high, whole=name in whole))
+        for name, (low, high) in (integers | floats).items():
+            value = _check_number(name, getattr(self, name), low, high, is_integer=name in integers)
+            object.__setattr__(self, name, value)
         for name, allowed in choices.items():
             if not isinstance(value := getattr(self, name), str) or value not in allowed:
                 raise StyleTransferError(f"{name} must be one of {', '.join(allowed)}, not {quote(value)}.")
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
-            few = isinstance(layers, (list, tuple)) and 1 <= len(layers) <= len(LAYERS)
-            if not few or not all(map(_is_layer, layers)):
-                what = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
-                raise StyleTransferError(f"{name} must be {what}, not {quote(layers)}.")
+            is_list = isinstance(layers, (list, tuple)) and 1 <= len(layers) <= len(LAYERS)
+            if not is_list or not all(map(_is_layer, layers)):
+                expected = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
+                raise StyleTransferError(f"{name} must be {expected}, not {quote(layers)}.")
             object.__setattr__(self, name, tuple(layers))
         for name in ("keep_aspect", "preserve_colours", "relative_losses"):
             if not isinstance(value := getattr(self, name), bool):
@@ -116,21 +121,21 @@ class StyleSettings:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "StyleSettings":
-        """The preset called `name` with some fields changed. Raises StyleTransferError for an unknown preset."""
+        """Return the preset called `name` with some fields changed. Raises StyleTransferError for an unknown preset."""
         if not isinstance(name, str) or name not in PRESETS:
             raise StyleTransferError(f"Unknown preset {quote(name)}: choose from {', '.join(PRESETS)}.")
-        _known(changes)
+        _check_names(changes)
         return replace(PRESETS[name], **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: every field, and the version of this form."""
+        """Return every field, and the version of this form, as values that JSON can hold."""
         return {"version": VERSION, **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "StyleSettings":
-        """The inverse of `to_dict`; fields left out take their defaults.
+        """Return the settings that `to_dict` gave; fields that are left out take their defaults.
 
-        Raises StyleTransferError for unknown fields, wrong values, or a version this program does not know.
+        Raises StyleTransferError for unknown fields, wrong values, or a version that this program does not know.
         """
         if not isinstance(values, dict):
             raise StyleTransferError(f"Settings must be a table of names and values, not {quote(values)}.")
@@ -141,43 +146,45 @@ class StyleSettings:
             raise StyleTransferError(f"These settings have version {quote(version)}; {known}.")
         if version == 1:
             values = SINCE_VERSION_2 | values
-        _known(values)
+        _check_names(values)
         return cls(**values)
 
     def stages(self, content_size: tuple[int, int] | None = None) -> tuple[Stage, ...]:
-        """The run, coarse to fine: each stage half the size of the next, the same number of steps in each.
+        """Return the stages of the run, coarse to fine: each half the size of the next, with the same number of steps.
 
-        Left-over steps go to the coarsest stages, where they cost least; with fewer steps than stages, the coarsest
-        are left out. With `content_size`, (width, height), so are stages whose short side would be under
-        `SHORTEST_STAGE`.
+        Steps left over go to the coarsest stages, where they cost least. If there are fewer steps than stages, the
+        coarsest stages are left out.
+
+        content_size: (width, height) of the photo. With it, stages whose short side would be under `SHORTEST_STAGE`
+        are left out too.
         """
         aspect = min(content_size) / max(content_size) if content_size and self.keep_aspect else 1.0
         sides = [self.size]
         while len(sides) < min(self.scales, self.steps) and round(sides[0] / 2) * aspect >= SHORTEST_STAGE:
             sides.insert(0, round(sides[0] / 2))
-        share, extra = divmod(self.steps, len(sides))
-        return tuple(Stage(side, share + (i < extra)) for i, side in enumerate(sides))
+        steps, extra = divmod(self.steps, len(sides))
+        return tuple(Stage(side, steps + (i < extra)) for i, side in enumerate(sides))
 
 
-def _known(values: dict[str, Any]) -> None:
+def _check_names(values: dict[str, Any]) -> None:
     names = [f.name for f in fields(StyleSettings)]
     if unknown := [str(name) for name in values if name not in names]:
         raise StyleTransferError(f"Unknown setting {quote(unknown[0])}: settings are {', '.join(names)}.")
 
 
-def _number(name: str, value: Any, low: float, high: float, *, whole: bool) -> int | float:
-    kind = "a whole number" if whole else "a number"
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-    if not fits or (whole and value != int(value)):
+def _check_number(name: str, value: Any, low: float, high: float, *, is_integer: bool) -> int | float:
+    kind = "a whole number" if is_integer else "a number"
+    is_in_range = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+    if not is_in_range or (is_integer and value != int(value)):
         raise StyleTransferError(f"{name} must be {kind} from {low:g} to {high:g}, not {quote(value)}.")
-    return int(value) if whole else float(value)
+    return int(value) if is_integer else float(value)
 
 
 def _is_layer(name: Any) -> bool:
     return isinstance(name, str) and name in LAYERS
 
 
-# The literature's plain recipe: 224x224, from the content image, Adam, 100 steps, one size, no total variation.
+# The plain recipe of the literature: 224x224, from the content image, Adam, 100 steps, one size, no total variation.
 CLASSIC = StyleSettings(
     size=224,
     keep_aspect=False,

@@ -22,7 +22,7 @@ from nst.output.recipe import read_recipe
 from nst.settings import StyleSettings
 from nst.stylization import Style, stylize
 from nst.tools import batch
-from nst.tools.batch import Job, own_share, paint_all, plan
+from nst.tools.batch import Job, jobs_of_this_process, paint_all, plan
 
 STYLE = make_picture(70, 70, seed=9)
 
@@ -93,7 +93,7 @@ def test_folders_that_cannot_be_used_are_refused(photos, tmp_path):
     assert "no pictures" in refusal(plan, tmp_path / "empty", tmp_path / "out")
     assert "cannot be read" in refusal(plan, tmp_path / "missing", tmp_path / "out")
     assert "cannot be read" in refusal(plan, photos / "a.jpg", tmp_path / "out")
-    assert "folder of their own" in refusal(plan, photos, photos / "below" / "..")
+    assert "another folder" in refusal(plan, photos, photos / "below" / "..")
 
 
 # Painting
@@ -204,7 +204,7 @@ def test_the_shares_of_all_processes_are_everything_once(monkeypatch, processes)
     shares = []
     for rank in range(processes):
         monkeypatch.setenv("RANK", str(rank))
-        shares.append(own_share(jobs))
+        shares.append(jobs_of_this_process(jobs))
     assert sorted(job.source for share in shares for job in share) == [job.source for job in jobs]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -214,13 +214,13 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    own_share([])
+    jobs_of_this_process([])
     assert chosen == []
     monkeypatch.setenv("WORLD_SIZE", "6")
     for rank in range(6):  # on two machines
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("LOCAL_RANK", str(rank % 3))
-        own_share([])
+        jobs_of_this_process([])
     assert chosen == [0, 1, 0, 0, 1, 0]
 
 
@@ -283,7 +283,7 @@ def test_the_command_takes_several_styles_with_weights(photos, style, tmp_path, 
      ("C:\\a.jpg:1e-1", ("C:\\a.jpg", 0.1)), (":2", (":2", 1.0))],
 )  # fmt: skip
 def test_a_style_may_have_a_weight_after_a_colon(text, expected):
-    assert cli._style_and_weight(text) == expected
+    assert cli._split_weight(text) == expected
 
 
 @pytest.mark.parametrize("case", ["style", "weight", "folder", "out", "preset", "required"])

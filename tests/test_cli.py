@@ -18,6 +18,7 @@ from PIL import Image
 from helpers.pictures import make_picture
 from helpers.shell import ENVIRONMENT, ROOT, shell
 from nst import cli, read_recipe, save_result
+from nst.arguments import SETTING_FLAGS
 
 KEYS = ["output", "width", "height", "steps", "seconds", "content_loss", "laplacian_loss", "style_loss", "tv_loss",
         "total_loss", "backbone", "preset"]  # fmt: skip
@@ -192,13 +193,13 @@ def test_a_recipe_that_cannot_be_repeated_is_warned_of(finished, small_pictures,
     save_result(make_picture(64, 48), tmp_path / "went-on.png", recipe)
     flags = ["--recipe", tmp_path / "went-on.png", "--backbone", random_checkpoint, "--steps", 1]
     assert run_here(*small_pictures, "-o", tmp_path / "out.png", *flags) == 0
-    assert "nst: warning: that run went on with other settings" in capfd.readouterr().err
+    assert "nst: warning: that run was continued with other settings" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--recipe", "{folder}/out.png"], "name that with --backbone"),
+        (["--recipe", "{folder}/out.png"], "name that file with --backbone"),
         (["--recipe", "{folder}/out.png", "--preset", "fine"], "--preset and --recipe"),
         (["--recipe", "{content}"], "no recipe in it"),
         (["--recipe", "missing.png"], "missing.png: no such file"),
@@ -436,11 +437,11 @@ def test_help_names_every_flag_without_waiting_for_torch():
     result = shell("-c", code)
     assert result.stderr == "[]\n"
     flags = ["-o", "--output", "--recipe", "--preset", "--bits", "--keep-alpha", "--film", "--save-every", "--json"]
-    for flag in (*flags, *(f"--{name}" for name in cli.SETTING_FLAGS)):
+    for flag in (*flags, *(f"--{name}" for name in SETTING_FLAGS)):
         assert re.search(rf"{flag}\b", result.stdout), flag
     help_of_a_batch = nst("batch", "--help").stdout
     assert help_of_a_batch.startswith("usage: nst batch ")
-    for flag in ("--style", "--out", "--preset", *(f"--{name}" for name in cli.SETTING_FLAGS)):
+    for flag in ("--style", "--out", "--preset", *(f"--{name}" for name in SETTING_FLAGS)):
         assert re.search(rf"{flag}\b", help_of_a_batch), flag
 
 

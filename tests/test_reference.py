@@ -22,7 +22,7 @@ CLASSIC = replace(PRESETS["classic"], precision="float32", device="cpu")
 @pytest.fixture(scope="module")
 def pair():
     """A real photo and painting, 96x72 px."""
-    from nst.tools.examples import painting_path, photo_path
+    from nst.examples import painting_path, photo_path
 
     paths = (photo_path("chelsea"), painting_path("oil"))
     return tuple(resize_picture(load_picture(path), (96, 72)) for path in paths)

@@ -1,4 +1,4 @@
-"""What the processor has, and what follows for device, precision and memory layout."""
+"""What this machine has, and which device, precision and memory layout follow from it."""
 
 import contextlib
 import ctypes
@@ -15,12 +15,12 @@ from nst.errors import StyleTransferError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
-CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of computing, and of every how many
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of computing time, and the period they are allowed in
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how to compute. `dtype` is the networks'; pixels, losses and optimiser stay float32."""
+    """Where and how to compute. dtype: of the networks; pixels, losses and the optimizer stay float32."""
 
     device: torch.device
     dtype: torch.dtype
@@ -31,23 +31,23 @@ class Hardware:
 
 
 def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
-    """Resolve `auto`: the first accelerator there is, and bf16 where the processor computes it natively.
+    """Return the hardware to use. `auto` takes an accelerator if there is one, and bf16 where it is native and faster.
 
-    bf16 runs about twice as fast as float32 on most processors with AVX512-BF16 and on all with AMX; elsewhere it is
-    emulated and slower than float32. channels_last suits both, with the wide convolutions of `nst.engine.winograd`.
+    bf16 is about twice as fast as float32 on most processors with AVX512-BF16 and on all with AMX. Elsewhere it is
+    emulated, and slower than float32. channels_last is faster for both, with the convolutions of `nst.engine.winograd`.
 
-    As many threads as cores, unless OMP_NUM_THREADS says otherwise.
+    This function also limits torch to as many threads as cores, unless OMP_NUM_THREADS is set.
 
-    Raises StyleTransferError for a device that is not there.
+    Raises StyleTransferError for a device that this machine does not have.
     """
     if device not in DEVICES:
         raise StyleTransferError(f"Unknown device {device!r}: choose from {', '.join(DEVICES)}.")
     if precision not in PRECISIONS:
         raise StyleTransferError(f"Unknown precision {precision!r}: choose from {', '.join(PRECISIONS)}.")
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if present[name])
-    if not present[device]:
+        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device]:
         raise StyleTransferError(f"This machine has no {device} device; use cpu or auto.")
     if precision == "auto":
         precision = "bf16" if computes_bf16(device) else "float32"
@@ -60,10 +60,11 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
 
 @functools.cache
 def computes_bf16(device: str) -> bool:
-    """Whether that kind of device multiplies in bf16 itself, and faster than in float32.
+    """Return whether this kind of device multiplies in bf16 natively, and faster than in float32.
 
-    Emulated, it takes many times float32's time. Having the instruction is not enough on processors: where one with AMX
-    hides it from its virtual machines, AVX512-BF16 is left and takes twice float32's time. So both are tried once.
+    Emulated bf16 takes many times as long as float32. The instruction alone is not enough on processors: some with AMX
+    hide it from their virtual machines, and the AVX512-BF16 that remains takes twice as long as float32. So both are
+    measured once.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -75,9 +76,9 @@ def computes_bf16(device: str) -> bool:
 
 
 def _product_seconds(*dtypes: torch.dtype, side: int = 768, turns: int = 8) -> list[float]:
-    """The shortest matrix product of each type, a few milliseconds; the first ones also choose kernels.
+    """Return the shortest seconds of a matrix product of each type: a few milliseconds. The first ones choose kernels.
 
-    They take turns: a moment in which the machine is busy, or still waking a core, then slows all of them alike.
+    The types take turns, so that a busy moment, or a core that is still waking up, slows all of them alike.
     """
     matrices = [torch.ones(side, side, dtype=dtype) for dtype in dtypes]
 
@@ -90,34 +91,34 @@ def _product_seconds(*dtypes: torch.dtype, side: int = 768, turns: int = 8) -> l
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: those of the machine, or what its container is allowed of their time."""
+    """Return the cores that this process may use: those of the machine, or its container's share of their time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # no such group, or `max`: no limit
+    with contextlib.suppress(OSError, ValueError):  # there is no such group, or it says `max`: no limit
         quota, period = CPU_LIMIT.read_text().split()
         cores = min(cores, max(1, round(int(quota) / int(period))))
     return cores
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for what is asked for next, where it is glibc; until the process ends.
+    """Make glibc keep freed memory for the next allocation, until the process ends; other C libraries are unchanged.
 
-    It gives large blocks back to the system, which clears them anew at every step: a sixth of a training step's time.
+    Without this, large blocks go back to the system, which clears them again at every step: a sixth of a training step.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(-4, 0)  # M_MMAP_MAX: no blocks of their own
+        mallopt(-4, 0)  # M_MMAP_MAX: no separate mappings for large blocks
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: give nothing back
 
 
 def free_memory(device: torch.device | None = None) -> int | None:
-    """Bytes that this process could still take, with what it holds already; None where the system does not say.
+    """Return the bytes that this process can use, including those it holds already; None if the system does not tell.
 
-    device: a GPU, whose memory is meant then. Of the machine's, the least of the system's and the container's: hosts
-    give a container less than the machine has.
+    device: a GPU, to ask for its memory. For the machine's memory, the smaller of the system's and the container's free
+    memory counts: hosts often give a container less than the machine has.
     """
     if device is not None and device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for what is asked for next
-        return torch.cuda.mem_get_info(device)[0] + kept
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for the next allocations
+        return torch.cuda.mem_get_info(device)[0] + reserved
     try:
         with open("/proc/meminfo") as file:
             table = dict(line.split(":", 1) for line in file)
@@ -127,17 +128,17 @@ def free_memory(device: torch.device | None = None) -> int | None:
     except (OSError, KeyError, ValueError):
         return None
     groups = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
-    for folder, names in groups.items():  # the second as older systems have it
-        with contextlib.suppress(OSError, ValueError, KeyError):  # no such group, or `max`: no limit
+    for folder, names in groups.items():  # cgroup v2, and v1 of older systems
+        with contextlib.suppress(OSError, ValueError, KeyError):  # there is no such group, or it says `max`: no limit
             group = Path("/sys/fs/cgroup", folder)
             limit, used = (int((group / name).read_text()) for name in names)
             cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
-            free.append(limit - used + int(cached))  # what files fill is given back when it is needed
+            free.append(limit - used + int(cached))  # the file cache is given back when memory is needed
     return max(0, min(free)) + held
 
 
 def computing(device: str = "auto", precision: str = "auto") -> str:
-    """How a run with these settings computes, for people: `cpu, float32, 2 threads, channels last`.
+    """Describe how a run with these settings computes: `cpu, float32, 2 threads, channels last`.
 
     Raises StyleTransferError as `choose_hardware` does.
     """
@@ -148,8 +149,8 @@ def computing(device: str = "auto", precision: str = "auto") -> str:
     return f"{hardware}{threads}{layout}"
 
 
-def machine(hardware: Hardware) -> str:
-    """What computed, in one line for whoever reads the figures: processor, cores, precision, versions."""
+def describe_machine(hardware: Hardware) -> str:
+    """Describe the machine in one line, to quote beside figures: processor, cores, precision, versions."""
     if hardware.device.type == "cuda":
         name = torch.cuda.get_device_name(hardware.device)
     else:
@@ -163,6 +164,6 @@ def _processor() -> str:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     except OSError:
         names = []
-    units = [unit for unit, there in (("AMX", torch.cpu._is_amx_tile_supported()),
-                                      ("AVX512-BF16", torch.cpu._is_avx512_bf16_supported())) if there]  # fmt: skip
+    units = [unit for unit, is_there in (("AMX", torch.cpu._is_amx_tile_supported()),
+                                      ("AVX512-BF16", torch.cpu._is_avx512_bf16_supported())) if is_there]  # fmt: skip
     return " with ".join([names[0] if names else platform.processor() or platform.machine(), *units[:1]])

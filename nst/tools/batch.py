@@ -1,4 +1,4 @@
-"""A folder of pictures in one style: resumable, and shared out among processes where torchrun starts several."""
+"""Paint a folder of pictures in one style: it can be continued, and torchrun can share it among processes."""
 
 import os
 import time
@@ -17,12 +17,13 @@ from nst.output.film import Film, check_format
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
 from nst.output.results import save_result
 from nst.settings import StyleSettings
-from nst.stylization import Step, Style, stylize
+from nst.stages import Style
+from nst.stylization import Step, stylize
 
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to paint and the PNG file that it becomes."""
+    """A picture to paint, and the PNG file that the result is written to."""
 
     source: Path
     target: Path
@@ -30,7 +31,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. painted: False if it had been done before, or failed; error: one line if it failed."""
+    """The outcome of a job.
+
+    painted: False if the job was done before, or failed. error: one line if it failed.
+    """
 
     job: Job
     painted: bool
@@ -38,16 +42,16 @@ class Outcome:
 
 
 def plan(folder: str | os.PathLike, out: str | os.PathLike) -> list[Job]:
-    """A job for every picture in `folder`, by name; no folders below it, no hidden files.
+    """Return a job for every picture in `folder`, in the order of names. Folders and hidden files are left out.
 
-    A result is called `<stem>.png`. Where two would have that name (`a.jpg`, `a.png`), each is called by its source's
-    whole name, `a.jpg.png` and `a.png.png`.
+    A result is called `<stem>.png`. Where two results would have the same name (`a.jpg`, `a.png`), each takes the whole
+    name of its source: `a.jpg.png` and `a.png.png`.
 
-    Raises StyleTransferError if there is no such folder, no picture in it, or the results would go among them.
+    Raises StyleTransferError if there is no such folder, no picture in it, or the results would go into it.
     """
     folder, out = Path(folder), Path(out)
     Image.init()
-    # HEIC, which Pillow cannot open, is on the list: better refused by name than passed over in silence.
+    # HEIC is listed, although Pillow cannot open it: an error with the file's name is better than silence.
     suffixes = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN} | {".heic", ".heif"}
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
@@ -57,14 +61,14 @@ def plan(folder: str | os.PathLike, out: str | os.PathLike) -> list[Job]:
     if not files:
         raise StyleTransferError(f"{folder}: there are no pictures in it.")
     if out.resolve() == folder.resolve():
-        raise StyleTransferError(f"{out}: the results need a folder of their own, not that of the pictures.")
+        raise StyleTransferError(f"{out}: the results need another folder than the pictures.")
     names = {path: path.stem for path in files}
-    while True:  # a whole name may be another's stem in turn: a.jpg, a.png and a.jpg.bmp
-        count = Counter(name.casefold() for name in names.values())  # as file systems that ignore case see them
-        taken = [path for path, name in names.items() if count[name.casefold()] > 1 and name != path.name]
-        if not taken:
+    while True:  # repeated, because a whole name may be the stem of another file: a.jpg, a.png and a.jpg.bmp
+        count = Counter(name.casefold() for name in names.values())  # many file systems ignore case
+        clashing = [path for path, name in names.items() if count[name.casefold()] > 1 and name != path.name]
+        if not clashing:
             return [Job(path, out / f"{name}.png") for path, name in names.items()]
-        names |= {path: path.name for path in taken}
+        names |= {path: path.name for path in clashing}
 
 
 def paint_all(
@@ -76,33 +80,38 @@ def paint_all(
     on_step: Callable[[Job, Step], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome]:
-    """Paint every job that is not done; yields what became of each, in order.
+    """Paint every job that is not done, and yield the outcome of each, in order.
 
-    film: `.webp` or `.mp4` also saves how each was painted, beside it.
+    film: `.webp` or `.mp4` also saves how each picture was painted, beside the result.
 
-    Done is what has a result with the very recipe that it would be painted by; its photo, styles, settings and backbone
-    all count. A picture that fails is told and left out. `should_stop` is asked after every step; what is being painted
-    then is dropped, and nothing more is yielded.
+    A job is done if its target holds the recipe that it would be painted by: photo, styles, settings and backbone all
+    count. A picture that fails is reported and left out. `should_stop` is called after every step; if it returns True,
+    the current picture is dropped and nothing more is yielded.
 
     Raises StyleTransferError, at once, for styles or settings that cannot be used.
     """
     styles = [
-        replace(one, picture=load_picture(one.picture), mask=None if one.mask is None else load_picture(one.mask))
-        for one in styles
+        replace(
+            style,
+            picture=load_picture(style.picture),
+            mask=None if style.mask is None else load_picture(style.mask),
+        )
+        for style in styles
     ]
     choose_hardware(settings.device, settings.precision)
     if film:
         check_format(f"film{film}")
-    common = describe(Image.new("RGB", (1, 1)), styles, settings)  # in all but the photo
+    common_recipe = describe(Image.new("RGB", (1, 1)), styles, settings)  # complete except for the photo
 
     def paint(job: Job) -> bool | None:
+        """Return True after painting, False if the job was done before, None if it was stopped."""
         photo = load_picture(job.source)
-        recipe = replace(common, content=pixel_hash(photo))
-        beside = job.target.with_suffix(film) if film else None
-        if _is_done(job.target, recipe) and (beside is None or beside.exists()):
+        recipe = replace(common_recipe, content=pixel_hash(photo))
+        film_path = job.target.with_suffix(film) if film else None
+        if _is_done(job.target, recipe) and (film_path is None or film_path.exists()):
             return False
-        frames, every = (Film(), Film.interval(settings.steps)) if beside else (None, None)
-        for step in stylize(photo, styles, settings, preview_every=every, should_stop=should_stop):
+        frames, preview_every = (Film(), Film.interval(settings.steps)) if film_path else (None, None)
+        for step in stylize(photo, styles, settings, preview_every=preview_every, should_stop=should_stop):
             if frames:
                 frames.add(step)
             if on_step:
@@ -110,7 +119,7 @@ def paint_all(
         if step.step < step.steps:
             return None
         if frames:
-            frames.save(beside)
+            frames.save(film_path)
         save_result(step.image, job.target, recipe)
         return True
 
@@ -118,14 +127,13 @@ def paint_all(
 
 
 def _outcomes(jobs: Sequence[Job], paint: Callable[[Job], bool | None]) -> Iterator[Outcome]:
-    """`paint` says whether it had to, or None if it was stopped."""
     for job in jobs:
         try:
             painted = paint(job)
         except StyleTransferError as error:
-            named = str(error).startswith(job.source.name)
-            yield Outcome(job, painted=False, error=str(error) if named else f"{job.source.name}: {error}")
-        except Exception as error:  # a picture too large for the memory, say, must not cost a night's work
+            names_the_file = str(error).startswith(job.source.name)
+            yield Outcome(job, painted=False, error=str(error) if names_the_file else f"{job.source.name}: {error}")
+        except Exception as error:  # one picture, for example too large for the memory, must not end a long batch
             reason = (str(error).splitlines() or [""])[0]
             yield Outcome(job, painted=False, error=f"{job.source.name}: {type(error).__name__} ({reason}).")
         else:
@@ -137,41 +145,45 @@ def _outcomes(jobs: Sequence[Job], paint: Callable[[Job], bool | None]) -> Itera
 def _is_done(target: Path, recipe: PaintingRecipe) -> bool:
     try:
         return read_recipe(target) == recipe
-    except StyleTransferError:  # none yet, or something else of that name
+    except StyleTransferError:  # there is no such file yet, or another file has that name
         return False
 
 
-# Under torchrun
+# --- several processes, under torchrun --------------------------------------------------------------------------------
 
 
-def own_share(jobs: Sequence[Job]) -> list[Job]:
-    """This process's share of the jobs: all of them, unless it is one of several. It then takes a GPU of its own."""
-    rank, processes = _place()
+def jobs_of_this_process(jobs: Sequence[Job]) -> list[Job]:
+    """Return this process's share of the jobs, which is all of them unless there are several processes.
+
+    With several processes and GPUs, this process also selects a GPU of its own.
+    """
+    rank, processes = _rank_and_processes()
     if processes > 1 and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
     return list(jobs[rank::processes])
 
 
-def all_failures(own: int) -> int:
-    """How many failed in all processes, once all have ended.
+def count_failures(failures: int) -> int:
+    """Return the failures of all processes together, once all have ended. failures: those of this process.
 
-    torchrun ends every process as soon as one exits with an error: the first to be ready has to wait for the last.
+    torchrun ends every process as soon as one of them exits with an error. So the first to finish must wait for the
+    last.
     """
-    rank, processes = _place()
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # not torchrun: nothing to meet at, nobody to end us
-        return own
+    rank, processes = _rank_and_processes()
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # started without torchrun: there is no store
+        return failures
     store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     keys = [f"nst-batch/{number}" for number in range(processes)]
-    store.set(keys[rank], str(own))
-    while not store.check(keys):  # not store.wait, which neither Ctrl-C ends nor a day's work may outlast
+    store.set(keys[rank], str(failures))
+    while not store.check(keys):  # store.wait would ignore Ctrl-C, and would time out during a long batch
         time.sleep(0.2)
     return sum(int(store.get(key)) for key in keys)
 
 
-def is_first() -> bool:
-    """Whether this process is the one that speaks for all."""
-    return _place()[0] == 0
+def is_first_process() -> bool:
+    """Return whether this process prints the messages for all."""
+    return _rank_and_processes()[0] == 0
 
 
-def _place() -> tuple[int, int]:
+def _rank_and_processes() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -1,6 +1,6 @@
-"""What the network sees: its feature maps, what it remembers of a picture, and what it takes for a style.
+"""Look inside the network: its feature maps, a picture as one layer represents it, and a style as layers represent it.
 
-The latter two are runs of `stylize` from noise with only one of the two losses. All are small, to answer in seconds.
+The last two are runs of `stylize` from noise with only one of the two losses. All are small, to finish in seconds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +18,17 @@ from nst.settings import StyleSettings
 from nst.stylization import Step, stylize
 
 MAX_SIDE = 256  # px
-SHALLOWEST = "conv1_1"  # stands in for the layers of the loss that is switched off: it costs least
+CHEAPEST_LAYER = "conv1_1"  # for the loss that is switched off
 
 
 @torch.no_grad()
 def feature_maps(
     picture: PictureLike, layer: str, backbone: str = "cifar100", count: int = 16, size: int = MAX_SIDE
 ) -> list[tuple[int, Image.Image]]:
-    """The `count` channels of `layer` with the highest mean activation over the picture, the strongest first.
+    """Return the `count` channels of `layer` with the highest mean activation over the picture, the strongest first.
 
-    Each is (channel index from 0, mode L image): black is no activation, white the channel's own highest. The map's
-    positions are shown as squares, so that all images have the size of the picture, whose long side becomes `size` px.
+    Each is (channel index from 0, mode L image): black is no activation, white is the channel's highest. The map's
+    positions are drawn as squares, so that all images have the size of the picture, whose long side becomes `size` px.
 
     Raises StyleTransferError for a picture, layer or backbone that cannot be used, a size over `MAX_SIDE`, or a count
     below 1.
@@ -42,8 +42,8 @@ def feature_maps(
     images = []
     for channel in strongest:
         values = features[channel].numpy()
-        shown = Image.fromarray((values * (255 / max(values.max(), 1e-8))).round().astype(np.uint8))
-        images.append((channel, shown.resize(photo.size, Image.Resampling.NEAREST)))
+        grey = Image.fromarray((values * (255 / max(values.max(), 1e-8))).round().astype(np.uint8))
+        images.append((channel, grey.resize(photo.size, Image.Resampling.NEAREST)))
     return images
 
 
@@ -57,17 +57,19 @@ def reconstruct(
     preview_every: int | float | None = 1,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[Step]:
-    """What `layer` knows of a picture: from noise, with its content loss alone (Gatys et al. 2016, figure 1).
+    """Paint a picture from noise with the content loss of `layer` only: what the layer keeps.
+
+    Gatys et al. 2016, figure 1.
 
     size: long side in px. Yields the steps of `stylize`, which explains `preview_every` and `should_stop`.
 
     Raises StyleTransferError, at the first step, as `stylize` does, and for a size over `MAX_SIDE`.
     """
-    settings = _view(size, steps, backbone, content_layers=(layer,), content_weight=1.0)
+    settings = _settings(size, steps, backbone, content_layers=(layer,), content_weight=1.0)
     yield from stylize(picture, picture, settings, preview_every=preview_every, should_stop=should_stop)
 
 
-def synthesise(
+def synthesize(
     picture: PictureLike,
     layers: Sequence[str],
     backbone: str = "cifar100",
@@ -77,20 +79,24 @@ def synthesise(
     preview_every: int | float | None = 1,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[Step]:
-    """What `layers` take for the style of a picture: from noise, with their style losses alone (Gatys et al. 2015).
+    """Paint a picture from noise with the style losses of `layers` only: the style they see (Gatys et al. 2015).
 
-    Yields and raises as `reconstruct` does.
+    Yields and raises as `reconstruct` does. `synthesise` is another name of this function.
     """
-    settings = _view(size, steps, backbone, style_layers=layers, style_weight=1.0)
+    settings = _settings(size, steps, backbone, style_layers=layers, style_weight=1.0)
     yield from stylize(picture, picture, settings, preview_every=preview_every, should_stop=should_stop)
 
 
-def _view(size: int, steps: int, backbone: str, **one_loss) -> StyleSettings:
-    """Plain settings from noise, both losses off but for what `one_loss` says."""
+synthesise = synthesize
+
+
+def _settings(size: int, steps: int, backbone: str, **loss_settings) -> StyleSettings:
+    """Return plain settings from noise with both losses off, except for those that `loss_settings` turn on."""
     _check_size(size)
-    off = {"content_weight": 0.0, "style_weight": 0.0, "content_layers": (SHALLOWEST,), "style_layers": (SHALLOWEST,)}
+    layers = (CHEAPEST_LAYER,)
+    off = {"content_weight": 0.0, "style_weight": 0.0, "content_layers": layers, "style_layers": layers}
     plain = {"init": "noise", "scales": 1, "style_levels": 1, "laplacian_weight": 0.0, "tv_weight": 0.0}
-    return StyleSettings(size=size, steps=steps, backbone=backbone, **(plain | off | one_loss))
+    return StyleSettings(size=size, steps=steps, backbone=backbone, **(plain | off | loss_settings))
 
 
 def _check_size(size: int) -> None:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import gradio as gr
 
-from nst.tools.examples import PAINTED, PAIRS, PHOTOS, painting_path, photo_path
+from nst.examples import FOLDER, PAINTINGS, PHOTOS, painting_path, photo_path
 
 PHOTO_PATHS = [str(photo_path(name)) for name in PHOTOS]
-PAINTING_PATHS = [str(painting_path(name)) for name in dict.fromkeys(painting for _, painting in PAIRS)]
+PAINTING_PATHS = [str(painting_path(name)) for name in PAINTINGS]
 
 
 def serve_in_place() -> None:
     """Show the files from where they lie: Gradio's copies of them would be cleaned up with the uploads."""
-    gr.set_static_paths([*PHOTO_PATHS, PAINTED])
+    gr.set_static_paths([FOLDER / "photos", FOLDER / "paintings"])
 
 
 def example_row(paths: list[str], target: gr.Image, title: str, elem_id: str) -> None:

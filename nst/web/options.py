@@ -1,10 +1,9 @@
 """The options that the app's host decides, by flags of `python app.py` or by environment variables."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import NoReturn
 
+from nst.arguments import ArgumentParser
 from nst.errors import StyleTransferError
 
 BACKBONES = [("CIFAR-100 (bundled)", "cifar100"), ("ImageNet (downloads 548 MB once)", "imagenet")]
@@ -35,7 +34,7 @@ def read_options(arguments: Sequence[str], environment: Mapping[str, str], progr
 
     Raises StyleTransferError, with the flag or variable to mend, for anything that cannot be used.
     """
-    parser = _Parser(prog=program, description="Serve the app.", allow_abbrev=False)
+    parser = ArgumentParser(prog=program, description="Serve the page.")
     for option in fields(Options):
         text, variable = option.metadata["text"], option.metadata["variable"]
         parser.add_argument(_flag(option), metavar="X", help=f"{text} (default {option.default}; or {variable})")
@@ -48,11 +47,6 @@ def read_options(arguments: Sequence[str], environment: Mapping[str, str], progr
         elif environment.get(variable):
             values[option.name] = _parse(option, environment[variable], source=variable)
     return Options(**values)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise StyleTransferError(message)
 
 
 def _flag(option: Field) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from nst import Film, StyleSettings, stylize
-from nst.tools.examples import painting_path, photo_path
+from nst.examples import painting_path, photo_path
 
 PHOTO, PAINTING = "chelsea", "oil"
 

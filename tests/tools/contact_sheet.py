@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from nst import StyleSettings, stylize
-from nst.tools.examples import example_pairs
+from nst.examples import example_pairs
 
 WIDTH, HEIGHT, GAP = 288, 216, 6  # px of one result; photo and painting stand beside it at half the size
 

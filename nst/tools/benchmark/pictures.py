@@ -2,8 +2,8 @@
 
 from PIL import Image
 
+from nst.examples import painting_path, photo_path
 from nst.io.reading import load_picture
-from nst.tools.examples import painting_path, photo_path
 
 
 def example_pair() -> tuple[Image.Image, Image.Image]:

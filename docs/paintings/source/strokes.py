@@ -4,8 +4,8 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from nst.paintings import brushes
-from nst.paintings.registry import painting
+import brushes
+from registry import painting
 
 
 @painting("oil")

@@ -5,8 +5,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 
-from nst.paintings import brushes
-from nst.paintings.registry import painting
+import brushes
+from registry import painting
 
 # One breaking wave of height 1, as four Bezier curves: up the back, over, under the lip, down.
 _WAVE = np.array([

@@ -8,8 +8,8 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 
-from nst.paintings import brushes
-from nst.paintings.registry import painting
+import brushes
+from registry import painting
 
 
 @painting("stained_glass", smooth=True)
