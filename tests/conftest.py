@@ -161,9 +161,9 @@ def train_narrow(train_py):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of `python app.py`, started for this module."""
-    from helpers.server import serving
+    from helpers.server import run_server
 
-    with serving(tmp_path_factory.mktemp("server")) as running:
+    with run_server(tmp_path_factory.mktemp("server")) as running:
         yield running.url
 
 

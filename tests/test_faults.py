@@ -18,9 +18,9 @@ from helpers.shell import ENVIRONMENT, ROOT
 from nst import StyleSettings, load_backbone, stylize
 from nst.cli import main
 from nst.objective import Objective
-from tools.reliability.determinism import fresh_processes
+from tools.reliability.determinism import hash_in_fresh_processes
 from tools.reliability.soak_library import soak
-from tools.reliability.training import killed_training
+from tools.reliability.training import train_with_kills
 
 PHOTO, PAINTING = make_picture(48, 40, 1), make_picture(40, 40, 2)
 
@@ -155,7 +155,7 @@ def test_a_closed_output_gives_no_traceback(random_checkpoint, tmp_path):
 
 @pytest.mark.slow
 def test_a_training_killed_at_random_moments_can_be_resumed(tmp_path):
-    assert killed_training(tmp_path, kills=2)["kills"] == 2
+    assert train_with_kills(tmp_path, kills=2)["kills"] == 2
 
 
 @pytest.mark.slow
@@ -165,4 +165,4 @@ def test_short_runs_leave_nothing_behind():
 
 @pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes():
-    assert len(fresh_processes(2, size=48, steps=3)) == len(hashlib.sha256().hexdigest())
+    assert len(hash_in_fresh_processes(2, size=48, steps=3)) == len(hashlib.sha256().hexdigest())

@@ -14,7 +14,7 @@ from nst.io import decoding, reading
 from nst.output.recipe import describe
 from nst.output.results import save_result
 from tools.corpus import PICTURE, REFUSED, make_corpus
-from tools.reliability.hostile_files import check, leaks, one_line, read_all
+from tools.reliability.hostile_files import check, find_leaks, is_one_line, read_all
 
 PAINT_EVERY = 12  # one in twelve files is painted here; tests/tools/reliability paints all of them
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL", r"ignore:::gradio")
@@ -55,7 +55,7 @@ def test_every_file_is_a_picture_or_one_line_in_the_upload_field(corpus, outcome
             outcome = PICTURE
         except gr.Error as error:
             outcome = REFUSED
-            assert one_line(error.message, case.path), (case.path.name, error.message)
+            assert is_one_line(error.message, case.path), (case.path.name, error.message)
             assert error.message.startswith("Photo: ") and not error.print_exception
         assert outcome == read["outcome"], case.path.name
 
@@ -70,11 +70,11 @@ def test_every_file_is_a_picture_or_one_line_in_the_shell(corpus, outcomes, tmp_
         out, err = capsys.readouterr()
         assert not out and "Traceback" not in err and str(case.path.parent) not in err, (case.path.name, err)
         if status == 0:
-            assert read["outcome"] == PICTURE and not leaks(output.read_bytes()), case.path.name
+            assert read["outcome"] == PICTURE and not find_leaks(output.read_bytes()), case.path.name
             output.unlink()
         else:
             (line,) = err.splitlines()
-            assert status == 2 and line.startswith("nst: ") and one_line(line, case.path), (case.path.name, err)
+            assert status == 2 and line.startswith("nst: ") and is_one_line(line, case.path), (case.path.name, err)
             assert read["outcome"] == REFUSED or "short side" in line, (case.path.name, err)
             assert not output.exists()
 
@@ -83,7 +83,7 @@ def test_a_real_shell_shows_one_line_too(corpus, tmp_path):
     (case,) = (case for case in corpus if case.path.name.endswith("lines \x1b[31m.png"))
     result = shell("-m", "nst", case.path, case.path, "-o", tmp_path / "result.png")
     assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
-    assert one_line(result.stderr[:-1], case.path)
+    assert is_one_line(result.stderr[:-1], case.path)
 
 
 def test_a_file_name_that_is_not_text_can_be_printed(tmp_path):
@@ -103,11 +103,11 @@ def test_results_contain_nothing_private(corpus, tmp_path, suffix):
     assert len(private) >= 5
     settings = StyleSettings(size=32, steps=1, style_levels=1)
     for path in private:
-        assert leaks(path.read_bytes()), f"{path.name} should hold something private"
+        assert find_leaks(path.read_bytes()), f"{path.name} should hold something private"
         *_, step = stylize(path, path, settings)
         recipe = describe(path, path, settings)
         result = save_result(step.image, tmp_path / f"result.{suffix}", recipe)
-        assert not leaks(result.read_bytes()), path.name
+        assert not find_leaks(result.read_bytes()), path.name
         with Image.open(result) as image:
             assert not image.getexif().get_ifd(34853) and "icc_profile" not in image.info
 

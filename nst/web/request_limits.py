@@ -44,10 +44,10 @@ class OpenStreams:
         finally:
             self._add(-1)
 
-    def wait_for_end(self, seconds: float) -> None:
-        """Wait until no stream is open, at most `seconds`."""
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait until no stream is open, at most `seconds`. Return whether none is open."""
         with self._changed:
-            self._changed.wait_for(lambda: self._count == 0, timeout=seconds)
+            return self._changed.wait_for(lambda: self._count == 0, timeout=seconds)
 
     def _add(self, number: int) -> None:
         with self._changed:

@@ -13,6 +13,7 @@ from nst.web.options import Options
 from nst.web.words import duration
 
 PREVIEW_SECONDS = 0.25  # between two previews: each costs the browser a request, and the eye does not need more
+NOTICE_SECONDS = 1  # between two sentences about the wait
 
 
 class RunQueue:
@@ -46,8 +47,8 @@ class RunQueue:
     ) -> Iterator[Any]:
         """Wait for a free slot, then yield everything that `function(*args, should_stop=..., **options)` yields.
 
-        While other runs hold all slots, yield every second a sentence that says so. `stop(session)` ends the wait, and
-        makes `should_stop()` true. Without a session nobody can stop the run.
+        While other runs hold all slots, yield a sentence that says so, every `NOTICE_SECONDS`. `stop(session)` ends the
+        wait, and makes `should_stop()` true. Without a session nobody can stop the run.
 
         Raises StyleTransferError when the server is about to end.
         """
@@ -60,7 +61,7 @@ class RunQueue:
                 if self._is_closed:
                     raise StyleTransferError("The server is being restarted: try again in a minute.")
                 with self._slots:
-                    has_slot = self._slots.wait_for(self._has_free_slot, timeout=1)
+                    has_slot = self._slots.wait_for(self._has_free_slot, timeout=NOTICE_SECONDS)
                     if has_slot:
                         self._running += 1
                 if not has_slot:

@@ -1,6 +1,6 @@
-"""Every package that `requirements.txt` brings, and the known weaknesses of none of them, as `pip-audit` knows them.
+"""Known vulnerabilities of the packages that `requirements.txt` brings, as `pip-audit` knows them: there must be none.
 
-Needs `pip install pip-audit` and its database; without them the versions are listed, for other ways of looking them up.
+Needs `pip install pip-audit` and its database. Without them the versions are listed, to be looked up elsewhere.
 """
 
 import json
@@ -13,30 +13,36 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[3]
+from tools.reliability import ROOT
+
 MINUTES = 1
 
 
-def brought(requirements: list[str]) -> dict[str, str]:
-    """Installed versions by name, of the packages required and of all that these require themselves."""
+def installed_versions(requirements: list[str]) -> dict[str, str]:
+    """Return the installed version by name, of the required packages and of all packages that these require."""
     versions: dict[str, str] = {}
-    seen, waiting = set(), [Requirement(line) for line in requirements]
-    while waiting:
-        one = waiting.pop()
-        name = canonicalize_name(one.name)
-        if (name, frozenset(one.extras)) in seen:
+    visited, queue = set(), [Requirement(line) for line in requirements]
+    while queue:
+        requirement = queue.pop()
+        name = canonicalize_name(requirement.name)
+        if (name, frozenset(requirement.extras)) in visited:
             continue
-        seen.add((name, frozenset(one.extras)))
-        found = metadata.distribution(name)
-        versions[name] = found.version
-        further = [Requirement(line) for line in found.requires or []]
-        extras = one.extras or {""}
-        waiting += [x for x in further if x.marker is None or any(x.marker.evaluate({"extra": e}) for e in extras)]
+        visited.add((name, frozenset(requirement.extras)))
+        package = metadata.distribution(name)
+        versions[name] = package.version
+        extras = requirement.extras or {""}
+        for line in package.requires or []:
+            further = Requirement(line)
+            if further.marker is None or any(further.marker.evaluate({"extra": extra}) for extra in extras):
+                queue.append(further)
     return dict(sorted(versions.items()))
 
 
-def audited(versions: dict[str, str]) -> dict[str, list[str]]:
-    """Names of known weaknesses by package, for those that pip-audit's database knows; empty where it knows none."""
+def audit(versions: dict[str, str]) -> dict[str, list[str]]:
+    """Return the ids of known vulnerabilities by package, of the packages in pip-audit's database.
+
+    The result is empty without pip-audit or without network.
+    """
     with tempfile.TemporaryDirectory() as folder:
         pinned = Path(folder) / "pinned.txt"
         pinned.write_text("\n".join(f"{name}=={version.partition('+')[0]}" for name, version in versions.items()))
@@ -44,17 +50,16 @@ def audited(versions: dict[str, str]) -> dict[str, list[str]]:
         done = subprocess.run(command, capture_output=True, text=True)
     try:
         report = json.loads(done.stdout)["dependencies"]
-    except ValueError:  # no pip-audit, or no network
+    except ValueError:
         return {}
-    return {one["name"]: [x["id"] for x in one["vulns"]] for one in report if "vulns" in one}
+    return {row["name"]: [vulnerability["id"] for vulnerability in row["vulns"]] for row in report if "vulns" in row}
 
 
 def run() -> None:
-    versions = brought((ROOT / "requirements.txt").read_text().splitlines())
-    known = audited(versions)
-    print(f"{len(versions)} packages, {len(known)} of them audited")
-    unknown = [f"{name} {version}" for name, version in versions.items() if name not in known]
-    if unknown:
+    versions = installed_versions((ROOT / "requirements.txt").read_text().splitlines())
+    audited = audit(versions)
+    print(f"{len(versions)} packages, {len(audited)} of them audited")
+    if unknown := [f"{name} {version}" for name, version in versions.items() if name not in audited]:
         print(f"not audited: {', '.join(unknown)}")
-    weak = {name: found for name, found in known.items() if found}
-    assert not weak, weak
+    vulnerable = {name: ids for name, ids in audited.items() if ids}
+    assert not vulnerable, vulnerable

@@ -1,35 +1,30 @@
-"""The same recipe gives the same bytes: in fresh processes, with runs taking turns, and on threads that race."""
+"""The same recipe gives the same bytes: in fresh processes, in runs that take turns, and in threads that race."""
 
 import hashlib
 import os
-import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+from tools.reliability import run_theme
 
 MINUTES = 4
 PROCESSES = 8
 
 
-def fresh_processes(count: int, size: int, steps: int) -> str:
-    """The SHA-256 of the result that all `count` processes found, however they ran. Raises AssertionError otherwise."""
-    found = set()
+def hash_in_fresh_processes(count: int, size: int, steps: int) -> str:
+    """Return the SHA-256 of the result, the same in all `count` processes. Raises AssertionError if one differs."""
+    hashes = set()
     for number in range(count):
         environment = os.environ | {"PYTHONHASHSEED": str(number)}
-        command = [sys.executable, str(Path(__file__).resolve()), str(size), str(steps)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr[-2000:]
-        found |= set(done.stdout.split())
-    assert len(found) == 1, f"{len(found)} different results"
-    return found.pop()
+        hashes |= set(run_theme("determinism", size, steps, environment=environment).stdout.split())
+    assert len(hashes) == 1, f"{len(hashes)} different results"
+    return hashes.pop()
 
 
 def _main(size: int, steps: int) -> None:
-    """Print the SHA-256 of the saved file for a run alone, three runs that take turns, and three that race."""
+    """Print the SHA-256 of the saved file: of a run alone, of one among runs that take turns, of two that race."""
     from helpers.pictures import make_picture
     from nst import StyleSettings, stylize
     from nst.output.recipe import describe
@@ -39,37 +34,39 @@ def _main(size: int, steps: int) -> None:
     photo, style = make_picture(96, 72, seed=1), make_picture(80, 80, seed=2)
     others = [StyleSettings(size=size + 16 * n, steps=steps, seed=n) for n in (1, 2)]
 
-    def file_hash(image) -> str:
+    def print_hash(image) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = save_result(image, Path(folder) / "result.png", describe(photo, style, settings))
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            print(hashlib.sha256(path.read_bytes()).hexdigest())
 
     *_, last = stylize(photo, style, settings)
-    print(file_hash(last.image))
-    mine, *theirs = (stylize(photo, style, one) for one in (settings, *others))
-    for last, *_ in zip(mine, *theirs, strict=True):  # noqa: B007
+    print_hash(last.image)
+
+    run, *other_runs = (stylize(photo, style, each) for each in (settings, *others))
+    for last, *_ in zip(run, *other_runs, strict=True):  # noqa: B007
         pass
-    print(file_hash(last.image))
+    print_hash(last.image)
+
     results = []
 
-    def painted(one) -> None:
-        *_, last = stylize(photo, style, one)
-        results.append((one, last.image))
+    def paint(each: StyleSettings) -> None:
+        *_, last = stylize(photo, style, each)
+        results.append((each, last.image))
 
-    threads = [threading.Thread(target=painted, args=[one]) for one in (settings, *others, settings)]
+    threads = [threading.Thread(target=paint, args=[each]) for each in (settings, *others, settings)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for one, image in results:
-        if one == settings:
-            print(file_hash(image))
+    for each, image in results:
+        if each == settings:
+            print_hash(image)
 
 
 def run() -> None:
     for size, steps in ((64, 6), (256, 12)):
-        found = fresh_processes(PROCESSES, size, steps)
-        print(f"{PROCESSES} fresh processes, 4 runs in each, {size} px: one result, {found[:12]}")
+        result = hash_in_fresh_processes(PROCESSES, size, steps)
+        print(f"{PROCESSES} fresh processes, 4 runs in each, {size} px: one result, {result[:12]}")
 
 
 if __name__ == "__main__":

@@ -1,110 +1,77 @@
-"""The corpus of hostile files, read in a process of its own: crashes, warnings and memory are seen from outside."""
+"""The corpus of hostile files, read in a process of its own: crashes, warnings and memory are measured from outside."""
 
 import io
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
-
-from tools.corpus import MARK, PICTURE, REFUSED, SECRETS, Case, largest, make_corpus  # noqa: E402
+from helpers.shell import ENVIRONMENT
+from tools.corpus import MARK, PICTURE, REFUSED, SECRETS, Case, largest, make_corpus
+from tools.reliability import run_theme
 
 MINUTES = 6
-MEMORY = 1500  # MB that reading any picture may take above what the library takes by itself
-SECONDS = 120  # for any one file; generous, the machine may be busy
+MAX_MEMORY = 1500  # MB that reading any picture may take above what the library takes by itself
+MAX_SECONDS = 120  # for any one file; generous, the machine may be busy
 PNG_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 
 
 def read_all(cases: list[Case], every: int | None = 1) -> tuple[list[dict], float]:
-    """What becomes of each file when read, and of every so many-th that is a picture when painted; MB taken at most.
+    """Read every file, and paint with every `every`-th that is a picture, in a process that turns warnings into errors.
 
-    In a process that turns every warning into an error.
+    Return for each file its outcome (PICTURE or REFUSED), the error's message, leaks and seconds, and for all of them
+    the MB of memory that they took at most.
     """
-    asked = json.dumps([[str(case.path), bool(every) and index % every == 0] for index, case in enumerate(cases)])
-    command = [sys.executable, "-W", "error", str(Path(__file__).resolve()), "read"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-2000:]}"
+    jobs = [[str(case.path), bool(every) and index % every == 0] for index, case in enumerate(cases)]
+    strict_python = (sys.executable, "-W", "error")
+    done = run_theme("hostile_files", before=strict_python, environment=ENVIRONMENT, input=json.dumps(jobs))
     assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr[-2000:]
     *outcomes, memory = map(json.loads, done.stdout.splitlines())
     return outcomes, memory
 
 
 def check(cases: list[Case], outcomes: list[dict]) -> None:
-    """Every file ended in a picture or in one clear line, as it must; nothing private was kept."""
+    """Raise AssertionError unless every file ended as expected, in a picture or one clear line, and nothing leaked."""
     assert len(cases) == len(outcomes)
-    for case, found in zip(cases, outcomes, strict=True):
-        name, said = case.path.name, found["said"]
-        assert found["outcome"] in ((case.expected,) if case.expected in (PICTURE, REFUSED) else (PICTURE, REFUSED)), (
-            f"{name!r}: {found}"
-        )
-        assert found["outcome"] == PICTURE or one_line(said, case.path), f"{name!r}: {said!r}"
-        assert not found["leaks"], f"{name!r}: {found['leaks']}"
-        assert found["seconds"] < SECONDS, f"{name!r}: {found['seconds']} s"
+    for case, outcome in zip(cases, outcomes, strict=True):
+        name, message = case.path.name, outcome["message"]
+        expected = (case.expected,) if case.expected in (PICTURE, REFUSED) else (PICTURE, REFUSED)
+        assert outcome["outcome"] in expected, f"{name!r}: {outcome}"
+        assert outcome["outcome"] == PICTURE or is_one_line(message, case.path), f"{name!r}: {message!r}"
+        assert not outcome["leaks"], f"{name!r}: {outcome['leaks']}"
+        assert outcome["seconds"] < MAX_SECONDS, f"{name!r}: {outcome['seconds']} s"
 
 
-def one_line(said: str, path: Path) -> bool:
-    """One line of readable text, with neither a folder of this machine nor an exception's name in it."""
-    return said.isprintable() and str(path.parent) not in said and not re.search(r"^$|Error|Traceback", said)
+def is_one_line(message: str, path: Path) -> bool:
+    """Whether a message is one line of readable text, with neither a folder of this machine nor an exception's name."""
+    return message.isprintable() and str(path.parent) not in message and not re.search(r"^$|Error|Traceback", message)
 
 
-def leaks(data: bytes) -> list[str]:
-    """Secrets of the corpus in a file's bytes, packed ones too; for PNG files, chunks that only metadata needs."""
-    found = [secret for secret in (*SECRETS, "GPSLatitude") if secret.encode() in data]
-    found += ["the place"] * (MARK in data) + ["EXIF"] * (b"Exif\0\0" in data)
+def find_leaks(data: bytes) -> list[str]:
+    """Return the corpus's secrets in a file's bytes, compressed ones too, and PNG chunks that only metadata needs."""
+    leaks = [secret for secret in (*SECRETS, "GPSLatitude") if secret.encode() in data]
+    leaks += ["the place"] * (MARK in data) + ["EXIF"] * (b"Exif\0\0" in data)
     if data.startswith(b"\x89PNG"):
         for kind, content in png_chunks(data):
-            if kind == b"tEXt" and content.startswith(b"nst-recipe\0"):
-                continue
-            found += [kind.decode()] * (kind not in PNG_CHUNKS)
-    return found
+            is_recipe = kind == b"tEXt" and content.startswith(b"nst-recipe\0")
+            if kind not in PNG_CHUNKS and not is_recipe:
+                leaks.append(kind.decode())
+    return leaks
 
 
-def png_chunks(data: bytes):
-    """(kind, content), checksums compared."""
-    place = 8
-    while place < len(data):
-        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
-        content = data[place + 8 : place + 8 + length]
-        assert zlib.crc32(kind + content) == int.from_bytes(data[place + 8 + length : place + 12 + length], "big")
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (kind, content) of every chunk. Raises AssertionError for a wrong checksum."""
+    start = 8
+    while start < len(data):
+        length, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
+        content = data[start + 8 : start + 8 + length]
+        assert zlib.crc32(kind + content) == int.from_bytes(data[start + 8 + length : start + 12 + length], "big")
         yield kind, content
-        place += 12 + length
-
-
-def _read_here(path: str, paint: bool) -> dict:
-    from nst import StyleSettings, StyleTransferError, load_picture, stylize
-
-    started, said, found = time.monotonic(), "", []
-    try:
-        picture, outcome = load_picture(path), PICTURE
-    except StyleTransferError as error:
-        outcome, said = REFUSED, str(error)
-    else:
-        for kind in ("PNG", "JPEG", "WEBP", "TIFF") if max(picture.size) < 1000 else ():
-            buffer = io.BytesIO()
-            picture.save(buffer, kind)
-            found += leaks(buffer.getvalue())
-        if paint:
-            try:
-                *_, last = stylize(path, picture, StyleSettings(size=32, steps=2, style_levels=2))
-                assert last.image.width and last.image.height
-            except StyleTransferError as error:
-                said = str(error)
-                assert "short side" in said, said  # of a picture, the only thing to complain about
-    return {"outcome": outcome, "said": said, "leaks": found, "seconds": round(time.monotonic() - started, 2)}
-
-
-def _memory() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        start += 12 + length
 
 
 def run() -> None:
@@ -112,26 +79,58 @@ def run() -> None:
         cases = make_corpus(Path(folder))
         outcomes, memory = read_all(cases)
         check(cases, outcomes)
-        pictures = sum(found["outcome"] == PICTURE for found in outcomes)
-        slowest = max(found["seconds"] for found in outcomes)
+        pictures = sum(outcome["outcome"] == PICTURE for outcome in outcomes)
+        slowest = max(outcome["seconds"] for outcome in outcomes)
         print(f"{len(cases)} files: {pictures} pictures, {len(cases) - pictures} refused in one line; the slowest "
-              f"{slowest:.1f} s; {memory:.0f} MB at most")
+              f"{slowest:.1f} s; {memory:.0f} MB at most")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for case in largest(Path(folder)):
-            (found,), memory = read_all([case], every=None)
-            check([case], [found])
-            assert memory < MEMORY, f"{case.path.name}: {memory:.0f} MB"
+            (outcome,), memory = read_all([case], every=None)
+            check([case], [outcome])
+            assert memory < MAX_MEMORY, f"{case.path.name}: {memory:.0f} MB"
             size = case.path.stat().st_size >> 10
-            print(f"{case.path.name}: 100 megapixels from {size} KB: {found['seconds']:.1f} s, {memory:.0f} MB")
+            print(f"{case.path.name}: 100 megapixels from {size} KB: {outcome['seconds']:.1f} s, {memory:.0f} MB")
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["read"]:
-    import nst.stylization  # so that what it takes is not counted
+def _main() -> None:
+    """Read the files that stdin lists, in JSON. Print one line of JSON for each, then the MB of memory."""
+    import nst.stylization
 
-    nst.stylization.load_backbone()
-    before = _memory()
-    for path, paint in json.load(sys.stdin):
-        print(json.dumps(_read_here(path, paint)))
-    print(round(_memory() - before))
-elif __name__ == "__main__":
-    run()
+    nst.stylization.load_backbone()  # the memory that it takes is not counted
+    memory_before = _peak_memory()
+    for path, is_painted in json.load(sys.stdin):
+        print(json.dumps(_read(path, is_painted)))
+    print(round(_peak_memory() - memory_before))
+
+
+def _read(path: str, is_painted: bool) -> dict:
+    from nst import StyleSettings, StyleTransferError, load_picture, stylize
+
+    started, message, leaks = time.monotonic(), "", []
+    try:
+        picture, outcome = load_picture(path), PICTURE
+    except StyleTransferError as error:
+        outcome, message = REFUSED, str(error)
+    else:
+        for kind in ("PNG", "JPEG", "WEBP", "TIFF") if max(picture.size) < 1000 else ():
+            buffer = io.BytesIO()
+            picture.save(buffer, kind)
+            leaks += find_leaks(buffer.getvalue())
+        if is_painted:
+            try:
+                *_, last = stylize(path, picture, StyleSettings(size=32, steps=2, style_levels=2))
+                assert last.image.width and last.image.height
+            except StyleTransferError as error:
+                message = str(error)
+                assert "short side" in message, message  # the only thing that can be wrong with a picture
+    return {"outcome": outcome, "message": message, "leaks": leaks, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _peak_memory() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    _main()

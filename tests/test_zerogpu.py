@@ -1,0 +1,117 @@
+"""Runs on ZeroGPU, with a stand-in for the `spaces` package that forks and pickles as it does."""
+
+import json
+import os
+
+import pytest
+
+from helpers.pictures import make_picture
+from helpers.shell import ENVIRONMENT, ROOT, shell
+
+# Each call runs in a forked process; arguments and steps are pickled on their way.
+SPACES = """
+import multiprocessing, pickle
+
+DURATIONS = []
+
+def GPU(duration):
+    def decorate(function):
+        def run(*arguments):
+            DURATIONS.append(duration(*arguments))
+            receiver, sender = multiprocessing.get_context("fork").Pipe()
+            def work(data):
+                try:
+                    for step in function(*pickle.loads(data)):
+                        sender.send_bytes(pickle.dumps(step))
+                    sender.send_bytes(pickle.dumps(None))
+                except BaseException as error:
+                    sender.send_bytes(pickle.dumps(error))
+            process = multiprocessing.get_context("fork").Process(target=work, args=(pickle.dumps(arguments),))
+            process.start()
+            try:
+                while (step := pickle.loads(receiver.recv_bytes())) is not None:
+                    if isinstance(step, BaseException):
+                        raise step
+                    yield step
+            finally:
+                process.terminate()
+                process.join()
+        return run
+    return decorate
+"""
+
+# Paint once for every scenario (name, steps, seconds to start, step at which to stop) and print what came of it.
+PAINT = """
+import json, sys
+import spaces
+from PIL import Image
+from nst import StyleSettings, load_backbone
+from nst.web import zerogpu
+
+scenarios, backbone, photo, style = json.loads(sys.argv[1]), *sys.argv[2:]
+photo, style = Image.open(photo), Image.open(style)
+zerogpu.MAX_SECONDS = 200
+load_backbone(backbone)  # the forked processes inherit it
+
+def paint(steps, stop_at=None, resume=None):
+    settings = StyleSettings.preset("quick", size=64, steps=steps, backbone=backbone)
+    step = None
+    def should_stop():
+        return stop_at is not None and step is not None and step.step >= stop_at
+    for step in zerogpu.stylize(photo, style, settings, preview_every=0.001, should_stop=should_stop, resume=resume):
+        pass
+    return step
+
+results = {}
+for name, steps, seconds_to_start, stop_at in scenarios:
+    zerogpu.SECONDS_TO_START = seconds_to_start
+    last = paint(steps, stop_at)
+    results[name] = {
+        "step": last.step, "size": last.image.size, "state_step": last.state.step,
+        "duration": spaces.DURATIONS[-1], "pixels": last.state.arrays["pixels"].shape,
+    }
+    if stop_at:
+        results[name]["resumed_to"] = paint(last.step + 2, resume=last.state).step
+print(json.dumps(results))
+"""
+
+SCENARIOS = [
+    ("short", 3, 100, None),  # a start of 100 s, so that a busy machine does not run out of time
+    ("out of time", 9000, -190, None),  # its time is over as it begins
+    ("stopped", 5000, 100, 4),
+]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, random_checkpoint) -> dict[str, dict]:
+    """The last step of each scenario, all painted in one process."""
+    folder = tmp_path_factory.mktemp("zerogpu")
+    (folder / "spaces.py").write_text(SPACES)
+    (folder / "paint.py").write_text(PAINT)
+    make_picture(96, 72, seed=1).save(folder / "photo.png")
+    make_picture(80, 80, seed=2).save(folder / "painting.png")
+    environment = ENVIRONMENT | {"SPACES_ZERO_GPU": "true", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    arguments = json.dumps(SCENARIOS), random_checkpoint, folder / "photo.png", folder / "painting.png"
+    done = shell(folder / "paint.py", *arguments, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_a_run_paints_in_another_process_for_a_time_that_depends_on_its_settings(results):
+    short, long = results["short"], results["stopped"]
+    assert (short["step"], short["state_step"], short["size"]) == (3, 3, [64, 48])
+    assert 100 < short["duration"] < long["duration"] <= 200
+
+
+@pytest.mark.slow
+def test_a_run_too_long_for_the_machine_ends_with_the_picture_so_far(results):
+    last = results["out of time"]
+    assert 1 <= last["step"] < 9000 and last["state_step"] == last["step"]
+
+
+@pytest.mark.slow
+def test_stop_keeps_the_latest_preview_and_a_run_can_resume_from_it(results):
+    last = results["stopped"]
+    assert 4 <= last["step"] < 5000 and last["state_step"] == last["step"]
+    assert last["pixels"] == [1, 3, 48, 64] and last["resumed_to"] == last["step"] + 2
