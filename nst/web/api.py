@@ -19,7 +19,7 @@ from nst.web.uploads import Picture
 
 
 def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
-    """Add the endpoint `/stylize` to the page that is being built, with components that are not shown.
+    """Add the endpoint `/stylize` to the page that is being built, with hidden components.
 
     The page's own sliders would not do: they always have a value, which would override the preset.
 

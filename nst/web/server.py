@@ -17,10 +17,10 @@ from nst.errors import StyleTransferError
 from nst.web.options import Options, read_options
 from nst.web.storage import Storage, open_storage, stored_files
 
-KEPT_VISITORS = 50  # visitors whose state (gallery, film frames) is kept; beyond that the longest absent lose theirs
+MAX_STATES = 50  # visitors whose state (gallery, film frames) stays in memory; the longest absent lose theirs first
 SWEEP_SECONDS = 10  # between two sweeps of the storage
-SILENCE_SECONDS = 20  # then a silent connection ends; its run frees the slot within 30 s, as its current step ends too
-ENDING_SECONDS = 5  # that runs have for ending with the picture so far when the server is asked to end
+SILENCE_SECONDS = 20  # until a silent connection ends; with the step that is under way, its slot is free within 30 s
+ENDING_SECONDS = 5  # how long runs may take to end with the picture so far, once the server shall end
 
 
 def main(arguments: Sequence[str], program: str = "app.py") -> int:
@@ -88,7 +88,7 @@ def _launch(demo, options: Options, streams) -> None:
             run_history=False,
             ssr_mode=False,  # its Node process would outlive this one
             mcp_server=True,
-            state_session_capacity=KEPT_VISITORS,
+            state_session_capacity=MAX_STATES,
             theme=THEME,
             css=CSS,
             js=SCRIPT,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
+from helpers.pictures import make_picture
 from helpers.shell import ENVIRONMENT, ROOT
 from helpers.waiting import wait_until
 
@@ -99,6 +101,11 @@ class Server:
         self.process.wait(seconds)
         return time.monotonic() - started
 
+    def is_clear(self, message: str | None) -> bool:
+        """Whether an error message is empty, or one line without a traceback or a path of this machine."""
+        hidden = (str(self.folder), str(ROOT), "site-packages", "Traceback", "\n")
+        return message is None or not any(part in message for part in hidden)
+
     # --- requests
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -134,6 +141,14 @@ class Server:
         status, answer = self.upload(png(picture), name)
         assert status == 200, answer
         return {"path": json.loads(answer)[0], "meta": {"_type": "gradio.FileData"}}
+
+    def upload_pair(self, width: int, height: int) -> list[dict]:
+        """Upload a photo and a painting of that size. Return them as `/stylize` takes them."""
+        return [self.upload_picture(make_picture(width, height, seed)) for seed in (1, 2)]
+
+    def fetch(self, file: dict) -> bytes:
+        """Return the content of a file in the outputs of `/stylize`."""
+        return self.get(urllib.parse.urlparse(file["url"]).path)[2]
 
     def begin(self, arguments: list, endpoint: str = "stylize") -> str:
         """Start a run over the plain HTTP API. Return its event's id."""

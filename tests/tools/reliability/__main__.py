@@ -1,7 +1,7 @@
 """The long forms of the reliability checks: `python tests/tools/reliability [THEME ...]`; without names, all themes.
 
-Each module beside this one is a theme: `MINUTES` is about how long it takes on two cores; `run()` prints its figures
-and raises AssertionError where a promise is broken.
+Each other module in this folder is a theme: `MINUTES` is about how long it takes on two cores; `run()` prints its
+figures and raises AssertionError where a promise is broken.
 """
 
 import argparse

@@ -25,7 +25,7 @@ FLAGS = ["--time-limit", 3600]
 
 def run() -> None:
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder), *FLAGS) as server:
-        pictures = upload_pair(server)
+        pictures = server.upload_pair(512, 384)
         alone = min(seconds_until_next(server, pictures) for _ in range(3))
         messages, step_seconds = begin(server, pictures)
         messages.close()
@@ -47,10 +47,6 @@ def run() -> None:
         print(run_theme("leaving", before=("unshare", "--net", sys.executable)).stdout, end="")
     else:
         print("silent connection: not tried, it needs root and a Linux with unshare and ip")
-
-
-def upload_pair(server: Server) -> list[dict]:
-    return [server.upload_picture(make_picture(512, 384, seed)) for seed in (1, 2)]
 
 
 def begin(server: Server, pictures: list[dict]) -> tuple[Iterator, float]:
@@ -103,7 +99,7 @@ def _main() -> None:
     """Let a visitor's connection fall silent: switch this network namespace's network off while a run paints."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder), *FLAGS) as server:
-        pictures = upload_pair(server)
+        pictures = server.upload_pair(512, 384)
         seconds_until_next(server, pictures)
         messages, step_seconds = begin(server, pictures)
         threading.Thread(target=_read_to_the_end, args=(messages,), daemon=True).start()
