@@ -171,8 +171,7 @@ def _paint(args: argparse.Namespace, settings: StyleSettings, followed: "Paintin
         if film:
             film.save(args.film)
     if was_interrupted():
-        message = f"nst: stopped at step {step.step} of {last_step}; the picture so far is in {args.output}"
-        print(message, file=sys.stderr)
+        print(f"nst: stopped at step {step.step} of {last_step}; the picture is in {args.output}", file=sys.stderr)
     return step
 
 
@@ -273,7 +272,7 @@ def _split_weight(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-# --- the page, and both ----------------------------------------------------------------------------------------------
+# --- the page, and what the commands share ----------------------------------------------------------------------------
 
 
 def _run_app(arguments: Sequence[str]) -> int:

@@ -75,15 +75,6 @@ class Optimizer:
         return StepResult(Losses(*values[:-1]), self.guard.take_note())
 
 
-def make_optimizer(objective: Objective, canvas: Canvas, learning_rate: float, guard: "Guard") -> Optimizer:
-    """Return the optimizer for the canvas's device."""
-    if canvas.pixels().is_cuda:
-        from nst.optimize_cuda import CudaOptimizer
-
-        return CudaOptimizer(objective, canvas, learning_rate, guard)
-    return Optimizer(objective, canvas, learning_rate, guard)
-
-
 def judged_values(losses: Losses, gradient: Tensor) -> Tensor:
     """Return the five losses and the sum of the gradient, (6,): a NaN anywhere in the gradient shows in its sum."""
     return torch.stack([*losses, gradient.sum()])

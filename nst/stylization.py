@@ -19,7 +19,8 @@ from nst.io.sizes import resize_picture
 from nst.io.tensors import to_picture, to_tensor
 from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
-from nst.optimize import Guard, Request, StepResult, make_optimizer
+from nst.optimize import Guard, Optimizer, Request, StepResult
+from nst.optimize_cuda import CudaOptimizer
 from nst.run_state import RunState
 from nst.settings import StyleSettings
 from nst.stages import (
@@ -122,6 +123,7 @@ def stylize(
     monitor = _Monitor(settings.steps, preview_every, should_stop)
     clock = _Clock(started, stages)
     steps_done = resume.step if resume else 0
+    optimizer_class = CudaOptimizer if hardware.device.type == "cuda" else Optimizer
 
     for stage in stages:
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
@@ -134,7 +136,7 @@ def stylize(
         if stage.steps_done == 0 and settings.start_noise:
             canvas.add_noise(start_noise(pixels, style_inputs, settings, generator))
         guard.begin_stage(steps_done)
-        optimizer = make_optimizer(objective, canvas, settings.learning_rate, guard)
+        optimizer = optimizer_class(objective, canvas, settings.learning_rate, guard)
         clock.begin_stage()
         for number, result in enumerate(optimizer.run(stage.steps, monitor.watch(steps_done)), steps_done + 1):
             is_last = number == monitor.last_step

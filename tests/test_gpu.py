@@ -15,7 +15,7 @@ from nst.engine.hardware import choose_hardware
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
-from nst.optimize import Guard, make_optimizer
+from nst.optimize import Guard
 from nst.optimize_cuda import CudaOptimizer
 from nst.stages import Style
 from nst.training.data import augment, random_crops
@@ -132,7 +132,7 @@ def test_a_step_waits_for_nothing(pair):
         extractor = build_extractor(load_backbone("cifar100"), settings, hardware)
         objective = Objective(extractor, settings, content, [(style, 1.0, None)])
         canvas = Canvas(content, settings.canvas)
-        optimizer = make_optimizer(objective, canvas, settings.learning_rate, Guard(1.0))
+        optimizer = CudaOptimizer(objective, canvas, settings.learning_rate, Guard(1.0))
         for _ in range(2):
             optimizer.launch()
             optimizer.copy_picture()

@@ -41,7 +41,7 @@ def test_every_file_is_a_picture_or_one_line_in_python(corpus, outcomes):
 
 @pytest.mark.slow
 def test_every_file_is_a_picture_or_one_line_in_the_upload_field(corpus, outcomes):
-    from nst.web.uploads import Picture
+    from nst.web.inputs import Picture
 
     field = Picture(label="Photo")
     for case, read in zip(corpus, outcomes[0], strict=True):
@@ -115,7 +115,7 @@ def test_results_contain_nothing_private(corpus, tmp_path, suffix):
 def test_over_http_a_file_is_a_picture_or_one_line(corpus):
     from gradio_client import Client, handle_file
 
-    from nst.web.uploads import Picture
+    from nst.web.inputs import Picture
 
     with gr.Blocks() as page:
         picture, size = Picture(label="Photo"), gr.Textbox()

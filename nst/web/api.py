@@ -10,12 +10,12 @@ from typing import Any
 import gradio as gr
 
 from nst import DEFAULT_PRESET, PRESETS, StyleSettings, StyleTransferError, describe, save_result
-from nst.web import words
 from nst.web.errors import readable_errors
+from nst.web.inputs import Picture
 from nst.web.options import BACKBONES, Options
 from nst.web.run_queue import RunQueue
+from nst.web.status import ending_line, progress_line
 from nst.web.storage import new_result
-from nst.web.uploads import Picture
 
 
 def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
@@ -107,12 +107,12 @@ class StylizeEndpoint:
                     if isinstance(step, str):
                         yield gr.skip(), step, gr.skip()
                     elif step.image is not None and step.state is None:
-                        yield step.image, words.progress(step), gr.skip()
+                        yield step.image, progress_line(step), gr.skip()
             if isinstance(step, str):
                 yield gr.skip(), "Stopped before it began.", gr.skip()
                 return
             path = save_result(step.image, new_result(), replace(recipe, steps_done=step.step))
-            yield step.image, words.ending(step, self._options.time_limit), str(path)
+            yield step.image, ending_line(step, self._options.time_limit), str(path)
 
     def _settings(self, preset: str, backbone: str, changes: dict[str, float]) -> StyleSettings:
         """Return the preset's settings with the changes. A size from the preset is bounded by the host's limit.

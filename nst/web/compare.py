@@ -1,4 +1,8 @@
-"""Before and after, one over the other; a range input moves the edge between them, by mouse, finger or keys."""
+"""Before and after: the photo over the painting, with an edge between them that a range input moves.
+
+`gr.ImageSlider` of Gradio 6.31 can only be dragged: it has no keyboard events, no role and no accessible name. A range
+input has all of them, and works with mouse, finger and keys.
+"""
 
 import base64
 import io
@@ -8,13 +12,13 @@ from PIL import Image
 
 from nst.io.sizes import fitted_size
 
-MAX_SIDE = 1024  # px; the page shows it smaller, the screens of phones have two or three pixels for one
+MAX_SIDE = 1024  # px; the page shows less, but phones have two or three screen pixels for one of the page
 TEMPLATE = """
 ${value ? `<div class="compare" style="--at: 50%; --shape: ${value.width / value.height}">
   <img class="after" src="${value.after}" alt="The painting">
   <img class="before" src="${value.before}" alt="The photo it was painted from">
   <input type="range" min="0" max="100" step="1" value="50" aria-label="How much of the photo is shown, in percent">
-</div>` : `<p class="empty">Here a finished picture can be held against its photo.</p>`}
+</div>` : `<p class="empty">When a picture is finished, you can compare it with its photo here.</p>`}
 """
 SCRIPT = """
 element.addEventListener("input", (event) => {
@@ -37,15 +41,16 @@ STYLE = """
 
 
 def compare_slider() -> gr.HTML:
+    """Lay out the component."""
     return gr.HTML(
         None, html_template=TEMPLATE, css_template=STYLE, js_on_load=SCRIPT, apply_default_css=False, elem_id="compare"
     )
 
 
-def pair(photo: Image.Image, painting: Image.Image) -> dict:
-    """The value of `compare_slider` for two pictures, the photo brought to the painting's shape."""
+def compare_value(photo: Image.Image, painting: Image.Image) -> dict:
+    """Return the value of `compare_slider` for two pictures; the photo is resized to the painting's size."""
     size = painting.size if max(painting.size) <= MAX_SIDE else fitted_size(painting.size, MAX_SIDE)
-    before, after = (_data_url(one.resize(size, Image.Resampling.LANCZOS)) for one in (photo, painting))
+    before, after = (_data_url(picture.resize(size, Image.Resampling.LANCZOS)) for picture in (photo, painting))
     return {"before": before, "after": after, "width": size[0], "height": size[1]}
 
 

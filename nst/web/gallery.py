@@ -1,60 +1,64 @@
-"""This visit's pictures: looked at again, and painted on from."""
+"""The gallery: the pictures that this visitor has painted, to look at and to continue from."""
 
 from typing import Any
 
 import gradio as gr
 
 from nst import PaintingRecipe, StyleTransferError
-from nst.web import words
-from nst.web.controls import CONTROLS, shown
+from nst.web.controls import CONTROLS, to_component
 from nst.web.errors import readable_errors
-from nst.web.visit import Kept, Visit
+from nst.web.session import GalleryItem, Session
+from nst.web.status import recipe_warning
 
 
 def gallery() -> gr.Gallery:
+    """Lay out the gallery."""
     return gr.Gallery(
         label="Pictures of this visit", columns=6, height=230, object_fit="cover", allow_preview=False,
         interactive=False, buttons=[], elem_id="gallery", show_label=False, fit_columns=False,
     )  # fmt: skip
 
 
-def pictures(visit: Visit) -> list[tuple[str, str]]:
-    return [(str(one.shown), one.caption()) for one in visit.still_there()]
+def gallery_value(session: Session) -> list[tuple[str, str]]:
+    """Return the thumbnails and captions of the session's pictures."""
+    return [(str(item.thumbnail), item.caption()) for item in session.existing_items()]
 
 
-def picture_at(visit: Visit, index: int | None) -> Kept:
-    """Raises StyleTransferError if none is chosen, or it has been deleted."""
-    kept = visit.still_there()
-    if index is None or index >= len(kept):
+def select_item(session: Session, event: gr.SelectData) -> tuple:
+    """Return the number of the clicked picture, its description, and the button that downloads its file."""
+    with readable_errors():
+        item = item_at(session, event.index)
+    return event.index, describe_recipe(item.recipe), gr.DownloadButton(value=str(item.path), interactive=True)
+
+
+def latest_as_photo(session: Session) -> str:
+    """Return the latest result's file, to be the next photo."""
+    with readable_errors():
+        session.latest_run()
+        return str(item_at(session, 0).path)
+
+
+def selected_as_photo(session: Session, index: int | None) -> str:
+    """Return the selected picture's file, to be the next photo."""
+    with readable_errors():
+        return str(item_at(session, index).path)
+
+
+def item_at(session: Session, index: int | None) -> GalleryItem:
+    """Return the picture with that number. Raises StyleTransferError if none is selected, or it has been deleted."""
+    items = session.existing_items()
+    if index is None or index >= len(items):
         raise StyleTransferError("Choose a picture of this visit first; after an hour they are deleted.")
-    return kept[index]
+    return items[index]
 
 
-def chosen_event(visit: Visit, event: gr.SelectData) -> tuple:
-    """Which was clicked, how it was painted, and its file."""
-    with readable_errors():
-        kept = picture_at(visit, event.index)
-    return event.index, description(kept.recipe), gr.DownloadButton(value=str(kept.path), interactive=True)
-
-
-def latest_event(visit: Visit) -> str | None:
-    """The latest result's file, to be the next photo."""
-    with readable_errors():
-        visit.finished_run()
-        return str(picture_at(visit, 0).path)
-
-
-def chosen_as_photo_event(visit: Visit, index: int | None) -> str:
-    with readable_errors():
-        return str(picture_at(visit, index).path)
-
-
-def description(recipe: PaintingRecipe) -> str:
-    """A recipe's settings in Markdown, by the names of the controls."""
+def describe_recipe(recipe: PaintingRecipe) -> str:
+    """Return a recipe's settings in Markdown, with the labels of the controls."""
     settings = recipe.settings
-    parts = [f"{one.label} **{_text(shown(getattr(settings, one.field)))}**" for one in CONTROLS]
-    end = words.afterwards(recipe)
-    return f"{recipe.steps_done} of {settings.steps} steps were done. " + " · ".join(parts) + (end and f". {end}")
+    parts = [f"{c.label} **{_text(to_component(getattr(settings, name)))}**" for name, c in CONTROLS.items()]
+    warning = recipe_warning(recipe)
+    end = f". {warning}" if warning else ""
+    return f"{recipe.steps_done} of {settings.steps} steps were done. " + " · ".join(parts) + end
 
 
 def _text(value: Any) -> str:

@@ -1,51 +1,57 @@
-"""Settings in a page's address: `?preset=fine&style_weight=60`. Nothing is kept on the server."""
+"""Settings in the page's address: `?preset=fine&style_weight=60`. Nothing is stored on the server."""
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 from urllib.parse import urlencode
 
 from nst import DEFAULT_PRESET, PRESETS, StyleSettings, StyleTransferError
-from nst.web.controls import MACHINES_OWN, check_offered
+from nst.web.controls import HOST_SETTINGS, check_offered
 
-CARRIED = [one.name for one in fields(StyleSettings) if one.name not in MACHINES_OWN]
+LINKED_FIELDS = [field.name for field in fields(StyleSettings) if field.name not in HOST_SETTINGS]
 
 
-def query_of(settings: StyleSettings, preset: str | None) -> str:
-    """The query that `settings_in` reads: what differs from the preset, by default the one that differs least."""
+def settings_to_query(settings: StyleSettings, preset: str | None) -> str:
+    """Return the query that `settings_from_query` reads: the preset, and what differs from it.
+
+    preset: by default the preset that differs least from the settings.
+    """
     presets = [preset] if preset in PRESETS else sorted(PRESETS, key=lambda name: len(_changes(settings, name)))
     return urlencode({"preset": presets[0]} | _changes(settings, presets[0]), safe=",")
 
 
-def _changes(settings: StyleSettings, preset: str) -> dict[str, str]:
-    pairs = {name: (getattr(settings, name), getattr(PRESETS[preset], name)) for name in CARRIED}
-    return {name: _text(value) for name, (value, usual) in pairs.items() if value != usual}
+def settings_from_query(query: Mapping[str, str], max_size: int) -> StyleSettings | None:
+    """Return the settings that a query asks for; None if it asks for none. Other parameters are ignored.
 
+    max_size: the largest size that the host allows, in px.
 
-def settings_in(query: Mapping[str, str], max_size: int) -> StyleSettings | None:
-    """The settings that a query asks for; None if it asks for none. Other parameters are left alone.
-
-    Raises StyleTransferError for values that cannot be, or that the page does not offer.
+    Raises StyleTransferError for values that are impossible, or that the page does not offer.
     """
-    asked = {name: query[name] for name in CARRIED if name in query}
-    if not asked and "preset" not in query:
+    texts = {name: query[name] for name in LINKED_FIELDS if name in query}
+    if not texts and "preset" not in query:
         return None
     preset = query.get("preset", DEFAULT_PRESET)
-    usual = StyleSettings.preset(preset)
-    changes = {name: _value(name, text, getattr(usual, name)) for name, text in asked.items()}
+    defaults = StyleSettings.preset(preset)
+    changes = {name: _parse(name, text, getattr(defaults, name)) for name, text in texts.items()}
     return check_offered(StyleSettings.preset(preset, **changes), max_size)
 
 
-def _text(value) -> str:
+def _changes(settings: StyleSettings, preset: str) -> dict[str, str]:
+    pairs = {name: (getattr(settings, name), getattr(PRESETS[preset], name)) for name in LINKED_FIELDS}
+    return {name: _text(value) for name, (value, default) in pairs.items() if value != default}
+
+
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _value(name: str, text: str, like):
-    """`text` as a value of the kind of `like`."""
+def _parse(name: str, text: str, default: Any) -> Any:
+    """Return `text` as a value of the default's type."""
     try:
-        if isinstance(like, bool):
+        if isinstance(default, bool):
             return {"yes": True, "no": False}[text]
-        return tuple(text.split(",")) if isinstance(like, tuple) else type(like)(text)
+        return tuple(text.split(",")) if isinstance(default, tuple) else type(default)(text)
     except (KeyError, ValueError) as error:
         raise StyleTransferError(f"The link's {name} cannot be read: {text[:40]!r}.") from error

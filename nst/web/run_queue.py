@@ -10,7 +10,7 @@ from PIL import Image
 from nst import Step, StyleSettings, StyleTransferError, estimate, load_backbone
 from nst.web import zerogpu
 from nst.web.options import Options
-from nst.web.words import duration
+from nst.web.status import duration
 
 PREVIEW_SECONDS = 0.25  # between two previews: each costs the browser a request, and the eye does not need more
 NOTICE_SECONDS = 1  # between two sentences about the wait

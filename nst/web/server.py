@@ -71,9 +71,9 @@ def _launch(demo, options: Options, streams) -> None:
     from starlette.middleware import Middleware
 
     from nst.web.api import answer_with_pictures
-    from nst.web.look import CSS, SCRIPT, THEME
     from nst.web.page_cache import PageCache
     from nst.web.request_limits import MAX_UPLOAD, RequestLimits
+    from nst.web.theme import CSS, SCRIPT, THEME
 
     middleware = [Middleware(RequestLimits, streams=streams), Middleware(PageCache)]
     try:

@@ -1,24 +1,25 @@
-"""The stages of a painting under a slider."""
+"""The stages of a painting, chosen with a slider."""
 
 import gradio as gr
 
 from nst import Film
-from nst.web.visit import Visit
+from nst.web.session import Session
 
-# A number typed beyond the slider's ends is refused before it gets here, and the page then forgets the next event.
-WITHIN_ENDS = """(visit, number) => {
+# Gradio refuses a number beyond the slider's ends before it reaches the event, and then drops the next event too.
+CLAMP_TO_SLIDER = """(session, number) => {
   const slider = document.querySelector('#scrubber input[type=range]');
-  return [visit, Math.min(Math.max(number, +slider.min), +slider.max)];
+  return [session, Math.min(Math.max(number, +slider.min), +slider.max)];
 }"""
 
 
-def scrubber_for(film: Film) -> gr.Slider:
+def stage_slider(film: Film) -> gr.Slider:
+    """Return the slider for a film: from its first picture to its last, where it stands."""
     return gr.Slider(1, max(2, len(film.stored)), len(film.stored), interactive=len(film.stored) > 1)
 
 
-def stage_event(visit: Visit, number: int):
-    """The stage of that number, from 1."""
-    if visit.run is None:
+def show_stage(session: Session, number: int):
+    """Return the stage with that number, from 1."""
+    if session.run is None:
         return gr.skip()
-    film = visit.run.film
+    film = session.run.film
     return film.frame(min(int(number), len(film.stored)) - 1)

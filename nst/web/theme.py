@@ -1,8 +1,8 @@
-"""How the page looks: theme and style sheet. Fonts are the visitor's own, so nothing is fetched from elsewhere."""
+"""The look of the page: theme and style sheet. Fonts are the visitor's own, so nothing is fetched from other hosts."""
 
 import gradio as gr
 
-# Darker than Soft's own where that falls short of a contrast of 4.5 to 1.
+# Some colours are darker than Soft's, which do not reach a contrast of 4.5 to 1.
 THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]).set(
     background_fill_primary="*neutral_50",
     block_info_text_color="*neutral_600",
@@ -27,13 +27,13 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-
     checkbox_border_width="1px",
 )
 CSS = """
-.gradio-container { width: 100% !important; max-width: 1280px !important; margin: auto; } /* whatever is in it */
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: auto; } /* whatever it holds */
 #title h1 { font-size: 1.9rem; margin-bottom: 0.1rem; }
 #title p { margin-top: 0; }
 footer > .divider:last-child { display: none; }
-/* These are drawn as wide as their place is; without this, their place stays as wide as they were drawn. */
+/* These are drawn as wide as their container. Without this, the container could not become narrower again. */
 #losses, #network .block, #gallery, #photo_maps, #painting_maps { contain: inline-size; }
-.vega-embed .role-legend { display: none; } /* it would be cut off; the plots' titles say which colour is what */
+.vega-embed .role-legend { display: none; } /* it would be cut off; the plots' titles name the colours */
 #output img, #stage img, #content img, #style img { object-fit: contain; }
 #stage img { width: 100%; height: 100%; }
 #stylize, #stop, #continue { min-height: 3rem; font-size: 1.05rem; }
@@ -54,13 +54,13 @@ footer > .divider:last-child { display: none; }
 #photo_maps .caption-label, #painting_maps .caption-label { font-size: 0.7rem; padding: 0.1rem 0.3rem; }
 button[role="tab"].selected { color: var(--primary-700) !important; }
 .dark button[role="tab"].selected { color: var(--primary-300) !important; }
-@media (max-width: 768px) { /* the picture before the many controls */
+@media (max-width: 768px) { /* the picture comes before the controls */
   #work { flex-direction: column; flex-wrap: nowrap; }
   #inputs { display: contents; }
   #advanced { order: 2; }
   #results { order: 1; }
 }
-@media (max-width: 500px) { /* the drop zones side by side, so that the button is not far */
+@media (max-width: 500px) { /* the drop zones are side by side, so that the button is near */
   #title h1 { font-size: 1.5rem; }
   .examples { grid-template-columns: repeat(4, 1fr); }
   .examples button.sm { padding: 0.15rem; font-size: 0.65rem; }
@@ -74,10 +74,10 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   #gallery .grid-container { grid-template-columns: repeat(3, 1fr) !important; }
 }
 """
-# Gradio gives its empty picture frames a label without a role, which screen readers may leave out.
+# Gradio's empty picture frames have a label without a role, which screen readers may leave out.
 SCRIPT = """() => {
-  const mend = () => document.querySelectorAll('div[aria-label="Empty value"]:not([role])').forEach(
+  const addRoles = () => document.querySelectorAll('div[aria-label="Empty value"]:not([role])').forEach(
     (frame) => frame.setAttribute("role", "img"));
-  new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
-  mend();
+  new MutationObserver(addRoles).observe(document.body, {childList: true, subtree: true});
+  addRoles();
 }"""

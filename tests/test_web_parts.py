@@ -1,4 +1,4 @@
-"""The studio's parts without a browser: links, controls, masks, the curve's points, what a visit keeps."""
+"""The page's parts without a browser: links, controls, masks, the loss plot's points, the session."""
 
 import pickle
 from dataclasses import fields, replace
@@ -10,11 +10,12 @@ from PIL import Image, ImageChops
 from helpers.pictures import make_picture
 from helpers.refusals import refusal
 from nst import PRESETS, PaintingRecipe, RunState, StyleSettings, describe, load_picture, stylize
-from nst.web import losses, words
-from nst.web.controls import CONTROLS, check_offered, settings_of, values_of
-from nst.web.links import query_of, settings_in
-from nst.web.styles import mask_of, styles_of, to_paint_on
-from nst.web.visit import MAX_KEPT, Run, Visit
+from nst.web.controls import CONTROLS, check_offered, control_values, settings_from
+from nst.web.inputs import mask_background, mask_of, styles_of
+from nst.web.links import settings_from_query, settings_to_query
+from nst.web.loss_plot import MAX_POINTS, loss_table
+from nst.web.session import MAX_ITEMS, Run, Session
+from nst.web.status import recipe_warning
 
 
 def as_query(text: str) -> dict[str, str]:
@@ -29,9 +30,9 @@ def test_a_link_gives_back_the_settings(preset):
         preset, size=96, seed=7, content_weight=0.1, keep_aspect=False, style_layers=("conv1_2", "conv5_4")
     )
     for named in (preset, None):
-        assert settings_in(as_query(query_of(settings, named)), 1024) == settings
-    assert query_of(PRESETS[preset], None) == f"preset={preset}"
-    assert settings_in({"theme": "dark", "__theme": "dark"}, 1024) is None
+        assert settings_from_query(as_query(settings_to_query(settings, named)), 1024) == settings
+    assert settings_to_query(PRESETS[preset], None) == f"preset={preset}"
+    assert settings_from_query({"theme": "dark", "__theme": "dark"}, 1024) is None
 
 
 @pytest.mark.parametrize(
@@ -39,15 +40,15 @@ def test_a_link_gives_back_the_settings(preset):
     ["size=x", "keep_aspect=maybe", "preset=none", "size=1e9", "seed=-1", "style_layers=conv9_1", "backbone=/x.pt"],
 )
 def test_a_link_that_cannot_be_is_refused_by_its_name(query):
-    said = refusal(settings_in, as_query(query), 1024)
+    said = refusal(settings_from_query, as_query(query), 1024)
     assert query.partition("=")[0] in said
 
 
 def test_the_controls_show_and_give_back_any_offered_settings():
-    assert {one.field for one in CONTROLS} <= {one.name for one in fields(StyleSettings)}
+    assert set(CONTROLS) <= {field.name for field in fields(StyleSettings)}
     for settings in PRESETS.values():
-        assert settings_of(StyleSettings(), values_of(settings)).content_layers == settings.content_layers
-        assert settings_of(settings, values_of(settings)) == settings == check_offered(settings, 1024)
+        assert settings_from(StyleSettings(), control_values(settings)).content_layers == settings.content_layers
+        assert settings_from(settings, control_values(settings)) == settings == check_offered(settings, 1024)
     assert check_offered(StyleSettings(device="cuda"), 1024).device == "auto"
 
 
@@ -57,43 +58,44 @@ def test_a_mask_is_white_where_something_was_drawn():
     drawing = {"background": make_picture(40, 20), "layers": [layer], "composite": layer}
     mask = np.asarray(mask_of(drawing))
     assert mask.shape == (20, 40) and (mask[:, :10] == 255).all() and (mask[:, 10:] == 0).all()
-    for nothing in (None, {"layers": []}, to_paint_on(make_picture(900, 300)), {"layers": [Image.new("RGBA", (8, 8))]}):
+    empty = {"layers": [Image.new("RGBA", (8, 8))]}
+    for nothing in (None, {"layers": []}, mask_background(make_picture(900, 300)), empty):
         assert mask_of(nothing) is None
-    assert to_paint_on(make_picture(900, 300))["background"].size == (512, 171)
-    first, second = styles_of(make_picture(9, 9), [make_picture(8, 8), 2.0, None, 1.0], drawing)
+    assert mask_background(make_picture(900, 300))["background"].size == (512, 171)
+    first, second = styles_of(make_picture(9, 9), [(make_picture(8, 8), 2.0), (None, 1.0)], drawing)
     assert (first.weight, second.weight) == (1, 2)
     assert (np.asarray(first.mask) + np.asarray(second.mask) == 255).all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 59, 60, 61, 1000])
 def test_the_curve_has_few_points_and_the_latest_among_them(count):
-    table = losses.table([(step, 1.0, 2.0) for step in range(1, count + 1)])
-    assert len(table) <= 2 * losses.MAX_POINTS
+    table = loss_table([(step, 1.0, 2.0) for step in range(1, count + 1)])
+    assert len(table) <= 2 * MAX_POINTS
     assert list(table["step"])[-2:] == [count, count][: 2 * min(count, 1)]
     assert {str(table[name].dtype) for name in ("step", "loss")} == {"int64", "float64"}
 
 
-def test_a_visit_is_plain_data_and_keeps_few_pictures(random_checkpoint, tmp_path):
+def test_a_session_is_plain_data_and_keeps_few_pictures(random_checkpoint, tmp_path):
     settings = StyleSettings(size=64, steps=2, scales=1, backbone=str(random_checkpoint), style_levels=1)
     photo, painting = make_picture(64, 64), make_picture(64, 64, seed=2)
     *_, step = stylize(photo, painting, settings)
-    visit = Visit()
+    session = Session()
     photo.save(tmp_path / "photo.png")
-    for _ in range(MAX_KEPT + 2):
+    for _ in range(MAX_ITEMS + 2):
         run = Run(tmp_path / "photo.png", settings, describe(photo, painting, settings))
         run.add(step)
-        visit.finish(run)
-    assert len(visit.still_there()) == MAX_KEPT
-    visit.kept[0].path.unlink()  # as the cleaner does
-    assert len(pickle.loads(pickle.dumps(visit)).still_there()) == MAX_KEPT - 1
+        session.finish(run)
+    assert len(session.existing_items()) == MAX_ITEMS
+    session.items[0].path.unlink()  # as the cleaner does
+    assert len(pickle.loads(pickle.dumps(session)).existing_items()) == MAX_ITEMS - 1
     longer = run.continued(settings, run.recipe, step.state)
     longer.add(step)
     assert len(run.film.stored) == 1 and len(longer.film.stored) == 2
     assert longer.recipe.repeatable
     from_preview = run.continued(settings, run.recipe, RunState.at_picture(photo, 2, 0))
     assert not from_preview.recipe.repeatable
-    states = [one.path.with_name("state.safetensors").exists() for one in visit.still_there()]
-    assert not any(states[1:])  # it is only gone on from the latest
+    states = [item.path.with_name("state.safetensors").exists() for item in session.existing_items()]
+    assert not any(states[1:])  # only the latest run can be continued
 
 
 def test_what_is_held_of_a_visitor_is_small_and_goes_on_bit_for_bit(random_checkpoint, tmp_path):
@@ -101,24 +103,24 @@ def test_what_is_held_of_a_visitor_is_small_and_goes_on_bit_for_bit(random_check
     settings = StyleSettings(size=512, steps=2, scales=1, backbone=str(random_checkpoint), style_levels=1)
     photo, painting = load_picture(tmp_path / "photo.jpg"), make_picture(64, 64, seed=2)
     *_, step = stylize(photo, painting, settings)
-    visit, run = Visit(), Run(tmp_path / "photo.jpg", settings, describe(photo, painting, settings))
+    session, run = Session(), Run(tmp_path / "photo.jpg", settings, describe(photo, painting, settings))
     rng = np.random.default_rng(0)
     for _ in range(60):  # with grain, as a painting has it
         grain = rng.integers(0, 60, (384, 512, 3), dtype=np.uint8)
         picture = Image.fromarray(np.asarray(make_picture(512, 384), np.uint8) // 2 + grain)
         run.add(replace(step, image=picture, state=None))
     run.add(step)
-    visit.finish(run)
-    assert len(run.film.stored) > 20 and len(pickle.dumps(visit)) < 12_000_000
+    session.finish(run)
+    assert len(run.film.stored) > 20 and len(pickle.dumps(session)) < 12_000_000
     longer = replace(settings, steps=3)
-    kept = pickle.loads(pickle.dumps(visit)).finished_run()
+    kept = pickle.loads(pickle.dumps(session)).latest_run()
     *_, wanted = stylize(photo, painting, longer, resume=step.state)
-    *_, found = stylize(kept.read_photo(), painting, longer, resume=kept.read_last().state)
+    *_, found = stylize(kept.read_photo(), painting, longer, resume=kept.read_last_step().state)
     assert ImageChops.difference(wanted.image, found.image).getbbox() is None
     run.photo.unlink()
     assert "deleted" in refusal(run.read_photo)
     run.result.unlink()
-    assert "deleted" in refusal(run.read_last) and "deleted" in refusal(run.save)
+    assert "deleted" in refusal(run.read_last_step) and "deleted" in refusal(run.export)
 
 
 def test_a_run_that_went_on_otherwise_says_that_it_cannot_be_repeated(random_checkpoint):
@@ -127,8 +129,8 @@ def test_a_run_that_went_on_otherwise_says_that_it_cannot_be_repeated(random_che
     begun = replace(describe(photo, painting, settings), steps_done=2)
     same = describe(photo, painting, settings).continued(begun)
     other = replace(same, settings=replace(same.settings, style_weight=9.0)).continued(begun)
-    assert same.repeatable and words.afterwards(same) == ""
-    assert not other.repeatable and "cannot repeat" in words.afterwards(other)
+    assert same.repeatable and recipe_warning(same) == ""
+    assert not other.repeatable and "cannot repeat" in recipe_warning(other)
     assert not same.continued(other).repeatable  # once is enough
     assert not PaintingRecipe.from_json(other.to_json()).repeatable
     assert not describe(photo, photo, settings).continued(begun).repeatable

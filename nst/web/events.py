@@ -1,0 +1,120 @@
+"""The page's events: which component calls which function, and what the function changes."""
+
+from functools import partial
+
+import gradio as gr
+
+from nst.web.controls import CONTROLS
+from nst.web.downloads import make_film, prepare_download
+from nst.web.gallery import latest_as_photo, select_item, selected_as_photo
+from nst.web.inputs import check_pictures, mask_background
+from nst.web.network_tab import LookEvents
+from nst.web.options import Options
+from nst.web.page import Page
+from nst.web.restore import apply_link, choose_preset, make_query, restore_from_file, restore_from_gallery
+from nst.web.run_queue import RunQueue
+from nst.web.runs import RunEvents, RunOutputs, label_resume_button, show_failed, show_finished
+from nst.web.stages import CLAMP_TO_SLIDER, show_stage
+
+PRIVATE = {"api_visibility": "private"}
+WITHOUT_QUEUE = {"queue": False, "show_progress": "hidden", **PRIVATE}  # such events show no errors and no warnings
+AT_ONCE = {"concurrency_limit": None, "show_progress": "hidden", **PRIVATE}
+# Reloading the page ends a run. The tab remembers that there was one, so that the page can say so afterwards.
+REMEMBER_RUN = "() => { sessionStorage.setItem('painting', 'yes'); }"
+FORGET_RUN = "() => { sessionStorage.removeItem('painting'); }"
+EXPLAIN_RELOAD = """(status) => {
+  if (!sessionStorage.getItem('painting')) return status;
+  sessionStorage.removeItem('painting');
+  return 'The page was loaded again, which ended the run that was painting. Start it again.';
+}"""
+COMPLETE_LINK = "(query) => location.origin + location.pathname + '?' + query"
+
+
+def connect(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> None:
+    """Connect all components of the page. This must be called inside the page's Blocks."""
+    painting = {"concurrency_id": "painting", "concurrency_limit": options.concurrency, **PRIVATE}
+    _connect_runs(demo, page, options, queue, painting)
+    _connect_settings(demo, page, options)
+    _connect_results(page)
+    _connect_network_tab(page, queue, painting)
+
+
+def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue, painting: dict) -> None:
+    inputs, results = page.inputs, page.results
+    outputs = RunOutputs(results.picture, results.status, results.losses, page.session, results.download, inputs.resume)
+    run_events = RunEvents(options, queue, outputs)
+    values = {  # the arguments of `RunEvents.start` by name
+        "content": inputs.content,
+        "style": inputs.style,
+        "session": page.session,
+        "base": page.base,
+        "kind": results.file_kind,
+        "transparent": results.transparent,
+        "drawing": inputs.drawing,
+        **{f"style_{number}": painting.picture for number, painting in inputs.more_paintings.items()},
+        **{f"weight_{number}": painting.weight for number, painting in inputs.more_paintings.items()},
+        **inputs.controls,
+    }
+    without_photo = {name: component for name, component in values.items() if name != "content"}
+    run_options = {"outputs": list(vars(outputs).values()), "show_progress": "minimal",
+                   "show_progress_on": [results.status], **painting}  # fmt: skip
+    start = inputs.start.click(run_events.start, inputs_kwargs=values, validator=check_pictures, **run_options)
+    resume = inputs.resume.click(run_events.resume, inputs_kwargs=without_photo, **run_options)
+    steps = inputs.controls["steps"]
+    finished = [results.comparison, results.stage_slider, results.stage, page.gallery.gallery, inputs.resume,
+                results.use_as_photo]  # fmt: skip
+    for button, run in ((inputs.start, start), (inputs.resume, resume)):
+        button.click(None, js=REMEMBER_RUN)
+        run.success(show_finished, [page.session, steps], finished, **WITHOUT_QUEUE)
+        run.success(None, js=FORGET_RUN)
+        run.failure(show_failed, page.session, [results.status, results.download, inputs.resume], **WITHOUT_QUEUE)
+        run.failure(None, js=FORGET_RUN)
+    inputs.stop.click(run_events.stop, None, results.status, **WITHOUT_QUEUE)
+    steps.change(label_resume_button, [page.session, steps], inputs.resume, **WITHOUT_QUEUE)
+    demo.load(None, results.status, results.status, js=EXPLAIN_RELOAD)
+
+
+def _connect_settings(demo: gr.Blocks, page: Page, options: Options) -> None:
+    inputs = page.inputs
+    settings = [inputs.preset, page.base, *(inputs.controls[name] for name in CONTROLS)]
+
+    def apply_address(request: gr.Request) -> list:
+        return apply_link(request.query_params, options.max_size)
+
+    demo.load(apply_address, None, settings, **AT_ONCE)
+    inputs.preset.input(choose_preset, inputs.preset, settings, **WITHOUT_QUEUE)
+    from_file = partial(restore_from_file, max_size=options.max_size)
+    inputs.result_file.upload(from_file, inputs.result_file, settings, **AT_ONCE)
+    from_gallery = partial(restore_from_gallery, max_size=options.max_size)
+    page.gallery.use_settings.click(from_gallery, [page.session, page.selected], settings, **AT_ONCE)
+    values = {"base": page.base, "preset": inputs.preset, **inputs.controls}
+    link = inputs.make_link.click(make_query, inputs_kwargs=values, outputs=inputs.link, **AT_ONCE)
+    link.success(None, inputs.link, inputs.link, js=COMPLETE_LINK)
+
+
+def _connect_results(page: Page) -> None:
+    inputs, results, gallery = page.inputs, page.results, page.gallery
+    pictures = [inputs.content, inputs.style]
+    inputs.swap.click(None, pictures, pictures, js="(photo, painting) => [painting, photo]")
+    inputs.take_photo.click(mask_background, inputs.content, inputs.drawing, **WITHOUT_QUEUE)
+    results.use_as_photo.click(latest_as_photo, page.session, inputs.content, **AT_ONCE)
+    results.stage_slider.change(show_stage, [page.session, results.stage_slider], results.stage,
+                                trigger_mode="always_last", js=CLAMP_TO_SLIDER, **WITHOUT_QUEUE)  # fmt: skip
+    for button, suffix in ((results.make_webp, ".webp"), (results.make_mp4, ".mp4")):
+        button.click(partial(make_film, suffix), page.session, results.film, **PRIVATE)
+    gr.on([results.file_kind.input, results.transparent.input], prepare_download,
+          [page.session, results.file_kind, results.transparent], results.download,
+          trigger_mode="always_last", **AT_ONCE)  # fmt: skip
+    gallery.gallery.select(
+        select_item, page.session, [page.selected, gallery.description, gallery.download], **AT_ONCE
+    )
+    gallery.use_as_photo.click(selected_as_photo, [page.session, page.selected], inputs.content, **AT_ONCE)
+
+
+def _connect_network_tab(page: Page, queue: RunQueue, painting: dict) -> None:
+    tab, inputs = page.network, page.inputs
+    look_events = LookEvents(queue, tab)
+    outputs = [tab.status, tab.photo_maps, tab.photo_view, tab.painting_maps, tab.painting_view]
+    tab.look.click(look_events.look, [inputs.content, inputs.style, tab.layer, inputs.controls["backbone"]], outputs,
+                   show_progress="hidden", **painting)  # fmt: skip
+    tab.stop.click(look_events.stop, None, tab.status, **WITHOUT_QUEUE)

@@ -1,0 +1,128 @@
+"""What a visitor gives: pictures, several paintings with weights, and a mask drawn on the photo."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.data_classes import ImageData
+from gradio_client.utils import is_file_obj_with_meta
+from PIL import Image, ImageOps
+from pydantic import ValidationInfo, model_validator
+
+from nst import Style, StyleTransferError, load_with_opacity
+from nst.io.sizes import fitted_size
+from nst.web.session import with_origin
+
+MORE_PAINTINGS = (2, 3)  # the numbers of the paintings besides the first
+MASK_SIDE = 512  # px, long side of the photo that the mask is drawn on
+BRUSH = "rgba(99, 102, 241, 0.6)"
+
+
+class Upload(ImageData):
+    """An uploaded picture. Gradio checks only values that are marked as files: any other could name any file here."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def check_mark(cls, value, info: ValidationInfo):
+        """Refuse a value from outside that is not marked as an uploaded file."""
+        is_from_outside = info.context and info.context.get("validate_meta")
+        if is_from_outside and not is_file_obj_with_meta(value):
+            message = 'A picture must be an uploaded file, {"path": ..., "meta": {"_type": "gradio.FileData"}}.'
+            raise gr.Error(message, print_exception=False)
+        return value
+
+
+class Picture(gr.Image):
+    """An upload that nst reads: Gradio's own reader clips, drops or fails on some pictures.
+
+    A transparent picture is composited on white. Its opacity is in `info["opacity"]`, its file in `info["path"]`.
+    """
+
+    data_model = Upload
+    is_template = True  # so that Gradio's page shows it as a gr.Image
+
+    def preprocess(self, payload):
+        """Return the picture as a PIL image, or None. Raises gr.Error for a file that cannot be used."""
+        if payload is None:
+            return None
+        try:
+            file = payload.path or super().preprocess(payload)
+            picture, opacity = load_with_opacity(file, name=Path(payload.orig_name or "The picture").name[-60:])
+        except StyleTransferError as error:
+            raise gr.Error(f"{self.label}: {error}", print_exception=False) from None
+        return with_origin(picture, Path(payload.path or ""), opacity)
+
+    def refuse_at_once(self) -> None:
+        """Read every upload as soon as it arrives: one that cannot be used is refused, and removed from the page."""
+        hidden = {"show_progress": "hidden", "api_visibility": "private"}
+        upload = self.upload(lambda _: None, self, None, concurrency_limit=None, **hidden)
+        upload.failure(lambda: None, None, self, queue=False, **hidden)
+
+
+def check_pictures(*, content, style, **others) -> list[dict]:
+    """Return a validation for each input: messages for missing pictures appear inside their empty upload fields."""
+    checks = [gr.validate(content is not None, "Add a photo."), gr.validate(style is not None, "Add a painting.")]
+    return checks + [gr.validate(True, "") for _ in others]
+
+
+@dataclass(frozen=True)
+class WeightedPainting:
+    """The components of a painting besides the first."""
+
+    picture: Picture
+    weight: gr.Slider
+
+
+def weighted_paintings() -> dict[int, WeightedPainting]:
+    """Lay out the paintings besides the first; return their components by number."""
+    paintings = {}
+    with gr.Row():
+        for number in MORE_PAINTINGS:
+            with gr.Column(min_width=200):
+                picture = Picture(label=f"Painting {number}", elem_id=f"style_{number}", height=220, buttons=[],
+                                  alt_text=f"Painting {number} to learn from",
+                                  sources=["upload", "clipboard"])  # fmt: skip
+                picture.refuse_at_once()
+                weight = gr.Slider(0.1, 5, 1, step=0.1, label=f"Weight of painting {number}",
+                                   info="1 counts as much as the first painting.",
+                                   elem_id=f"weight_{number}")  # fmt: skip
+            paintings[number] = WeightedPainting(picture, weight)
+    return paintings
+
+
+def mask_editor() -> gr.ImageEditor:
+    """Lay out the editor in which the mask is drawn."""
+    return gr.ImageEditor(
+        type="pil", label="Where to paint", sources=[], transforms=[], layers=False, height=420, elem_id="mask",
+        brush=gr.Brush(colors=[BRUSH], color_mode="fixed", default_size=40), buttons=[], interactive=True,
+    )  # fmt: skip
+
+
+def mask_background(photo: Image.Image | None) -> dict[str, Any] | None:
+    """Return the photo as the background of the mask's editor."""
+    if photo is None:
+        return None
+    small = photo.resize(fitted_size(photo.size, min(MASK_SIDE, max(photo.size))))
+    return {"background": small, "layers": [], "composite": None}
+
+
+def mask_of(drawing: dict[str, Any] | None) -> Image.Image | None:
+    """Return the mask of a drawing, mode L, white where something was drawn; None if nothing was."""
+    layers = [np.asarray(layer.convert("RGBA"))[..., 3] > 0 for layer in (drawing or {}).get("layers") or [] if layer]
+    if not any(layer.any() for layer in layers):
+        return None
+    return Image.fromarray(np.uint8(255) * np.logical_or.reduce(layers))
+
+
+def styles_of(
+    first: Image.Image, others: list[tuple[Image.Image | None, float]], drawing: dict[str, Any] | None
+) -> list[Style]:
+    """Return the styles of the first painting and the others, which are (picture, weight).
+
+    With a drawing, the first painting's style goes where something was drawn, and the others' go elsewhere.
+    """
+    mask = mask_of(drawing)
+    inverse = mask and ImageOps.invert(mask)
+    return [Style(first, mask=mask), *(Style(picture, weight, inverse) for picture, weight in others if picture)]

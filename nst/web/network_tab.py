@@ -1,0 +1,154 @@
+"""The tab "What the network sees": feature maps, pictures as layers represent them, and the network's training."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import gradio as gr
+import pandas as pd  # comes with Gradio, whose plots take its tables
+from PIL import Image
+
+from nst import StyleTransferError, feature_maps, reconstruct, synthesize
+from nst.layers import LAYERS
+from nst.models.card import training_record
+from nst.models.checkpoints import bundled_checkpoint, read_metadata
+from nst.web.errors import readable_errors
+from nst.web.run_queue import PREVIEW_SECONDS, RunQueue
+from nst.web.status import NOTHING_TO_STOP
+
+MAPS = 8  # strongest feature maps shown of each picture
+STEPS = 100  # of the two pictures that are painted from noise
+COLOURS = {"training": "#8a8a8a", "test": "#ea580c"}
+INTRODUCTION = (
+    "A style transfer uses what a network sees in two pictures. Choose one of the network's layers. The maps show "
+    "where its strongest channels respond: white is the strongest response. Then two pictures are painted from noise: "
+    "one looks like the photo to that layer, and one has the painting's style to the layers up to it."
+)
+
+
+@dataclass(frozen=True)
+class NetworkTab:
+    """The components of the tab."""
+
+    layer: gr.Dropdown
+    look: gr.Button
+    stop: gr.Button
+    status: gr.Textbox
+    photo_maps: gr.Gallery
+    photo_view: gr.Image
+    painting_maps: gr.Gallery
+    painting_view: gr.Image
+
+
+def network_tab() -> NetworkTab:
+    """Lay out the tab."""
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="looking"):
+        layer = gr.Dropdown(LAYERS, value="conv3_1", label="Layer", elem_id="layer", scale=2,
+                            info="conv1_1 is closest to the pixels, conv5_4 is deepest in the network.")  # fmt: skip
+        look = gr.Button("Look", variant="primary", elem_id="look", scale=1, min_width=120)
+        stop = gr.Button("Stop", variant="stop", elem_id="stop_looking", scale=1, min_width=90)
+    status = gr.Textbox("Uses the photo and the painting of the first tab.", label="Status", elem_id="look_status",
+                        interactive=False, lines=1, max_lines=1)  # fmt: skip
+    with gr.Row():
+        with gr.Column(min_width=300):
+            photo_maps, photo_view = _views("photo", "Photo", "what the layer keeps of it")
+        with gr.Column(min_width=300):
+            painting_maps, painting_view = _views("painting", "Painting", "its style, as these layers know it")
+    _training_record()
+    return NetworkTab(layer, look, stop, status, photo_maps, photo_view, painting_maps, painting_view)
+
+
+def _views(name: str, title: str, description: str) -> tuple[gr.Gallery, gr.Image]:
+    maps = gr.Gallery(label=f"{title}: strongest maps", columns=4, height=350, object_fit="contain",
+                      allow_preview=True, interactive=False, buttons=[], elem_id=f"{name}_maps")  # fmt: skip
+    view = gr.Image(label=f"{title}: {description}", format="jpeg", interactive=False, height=260, buttons=[],
+                    elem_id=f"{name}_seen", alt_text=f"The {name}: {description}")  # fmt: skip
+    return maps, view
+
+
+class LookEvents:
+    """The events of the tab. Its generators yield {component: value} for the components that change."""
+
+    def __init__(self, queue: RunQueue, tab: NetworkTab):
+        self.queue, self.tab = queue, tab
+
+    def stop(self, request: gr.Request):
+        """End this visitor's run after its current step. Return a status if there is no run."""
+        return gr.skip() if self.queue.stop(request.session_hash) else NOTHING_TO_STOP
+
+    def look(
+        self, request: gr.Request, content: Image.Image | None, style: Image.Image | None, layer: str, backbone: str
+    ) -> Iterator[dict]:
+        """Show the feature maps of both pictures, then paint both views."""
+        tab = self.tab
+        with readable_errors():
+            if content is None or style is None:
+                raise StyleTransferError("Add a photo and a painting in the first tab.")
+            yield {
+                tab.status: f"The {MAPS} strongest channels of {layer}",
+                tab.photo_maps: _captioned_maps(content, layer, backbone),
+                tab.photo_view: None,
+                tab.painting_maps: _captioned_maps(style, layer, backbone),
+                tab.painting_view: None,
+            }
+            style_layers = [name for name in LAYERS[: LAYERS.index(layer) + 1] if name.endswith("_1")]
+            for title, component, arguments in (
+                (f"Photo, from {layer} alone", tab.photo_view, (reconstruct, content, layer)),
+                (f"Style of {', '.join(style_layers)}", tab.painting_view, (synthesize, style, style_layers)),
+            ):
+                options = {"backbone": backbone, "steps": STEPS, "preview_every": PREVIEW_SECONDS}
+                with closing(self.queue.run_when_free(request.session_hash, *arguments, **options)) as steps:
+                    for step in steps:
+                        if isinstance(step, str):  # a sentence about the wait
+                            yield {tab.status: step}
+                        elif step.image is not None:
+                            yield {tab.status: f"{title}: step {step.step} of {step.steps}", component: step.image}
+                if isinstance(step, str) or step.step < step.steps:
+                    yield {tab.status: "Stopped"}
+                    return
+            yield {tab.status: f"Done: {layer}"}
+
+
+def _captioned_maps(picture: Image.Image, layer: str, backbone: str) -> list[tuple[Image.Image, str]]:
+    return [(image, f"channel {channel}") for channel, image in feature_maps(picture, layer, backbone, MAPS)]
+
+
+def _training_record() -> None:
+    """Lay out how the bundled checkpoint was trained."""
+    curve, superclasses = training_record(bundled_checkpoint())
+    with gr.Accordion("The network that looks at your pictures", open=False, elem_id="network"):
+        gr.Markdown(_about_network())
+        with gr.Row():
+            for key, title in (("top1", "Top-1 in %"), ("loss", "Cross entropy")):
+                gr.LinePlot(
+                    _curve_table(curve, key),
+                    x="epoch", y="value", color="pictures", x_title="epoch", y_title=title, height=300,
+                    buttons=[], color_map=COLOURS, color_title=" ", elem_id=f"curve_{key}",
+                    label=f"{title} by epoch (grey: training, orange: test)",
+                )  # fmt: skip
+        rates = {name: percent / 100 for name, percent in superclasses.items()}
+        gr.Label(rates, num_top_classes=20, show_heading=False, label="Test pictures named correctly, by superclass",
+                 elem_id="superclasses")  # fmt: skip
+
+
+def _curve_table(curve: list[dict], key: str) -> pd.DataFrame:
+    """Return one row for each epoch and split, for training and test; values that a row lacks are left out."""
+    rows = [
+        (row["epoch"], name, row[f"{split}_{key}"])
+        for split, name in (("train", "training"), ("test", "test"))
+        for row in curve
+        if f"{split}_{key}" in row
+    ]
+    return pd.DataFrame(rows, columns=["epoch", "pictures", "value"])
+
+
+def _about_network() -> str:
+    metadata = read_metadata(bundled_checkpoint())
+    classes = len(metadata["classes"])
+    photos = f"{metadata['pictures']:,} photos" if "pictures" in metadata else "photos"
+    return (
+        f"This VGG19 was trained on {photos} of {classes} kinds of things ({metadata['dataset']}) for "
+        f"{metadata['epochs']} epochs, from random weights. It names {metadata.get('top1')} % of new photos correctly; "
+        f"guessing would be right for {100 / classes:.0f} %."
+    )

@@ -1,0 +1,163 @@
+"""What the page remembers of one visitor: the run that can be continued and saved, and the pictures painted so far.
+
+It is plain data that can be pickled. Gradio keeps it for one browser session, and no other visitor's page can reach it.
+Pictures and the state of the run are files beside the uploads, and are deleted with them; only the film's frames are
+in memory.
+"""
+
+import contextlib
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from nst import (
+    Film,
+    PaintingRecipe,
+    RunState,
+    Step,
+    StyleSettings,
+    StyleTransferError,
+    load_with_opacity,
+    save_result,
+    unrounded,
+)
+from nst.web.storage import new_result
+
+MAX_ITEMS = 12  # pictures in the gallery
+FILE_KINDS = {"PNG": (".png", 8), "PNG, 16 bits": (".png", 16), "TIFF, 16 bits": (".tif", 16)}  # suffix, bits a channel
+DELETED = "The files of this picture have been deleted from the server, as all are after an hour: paint it again."
+
+
+@dataclass
+class Run:
+    """A painting as it stands: the photo's file, the settings, the recipe, and what was seen of it so far.
+
+    losses: (step, content, style) of every step, weighted. last: the last step, once the run has ended. result: the PNG
+    file, once it is saved.
+    """
+
+    photo: Path
+    settings: StyleSettings
+    recipe: PaintingRecipe
+    film: Film = field(default_factory=Film)
+    losses: list[tuple[int, float, float]] = field(default_factory=list)
+    last: Step | None = None
+    result: Path | None = None
+
+    def add(self, step: Step) -> None:
+        """Note the losses and the picture of a step."""
+        settings = self.settings
+        content = settings.content_weight * step.content_loss + settings.laplacian_weight * step.laplacian_loss
+        self.losses.append((step.step, content, settings.style_weight * step.style_loss))
+        self.film.add(step)
+        if step.state is not None:
+            self.last = step
+            self.recipe = replace(self.recipe, steps_done=step.step)
+
+    def save(self) -> None:
+        """Write the result and, beside it, the state to continue from; neither is kept in memory."""
+        self.result = save_result(self.last.image, new_result(), self.recipe)
+        self.last.state.save(self._state_file)
+        self.last = replace(self.last, image=None, state=None)
+
+    @property
+    def _state_file(self) -> Path:
+        return self.result.with_name("state.safetensors")
+
+    def read_photo(self) -> Image.Image:
+        """Return the photo. Raises StyleTransferError if it has been deleted."""
+        picture, opacity = load_with_opacity(_existing(self.photo), name="The photo")
+        return with_origin(picture, self.photo, opacity)
+
+    def read_picture(self) -> Image.Image:
+        """Return the result. Raises StyleTransferError if it has been deleted."""
+        with Image.open(_existing(self.result)) as picture:
+            return picture.convert("RGB")
+
+    def read_last_step(self) -> Step:
+        """Return the last step with its picture and state. Raises StyleTransferError if they have been deleted."""
+        return replace(self.last, image=self.read_picture(), state=RunState.load(_existing(self._state_file)))
+
+    def delete_state(self) -> None:
+        """Delete the saved state: this run can no longer be continued."""
+        with contextlib.suppress(OSError):
+            self._state_file.unlink()
+
+    def continued(self, settings: StyleSettings, recipe: PaintingRecipe, state: RunState) -> "Run":
+        """Return the run that continues this one from `state`; this one does not change."""
+        recipe = recipe.continued(self.recipe)
+        if state.arrays.keys() == {"pixels"}:  # ZeroGPU leaves only a preview of a run that was stopped
+            recipe = replace(recipe, repeatable=False)
+        film = copy.copy(self.film)
+        film.stored = [*film.stored]
+        return Run(self.photo, settings, recipe, film, [*self.losses])
+
+    def export(self, kind: str = "PNG", transparent: bool = False) -> Path:
+        """Write the picture and its recipe to a new file of a kind of `FILE_KINDS`; return its path.
+
+        transparent: put the photo's transparency back. Raises StyleTransferError if the photo has none.
+        """
+        suffix, bits = FILE_KINDS[kind]
+        opacity = self.read_photo().info.get("opacity") if transparent else None
+        if transparent and opacity is None:
+            raise StyleTransferError("The photo has no transparency to put back.")
+        picture = unrounded(self.read_last_step()) if bits == 16 else self.read_picture()
+        return save_result(picture, new_result(f"stylized{suffix}"), self.recipe, opacity=opacity)
+
+
+def with_origin(picture: Image.Image, path: Path, opacity: Image.Image | None) -> Image.Image:
+    """Return the picture of an upload, with its file and its opacity in its `info`."""
+    picture.info |= {"path": path} | ({} if opacity is None else {"opacity": opacity})
+    return picture
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise StyleTransferError(DELETED)
+    return path
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """A finished picture of the gallery: its PNG file, a small picture of it, and its recipe."""
+
+    path: Path
+    thumbnail: Path
+    recipe: PaintingRecipe
+
+    def caption(self) -> str:
+        """Return size, steps and weights in one line."""
+        settings = self.recipe.settings
+        weights = f"content {settings.content_weight:g} · style {settings.style_weight:g}"
+        return f"{settings.size} px · {self.recipe.steps_done} steps · {weights}"
+
+
+@dataclass
+class Session:
+    """run: the latest run that ended with a picture. items: the gallery, the newest picture first."""
+
+    run: Run | None = None
+    items: list[GalleryItem] = field(default_factory=list)
+
+    def finish(self, run: Run) -> Path:
+        """Save a run's picture, put it into the gallery, and make it the latest run; return the PNG file's path."""
+        run.save()
+        thumbnail = run.result.with_name("thumbnail.jpg")
+        thumbnail.write_bytes(run.film.stored[-1])
+        if self.run is not None:
+            self.run.delete_state()
+        self.run = run
+        self.items = [GalleryItem(run.result, thumbnail, run.recipe), *self.existing_items()][:MAX_ITEMS]
+        return run.result
+
+    def existing_items(self) -> list[GalleryItem]:
+        """Return the gallery's pictures whose files have not been deleted."""
+        return [item for item in self.items if item.path.exists() and item.thumbnail.exists()]
+
+    def latest_run(self) -> Run:
+        """Return the latest run. Raises StyleTransferError if there is none."""
+        if self.run is None:
+            raise StyleTransferError("Nothing has been painted yet.")
+        return self.run

@@ -1,0 +1,35 @@
+"""The lines of the status: plain sentences about a run."""
+
+from nst import PaintingRecipe, Step
+
+NOTHING_TO_STOP = "Nothing is being painted yet."
+
+
+def progress_line(step: Step) -> str:
+    """Return the status of a run that is painting."""
+    return f"Step {step.step} of {step.steps} · {duration(step.seconds_left)} left · {losses_text(step)}"
+
+
+def ending_line(step: Step, time_limit: int) -> str:
+    """Return the status after the last step. time_limit: the host's limit of a run, in seconds."""
+    end = "Done" if step.step == step.steps else f"Stopped at step {step.step} of {step.steps}"
+    if step.step < step.steps and step.seconds >= time_limit:
+        end += f", by the limit of {duration(time_limit)} a run"
+    return f"{end} · {duration(step.seconds)} · {step.image.width} x {step.image.height} px · {losses_text(step)}"
+
+
+def recipe_warning(recipe: PaintingRecipe) -> str:
+    """Return a sentence if the recipe cannot repeat its picture, otherwise an empty text."""
+    if recipe.repeatable:
+        return ""
+    return "Continued with other settings or more steps: its recipe holds the last ones, and cannot repeat it exactly."
+
+
+def losses_text(step: Step) -> str:
+    """Return content, style and total loss with three digits."""
+    return f"content {step.content_loss:.3g} · style {step.style_loss:.3g} · total {step.total_loss:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds below 100 s, else minutes, with the unit."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
