@@ -5,9 +5,11 @@ Functions and constants that tests share are in `tests/helpers`.
 
 import functools
 import os
+import random
 import shutil
 import signal
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +21,31 @@ from helpers.pictures import make_picture
 from helpers.training import CLASS_COLOURS, NARROW, coloured, write_table
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Tests draw their random numbers from this seed. Set the variable to repeat a run; xdist's workers inherit it.
+SEED = int(os.environ.setdefault("TEST_SEED", str(random.SystemRandom().randrange(1_000_000))))
+
+
+def pytest_report_header() -> str:
+    return f"TEST_SEED={SEED}"
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Random numbers that are others in every run of the suite, and the same for the same TEST_SEED."""
+    return random.Random(SEED)
+
+
+@pytest.fixture(autouse=True)
+def same_start():
+    """Every test begins with the same state of torch's random numbers, in whatever order tests run."""
+    import torch
+
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """In the tests' own process, as `ENVIRONMENT` does in the shell."""
+    """Compute with one thread in the tests' own process too, as `helpers.shell.ENVIRONMENT` does in others."""
     import torch
 
     torch.set_num_threads(1)
@@ -31,7 +53,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def random_checkpoint(tmp_path_factory) -> Path:
-    """An exported VGG19 with random weights: for everything that does not depend on what was learnt."""
+    """An exported VGG19 with random weights: for everything that does not depend on learned features."""
     import torch
 
     from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
@@ -42,7 +64,7 @@ def random_checkpoint(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"
     metadata = {"dataset": "none", "epochs": 0, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     network = VGG19(100, pooling="average")
-    for convolution in network.convolutions().values():  # wholly random: begun near the identity, layers look alike
+    for convolution in network.convolutions().values():  # near the identity, all layers would see the same
         torch.nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     return save_checkpoint(network, path, metadata)
 
@@ -58,7 +80,7 @@ def pictures(tmp_path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def small_levels(monkeypatch):
-    """Small pictures have pyramids too."""
+    """Let small pictures have pyramids too."""
     import nst.canvas
 
     for kind in ("pyramid", "deep-pyramid"):
@@ -67,7 +89,7 @@ def small_levels(monkeypatch):
 
 @pytest.fixture
 def fast(random_checkpoint):
-    """One scale, 64 px, three blocks deep, of what has most parts; from the photo itself."""
+    """Settings with one scale of 64 px, three blocks, and the options that have most parts; from the photo itself."""
     from nst.settings import StyleSettings
 
     return StyleSettings(
@@ -79,7 +101,7 @@ def fast(random_checkpoint):
 
 @pytest.fixture
 def two_stages(fast):
-    """64 px, then 128 px."""
+    """The settings `fast` with two scales: 64 px, then 128 px."""
     return replace(fast, size=128, scales=2, steps=4)
 
 
@@ -101,7 +123,7 @@ def tables(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def folders(tables, tmp_path_factory) -> Path:
-    """The same pictures, one folder per class."""
+    """The pictures of `tables`, one folder per class."""
     folder = tmp_path_factory.mktemp("folders")
     for split in ("train", "test"):
         for path in (tables / f"{split}_pictures").iterdir():
@@ -125,7 +147,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def train_py(monkeypatch, capsys):
-    """Run train.py in this process: without waiting for torch again. Returns its exit status, stdout and stderr."""
+    """Run train.py in this process, which has loaded torch already. Returns its exit status, stdout and stderr."""
     import torch
 
     import train
@@ -158,17 +180,18 @@ def train_narrow(train_py):
 # The app
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of `python app.py`, started for this module."""
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory):
+    """The address of `python app.py` with its default options, started once."""
     from helpers.server import run_server
 
-    with run_server(tmp_path_factory.mktemp("server")) as running:
-        yield running.url
+    with run_server(tmp_path_factory.mktemp("app")) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
 def browser():
+    """A Chromium, started once."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         assert os.environ.get("CI") != "true", "no Chromium: install it, for example with apt-get install chromium"
@@ -183,32 +206,52 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture(scope="module")
-def visit(browser, server):
-    """Open the page as a new visitor; the test fails if it asked any other host for anything, or a script failed."""
-    contexts, wrong = [], []
+@contextmanager
+def visitors(browser, app_url):
+    """Yield a function that opens the page as a new visitor. All pages close with the block.
 
-    def open_page(query: str = "", width: int = 1280, **options):
+    Then no page may have asked another host for anything, and no script may have failed.
+    """
+    contexts, foreign_requests, script_errors = [], [], []
+
+    def note_request(request) -> None:
+        if request.url.startswith("http") and not request.url.startswith(app_url):
+            foreign_requests.append(request.url)
+
+    def visit(query: str = "", width: int = 1280, **options):
         context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("request", lambda request: wrong.append(request.url) if _foreign(request.url, server) else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(f"{server}/{query}")
+        page.on("request", note_request)
+        page.on("pageerror", lambda error: script_errors.append(str(error)))
+        page.goto(f"{app_url}/{query}")
         page.locator("#stylize").wait_for()
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not wrong
+    try:
+        yield visit
+    finally:
+        for context in contexts:
+            context.close()
+    assert not foreign_requests and not script_errors
+
+
+@pytest.fixture
+def visit(browser, app_url):
+    """Open the page as a new visitor: `visit(query)`. See `visitors`."""
+    with visitors(browser, app_url) as visit:
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def module_visit(browser, app_url):
+    """As `visit`, for a page that several tests of a module use."""
+    with visitors(browser, app_url) as visit:
+        yield visit
 
 
 @pytest.fixture
 def page(visit):
+    """The page as a new visitor sees it."""
     return visit()
-
-
-def _foreign(url: str, server: str) -> bool:
-    return url.startswith("http") and not url.startswith(server)

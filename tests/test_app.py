@@ -11,10 +11,10 @@ from helpers.pictures import make_picture
 
 
 @pytest.fixture(scope="module")
-def client(server):
+def client(app_url):
     from gradio_client import Client
 
-    return Client(server, verbose=False)
+    return Client(app_url, verbose=False)
 
 
 @pytest.fixture
@@ -96,12 +96,12 @@ def test_api_refuses_what_is_not_a_picture_by_its_name(client, files, tmp_path, 
     assert "holiday.png" in message and "/" not in message.replace("I/O", "") and "Traceback" not in message
 
 
-def test_two_visitors_each_get_their_own_picture(server, pictures):
+def test_two_visitors_each_get_their_own_picture(app_url, pictures):
     from gradio_client import Client, handle_file
 
     photo, painting = (handle_file(str(path)) for path in pictures)
     jobs = [
-        (size, Client(server, verbose=False).submit(photo, painting, size=size, steps=3, api_name="/stylize"))
+        (size, Client(app_url, verbose=False).submit(photo, painting, size=size, steps=3, api_name="/stylize"))
         for size in (64, 128)
     ]
     for size, job in jobs:

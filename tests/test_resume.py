@@ -5,7 +5,6 @@ With narrow networks, whose states are small: every bit of the weights must be t
 
 import csv
 import json
-import random
 import re
 import shutil
 import signal
@@ -228,12 +227,12 @@ def test_killed_while_the_first_state_is_written_the_run_starts_anew(whole, tabl
     assert_as_whole(runs, "killed-1")
 
 
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, runs, train_narrow):
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, runs, train_narrow, rng):
     arguments = ["--data", tables, *into(runs, "any"), *THREE]
     process = start(write_narrow_program(runs / "often.py", SLOW.replace("0.3", "0.05") + OFTEN), *arguments)
     try:
         wait_for(runs / "any" / "state.pt", process)
-        moment = random.SystemRandom().uniform(0, 1.5)
+        moment = rng.uniform(0, 1.5)
         time.sleep(moment)
     finally:
         process.kill()

@@ -35,9 +35,9 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def painted(visit, files):
+def painted(module_visit, files):
     """A page with one finished picture; the tests below use it one after the other."""
-    page = visit(SMALL_RUN)
+    page = module_visit(SMALL_RUN)
     upload_pictures(page, *files)
     assert press_and_wait(page).startswith("Done")
     return page
@@ -114,11 +114,11 @@ def test_files_as_asked_for_each_with_the_recipe(painted, files, tmp_path, kind,
             return frame.format.name, frame.to_ndarray()
 
     wanted = (mode, (48, 64, 4 if transparent else 3))
-    for _ in range(30):  # until the file has been written, as both the kind and the transparency were asked for
+    for _ in range(150):  # until the file is there that both the kind and the transparency ask for
         name, pixels = form(path := download(painted, "#download", tmp_path))
         if (name, pixels.shape) == wanted:
             break
-        painted.wait_for_timeout(1000)
+        painted.wait_for_timeout(200)
     assert (name, pixels.shape) == wanted
     assert pixels.dtype == (np.uint8 if kind == "PNG" else np.uint16)
     if transparent:

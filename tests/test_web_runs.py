@@ -11,6 +11,7 @@ from helpers.browsing import (
     download,
     press_and_wait,
     set_number,
+    settle,
     status,
     toggle_sections,
     upload,
@@ -118,7 +119,7 @@ def test_a_mask_painted_on_the_photo_says_where_the_painting_goes(visit, picture
     page.locator("#take").click()
     canvas = page.locator("#mask canvas").first
     canvas.wait_for()
-    page.wait_for_timeout(2000)  # the editor scales the photo to its own size
+    settle(page)  # the editor scales the photo to its own size
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
@@ -127,7 +128,7 @@ def test_a_mask_painted_on_the_photo_says_where_the_painting_goes(visit, picture
         for column in (0.12, 0.3):
             page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     page.mouse.up()
-    page.wait_for_timeout(1000)
+    settle(page)
     toggle_sections(page, "Where to paint")  # folded away, or it is drawn again and again
     press_and_wait(page)
     path = download(page, "#download", tmp_path)

@@ -1,12 +1,14 @@
 """What visitors do on the page, for the tests in a real browser."""
 
+import base64
+import io
 import re
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-SMALL_RUN = "?preset=quick&size=64&steps=12&scales=1"  # quick, and small enough for the shell to repeat
+SMALL_RUN = "?preset=quick&size=64&steps=12&scales=1"  # quick, and small enough to repeat in the test's own process
 ENDED = re.compile(r"^(Done|Stopped)")
 
 
@@ -16,19 +18,19 @@ def upload_pictures(page: Page, photo: Path, painting: Path) -> None:
 
 
 def upload(page: Page, target: str, path: Path) -> None:
-    """Give a picture, in place of one that may be there."""
+    """Give the input `target` a picture, instead of the one that it may show."""
     if (clear := page.locator(f"{target} button[aria-label*='lear'], {target} button[aria-label*='emove']")).count():
         clear.first.click()
     page.locator(f"{target} input[type=file]").first.set_input_files(path)
     expect(page.locator(f"{target} img").first).to_be_visible()
 
 
-def status(page: Page):
+def status(page: Page) -> Locator:
     return page.locator("#status textarea")
 
 
 def press_and_wait(page: Page, button: str = "#stylize") -> str:
-    """Press it and wait for the end; what the status then says."""
+    """Press a button that starts a run, and wait for the run's end. Return the status at the end."""
     status(page).evaluate("(box) => box.value = ''")  # an earlier end; small runs are too quick to be seen in between
     page.locator(button).click()
     expect(status(page)).to_have_value(ENDED)
@@ -38,6 +40,7 @@ def press_and_wait(page: Page, button: str = "#stylize") -> str:
 
 
 def toggle_sections(page: Page, *titles: str) -> None:
+    """Open the sections with these titles, or close those that are open."""
     for title in titles:
         page.get_by_role("button", name=re.compile(f"^{title}")).first.click()
 
@@ -47,21 +50,41 @@ def open_tab(page: Page, title: str) -> None:
 
 
 def set_number(page: Page, field: str, value: float) -> None:
-    """Type it; again if it is lost, as it is in the first moments of an accordion that has just been opened.
+    """Type a number into a slider's box. The slider turns a value beyond its end into its end.
 
-    What is beyond the slider's end becomes its end.
+    A section that has just been opened may lose what is typed in its first moments: then it is typed again.
     """
     box = page.locator(f"#{field} input[type=number]").first
     for _ in range(5):
         box.fill(str(value))
         box.press("Tab")
-        page.wait_for_timeout(200)
+        settle(page)
         if float(box.input_value()) == min(value, float(box.get_attribute("max"))):
             return
     raise AssertionError(f"{field} does not keep {value}")
 
 
+def settle(page: Page, seconds: float = 0.3) -> None:
+    """Wait until nothing in the page's document has changed for so long. Raises AssertionError after 30 s."""
+    is_quiet = page.evaluate(
+        """async (quiet) => {
+          const start = performance.now();
+          let last = start;
+          const observer = new MutationObserver(() => { last = performance.now(); });
+          const everything = {subtree: true, childList: true, attributes: true, characterData: true};
+          observer.observe(document, everything);
+          while (performance.now() - last < quiet && performance.now() - start < 30000)
+            await new Promise((done) => setTimeout(done, 50));
+          observer.disconnect();
+          return performance.now() - last >= quiet;
+        }""",
+        1000 * seconds,
+    )
+    assert is_quiet, "the page does not stop changing"
+
+
 def download(page: Page, button: str, folder: Path) -> Path:
+    """Press a download button. Return the file's path in `folder`."""
     expect(page.locator(button)).to_be_enabled()
     with page.expect_download() as caught:
         page.locator(button).click()
@@ -71,10 +94,7 @@ def download(page: Page, button: str, folder: Path) -> Path:
 
 
 def read_image(page: Page, image: str) -> Image.Image:
-    """The pixels of an `img` on the page, read by the browser."""
-    import base64
-    import io
-
+    """Return the pixels of an `img` element, read by the browser."""
     url = page.locator(image).first.evaluate(
         """async (image) => {
           await image.decode();
