@@ -22,7 +22,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from helpers.pictures import make_picture
 from helpers.training import NARROW
-from nst.cli import SETTING_FLAGS, main
+from nst.arguments import SETTING_FLAGS
+from nst.cli import main
 from nst.errors import StyleTransferError
 from nst.models import checkpoints
 from nst.models.checkpoints import save_checkpoint
