@@ -1,24 +1,23 @@
 """Train the VGG19 that the app paints with, on CIFAR-100 or any other labelled pictures, and export it.
 
-    python train.py --data PATH                      # 20 epochs; PATH is described under --data in --help
-    python train.py --data PATH --resume             # go on after Ctrl-C, a crash or a power cut
-    python train.py --data PATH --download           # fetch the official CIFAR-100 archive into PATH first
+    python train.py --data PATH                      # 20 epochs; --help describes PATH under --data
+    python train.py --data PATH --resume             # continue after Ctrl-C, a crash or a power cut
+    python train.py --data PATH --download           # download the official CIFAR-100 archive into PATH first
     python train.py --data PATH --recipe seed        # another recipe of nst/training/recipes.py; flags override it
-    python train.py --data PATH --recipe painter --start-from runs/vgg19/state.pt --run runs/painter    # see there
-    python train.py --data PATH --recipe cooldown --start-from runs/painter/state.pt --run runs/cooldown    # as well
-    torchrun --nproc-per-node 4 train.py --data PATH # four GPUs, or processes; the batch is shared out among them
+    python train.py --data PATH --recipe painter --start-from runs/vgg19/state.pt --run runs/painter
+    python train.py --data PATH --recipe cooldown --start-from runs/painter/state.pt --run runs/cooldown
+    torchrun --nproc-per-node 4 train.py --data PATH # four GPUs, or four processes; they share each batch
     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 train.py --data PATH
     python train.py --evaluate checkpoints/vgg19-cifar100.safetensors --data PATH    # one JSON line: top1, top5
-    python train.py --benchmark                      # pictures a second, beside a plain float32 loop
+    python train.py --benchmark                      # pictures per second, beside a plain float32 loop
     python train.py --push-to-hub OWNER/NAME         # publish the checkpoint --output with its card
 
-The network (nst/models/vgg.py) has batch norm while it trains: without it a 19-layer VGG with Adam and default init
-stays at chance. The export folds it into the convolutions, so the app loads a plain VGG19.
+The network (nst/models/vgg.py) has batch norm while it trains: without it, a 19-layer VGG with Adam and default
+initialization stays at chance. The export folds it into the convolutions, so that the app loads a plain VGG19.
 """
 
 import argparse
 import dataclasses
-import gc
 import json
 import math
 import os
@@ -28,52 +27,53 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
-from nst.engine.hardware import Hardware, choose_hardware, describe_machine, keep_freed_memory
+from nst.engine.hardware import choose_hardware, keep_freed_memory
 from nst.errors import StyleTransferError
-from nst.io.files import write_atomically
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
-from nst.models.card import card_files, superclass_accuracy, write_curves
-from nst.models.checkpoints import load_backbone, save_checkpoint
+from nst.models.card import card_files
+from nst.models.checkpoints import load_backbone
 from nst.models.hub import FILE, publish
-from nst.models.vgg import VGG19
-from nst.training.data import ImageDataset, normalise, open_split
+from nst.training.benchmark import benchmark_step
+from nst.training.data import ImageDataset, load_into_memory, open_split
+from nst.training.export import evaluate_checkpoint, export_checkpoint
+from nst.training.metrics import EpochTotals, append_rows, read_rows, write_row
+from nst.training.processes import any_process, join_processes, leave_processes, wait_for_all
 from nst.training.recipes import RECIPES, Recipe, choose_recipe, flag, picture_size
 from nst.training.trainer import Trainer, evaluate
 
-STATE_EVERY = 180  # seconds between two saves of the training state: what a crash can cost
-MEAN, STD = IMAGENET_MEAN, IMAGENET_STD  # the classic preprocessing; what matters is that the app uses the same
+SAVE_SECONDS = 180  # between two saves of the training state: the most that a crash can cost
+MEAN, STD = IMAGENET_MEAN, IMAGENET_STD  # the usual preprocessing; the app reads it from the checkpoint
 
 
 def main(argv: Sequence[str] | None = None, *, width: float = 1.0) -> None:
-    """Run the command line `argv`, by default the program's own. Exits with a status and one line if it fails.
+    """Run the command line. width: multiplies the channels of the network, for tests.
 
-    width: multiplies the channels of the network that is trained; the tests train narrow networks.
+    Exits with status 1 and one line on stderr for input that cannot be used, and with 130 after Ctrl-C.
     """
     args = parse_arguments(argv)
     try:
         run(args, width)
     except StyleTransferError as error:
-        first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line a machine, not one a process
-        sys.exit(f"train.py: {error}" if first else 1)
+        is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line for each machine, not for each process
+        sys.exit(f"train.py: {error}" if is_first else 1)
     except KeyboardInterrupt:
         sys.exit("train.py: stopped before the first step.")
     finally:
-        if torch.distributed.is_initialized():
-            gc.collect()  # DistributedDataParallel holds the group in a cycle: its threads must end before Python does
-            torch.distributed.destroy_process_group()
+        leave_processes()
 
 
 def run(args: argparse.Namespace, width: float) -> None:
+    """Do what the flags ask for."""
     if not args.data and (args.evaluate or args.download or args.resume or not (args.benchmark or args.push_to_hub)):
         raise StyleTransferError("--data is needed: the folder of the labelled pictures.")
     if args.evaluate:
-        return evaluate_checkpoint(args)
+        print(json.dumps(evaluate_checkpoint(args.evaluate, args.data, args.size, args.device)))
+        return
     if args.benchmark:
-        return benchmark(args, width)
+        print(json.dumps(benchmark_step(read_recipe(args), choose_hardware(args.device, args.precision), width)))
+        return
     if args.data:
         train(args, width)
     if args.push_to_hub and int(os.environ.get("RANK", 0)) == 0:
@@ -82,6 +82,7 @@ def run(args: argparse.Namespace, width: float) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the flags. Every field of `Recipe` is one; None where it was not given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", help="a folder with train.csv and test.csv (columns image,label), or with train/<class>/ and "
@@ -91,241 +92,146 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--benchmark", action="store_true", help="only time the training step, beside a plain float32 loop")
     add("--push-to-hub", metavar="OWNER/NAME", help="publish the checkpoint --output; alone, or after training")
     add("--recipe", choices=RECIPES, default="default")
-    for field in dataclasses.fields(Recipe):  # nst/training/recipes.py says what each is for
+    for field in dataclasses.fields(Recipe):  # nst/training/recipes.py has the reason for each
         if isinstance(field.default, bool):
-            add(flag(field.name), action=argparse.BooleanOptionalAction, help="(the recipe's)")
+            add(flag(field.name), action=argparse.BooleanOptionalAction, help="by default the recipe's")
         else:
-            add(flag(field.name), type=type(field.default), metavar=field.name.upper(), help="(the recipe's)")
+            add(flag(field.name), type=type(field.default), metavar=field.name.upper(), help="by default the recipe's")
     add("--device", default="auto")
     add("--precision", default="auto", help="auto, float32 or bf16")
     add("--run", type=Path, default=Path("runs/vgg19"), help="folder of the training state and metrics.jsonl")
     add("--output", type=Path, default=Path("checkpoints/vgg19-cifar100.safetensors"), help="the exported checkpoint")
     add("--dataset-name", default="CIFAR-100", help="written into the checkpoint's metadata")
     add("--resume", action="store_true", help="continue from the state in --run")
-    add("--start-from", type=Path, metavar="STATE", help="another run's state.pt, whose network this one begins with")
+    add("--start-from", type=Path, metavar="STATE", help="state.pt of another run: start with the network of that run")
     return parser.parse_args(argv)
 
 
-def chosen_recipe(args: argparse.Namespace) -> Recipe:
-    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(Recipe)}
-    return choose_recipe(args.recipe, **{name: value for name, value in given.items() if value is not None})
-
-
-def load(split: ImageDataset, quiet: bool = False):
-    bar = lambda items: tqdm(items, f"decoding {split.name}", unit="pictures", leave=False, disable=quiet or None)  # noqa: E731
-    return split.in_memory(bar)
+def read_recipe(args: argparse.Namespace) -> Recipe:
+    """Return the recipe with the settings that flags change."""
+    values = {field.name: getattr(args, field.name) for field in dataclasses.fields(Recipe)}
+    return choose_recipe(args.recipe, **{name: value for name, value in values.items() if value is not None})
 
 
 def train(args: argparse.Namespace, width: float) -> None:
+    """Train from the beginning, from another run's network, or from a saved state; then export the checkpoint."""
     keep_freed_memory()
-    recipe = chosen_recipe(args)
+    recipe = read_recipe(args)
     hardware = choose_hardware(args.device, args.precision)
     rank = join_processes(hardware)
-    if args.download and rank == 0:
-        ImageDataset.from_cifar100(args.data, train=True, download=True)
     if args.download:
+        if rank == 0:
+            ImageDataset.from_cifar100(args.data, train=True, download=True)
         wait_for_all()
     train_split = open_split(args.data, "train", recipe.size)
     test_split = open_split(args.data, "test", recipe.size, train_split.classes)
-    images, labels = load(train_split, quiet=rank > 0)
-    test_images, test_labels = load(test_split, quiet=rank > 0)
-
+    images, labels = load_into_memory(train_split, show_progress=rank == 0)
+    test = load_into_memory(test_split, show_progress=rank == 0)
     trainer = Trainer(recipe, images, labels, len(train_split.classes), hardware, MEAN, STD, width=width)
-    # What a continued run must agree on: another number of pictures or processes would shift what comes after.
-    agreed = dataclasses.asdict(recipe) | {"pictures": len(images), "processes": trainer.processes}
-    state_file, metrics_file = args.run / "state.pt", args.run / "metrics.jsonl"
+    run_record = start_or_resume(trainer, args)
+    train_epochs(trainer, args.run, run_record, test)
+    if rank == 0:
+        started_from = dict(run_record.get("started_from", {}))
+        curve = append_rows(started_from.pop("curve", []), read_rows(args.run / "metrics.jsonl"))
+        result = export_checkpoint(
+            trainer, args.output, args.dataset_name, train_split.classes, curve, started_from, test
+        )
+        print(json.dumps({"checkpoint": str(args.output), **result}))
+    wait_for_all()  # a process that ends earlier can take the group's threads away from the others
+
+
+def start_or_resume(trainer: Trainer, args: argparse.Namespace) -> dict:
+    """Prepare the trainer; return the record of the run, which is saved with its state.
+
+    The record holds the recipe and whatever else a resumed run must have in common with this one: another number of
+    pictures or processes would change all later batches. `started_from` is the record of the run whose network this
+    one started with, and its curve.
+    """
+    record = dataclasses.asdict(trainer.recipe) | {"pictures": len(trainer.images), "processes": trainer.processes}
+    state_file = args.run / "state.pt"
     if args.resume:
-        agreed = trainer.resume(state_file, agreed)
+        record = trainer.resume(state_file, record)
     elif state_file.exists():
         raise StyleTransferError(f"{state_file} holds an earlier run: continue it with --resume, or delete it.")
     elif args.start_from:
         earlier = trainer.start_from(args.start_from)
-        curve = earlier.get("started_from", {}).pop("curve", [])  # of all that came before, kept once
-        curve = joined(curve, read_rows(args.start_from.with_name("metrics.jsonl")))
-        agreed["started_from"] = earlier | {"curve": curve}
-    if rank == 0:
-        for unfinished in args.run.glob(".state-*.pt"):  # of a process that was killed while it wrote
+        curve = earlier.get("started_from", {}).pop("curve", [])  # the whole curve is stored once, in the last record
+        curve = append_rows(curve, read_rows(args.start_from.with_name("metrics.jsonl")))
+        record["started_from"] = earlier | {"curve": curve}
+    if trainer.rank == 0:
+        for unfinished in args.run.glob(".state-*.pt"):  # left by a process that was killed while it wrote
             unfinished.unlink()
+    return record
 
-    stopping = []  # Ctrl-C asks for a stop between two steps, where the state is whole
-    signal.signal(signal.SIGINT, lambda *_: stopping.append(True))
-    look_every = 1 if hardware.device.type == "cpu" else 20  # looking at the loss makes a GPU wait
+
+def train_epochs(trainer: Trainer, folder: Path, run_record: dict, test: tuple) -> None:
+    """Train until the last step; write the state and a row of metrics after every epoch.
+
+    Ctrl-C saves the state after the current step, and exits with status 130.
+    """
+    recipe, is_first = trainer.recipe, trainer.rank == 0
+    interrupts: list[int] = []  # Ctrl-C stops between two steps, where the state is complete
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    read_every = 1 if trainer.hardware.device.type == "cpu" else 20  # steps: reading the loss makes a GPU wait
     bar = tqdm(total=trainer.steps * trainer.batch, initial=trainer.step * trainer.batch, unit="images",
-               unit_scale=True, smoothing=0.02, disable=True if rank else None)
-    saved = time.monotonic()
+               unit_scale=True, smoothing=0.02, disable=None if is_first else True)  # fmt: skip
+    last_save = time.monotonic()
     while trainer.step < trainer.steps:
         epoch, size = trainer.epoch, picture_size(trainer.epoch, recipe)
+        totals, started = EpochTotals(trainer.hardware.device), time.monotonic()
         trainer.network.train()
-        seen, started = 0, time.monotonic()
-        loss, right = torch.zeros((), device=hardware.device), torch.zeros((), device=hardware.device)
         while trainer.epoch == epoch:
-            step_loss, step_right = trainer.train_step(size)
-            loss, right, seen = loss + step_loss, right + step_right, seen + trainer.batch // trainer.processes
+            totals.add(*trainer.train_step(size), trainer.batch // trainer.processes)
             bar.update(trainer.batch)
-            if trainer.epoch == epoch and trainer.step % look_every:
+            is_last_step = trainer.epoch != epoch
+            if trainer.step % read_every and not is_last_step:
                 continue
-            mean_loss = loss.item() / seen
-            bar.set_postfix_str(f"epoch {epoch + 1}/{recipe.epochs} at {size} px, loss {mean_loss:.3f}, "
-                                f"top-1 {100 * right.item() / seen:.1f} %", refresh=False)
-            stop, due, diverged = asked(bool(stopping), time.monotonic() - saved > STATE_EVERY,
-                                        not math.isfinite(mean_loss))
+            loss = totals.mean_loss()
+            bar.set_postfix_str(f"epoch {epoch + 1}/{recipe.epochs} at {size} px, loss {loss:.3f}, "
+                                f"top-1 {totals.top1():.1f} %", refresh=False)  # fmt: skip
+            is_due = time.monotonic() - last_save > SAVE_SECONDS
+            stop, save, diverged = any_process(bool(interrupts), is_due, not math.isfinite(loss))
             if diverged:
-                raise StyleTransferError(f"The loss is no finite number any more in epoch {epoch + 1}; the last saved "
-                                         f"state is kept in {args.run}. Try a smaller --lr.")
-            if trainer.epoch == epoch and (stop or due):  # an epoch's end is saved below, after its row is written
-                if rank == 0:
-                    trainer.save(state_file, agreed)
-                saved = time.monotonic()
-            if stop and trainer.epoch == epoch:
-                stopped(bar, trainer)
-        seconds = time.monotonic() - started
-        if rank == 0:
-            row = {"epoch": epoch + 1, "size": size, "train_loss": round(mean_loss, 4),
-                   "train_top1": round(100 * right.item() / seen, 2),
-                   "images_per_second": round(seen * trainer.processes / seconds, 1)}
-            test = evaluate(trainer.network, test_images, test_labels, size=size, mean=MEAN, std=STD, hardware=hardware)
-            row |= {f"test_{key}": value for key, value in test.items()}
-            write_row(metrics_file, row)
-            tqdm.write(json.dumps(row), file=sys.stderr)
-            trainer.save(state_file, agreed)
-        saved = time.monotonic()
-        if trainer.step < trainer.steps and asked(bool(stopping), False)[0]:
-            stopped(bar, trainer)
+                raise StyleTransferError(f"The loss is no longer a finite number in epoch {epoch + 1}; the last saved "
+                                         f"state is in {folder}. Try a smaller --lr.")  # fmt: skip
+            if (stop or save) and not is_last_step:  # the end of an epoch is saved below, after its row is written
+                if is_first:
+                    trainer.save(folder / "state.pt", run_record)
+                last_save = time.monotonic()
+            if stop and not is_last_step:
+                exit_early(bar, trainer)
+        if is_first:
+            write_epoch(trainer, folder / "metrics.jsonl", epoch, size, totals, time.monotonic() - started, test)
+            trainer.save(folder / "state.pt", run_record)
+        last_save = time.monotonic()
+        if trainer.step < trainer.steps and any_process(bool(interrupts))[0]:
+            exit_early(bar, trainer)
     bar.close()
-    if rank == 0:
-        before = dict(agreed.get("started_from", {}))
-        curve = before.pop("curve", [])
-        told = {"classes": train_split.classes, "epochs": len(curve) + recipe.epochs,
-                "curve": joined(curve, read_rows(metrics_file)), **({"started_from": before} if before else {})}
-        export(args, trainer, told, test_images, test_labels)
-    wait_for_all()  # a process that leaves while another still works can take the group's threads down with it
 
 
-def export(args: argparse.Namespace, trainer: Trainer, told: dict, test_images, test_labels) -> None:
-    """Write the checkpoint with its metadata, measured as exported: folded and in float16; and its curves.
-
-    told: what only the run knows of the metadata, at least its `classes`, `epochs` and the rows of its `curve`.
-    """
-    recipe, hardware = trainer.recipe, trainer.hardware
-    metadata = {"dataset": args.dataset_name, "image_size": recipe.size, "mean": MEAN,
-                "std": STD, "pictures": len(trainer.images), "recipe": dataclasses.asdict(recipe),
-                "made_on": describe_machine(hardware), **told}
-    save_checkpoint(trainer.network, args.output, metadata)
-    exported = load_backbone(args.output)
-    full = Hardware(hardware.device, torch.float32, hardware.memory_format)
-    plain = exported.prepared(full.device, full.dtype, full.memory_format)
-    result = evaluate(plain, test_images, test_labels, size=recipe.size, mean=MEAN, std=STD, hardware=full,
-                      classes=told["classes"])
-    by_class = result.pop("top1_by_class")
-    metadata |= {"top1": result["top1"], "top5": result["top5"], "top1_by_class": by_class}
-    save_checkpoint(exported.network, args.output, metadata)
-    write_curves(told["curve"], args.output.with_suffix(".svg"))
-    print(json.dumps({"checkpoint": str(args.output), **result}))
+def write_epoch(
+    trainer: Trainer, path: Path, epoch: int, size: int, totals: EpochTotals, seconds: float, test: tuple
+) -> None:
+    """Measure the network on the test pictures, and write the epoch's row of metrics."""
+    row = {
+        "epoch": epoch + 1,
+        "size": size,
+        "train_loss": round(totals.mean_loss(), 4),
+        "train_top1": round(totals.top1(), 2),
+        "images_per_second": round(totals.pictures * trainer.processes / seconds, 1),
+    }
+    result = evaluate(trainer.network, *test, size=size, mean=MEAN, std=STD, hardware=trainer.hardware)
+    row |= {f"test_{name}": value for name, value in result.items()}
+    write_row(path, row)
+    tqdm.write(json.dumps(row), file=sys.stderr)
 
 
-def evaluate_checkpoint(args: argparse.Namespace) -> None:
-    backbone = load_backbone(args.evaluate)
-    if backbone.network.classifier is None:
-        raise StyleTransferError(f"{args.evaluate} holds no classifier, only features: there is nothing to measure.")
-    size = Recipe(size=backbone.metadata.get("image_size", 32) if args.size is None else args.size).size
-    test = open_split(args.data, "test", size, backbone.metadata.get("classes"))
-    if len(test.classes) > (outputs := backbone.network.classifier[-1].out_features):
-        raise StyleTransferError(f"{test.name} has {len(test.classes)} classes, the checkpoint {outputs}.")
-    images, labels = load(test)
-    hardware = choose_hardware(args.device, "float32")
-    network = backbone.prepared(hardware.device, hardware.dtype, hardware.memory_format)
-    result = evaluate(network, images, labels, size=size, mean=backbone.mean, std=backbone.std, hardware=hardware,
-                      classes=test.classes)
-    groups = superclass_accuracy(result.pop("top1_by_class"))
-    result |= {"top1_by_superclass": groups} if groups else {}
-    print(json.dumps({"checkpoint": Path(args.evaluate).name, "pictures": len(test), **result}))
-
-
-def benchmark(args: argparse.Namespace, width: float) -> None:
-    """The step of `Trainer` and that of a plain float32 contiguous loop, same network and batch, taking turns.
-
-    One JSON line: pictures a second of each (the medians of five turns) and their ratio.
-    """
-    keep_freed_memory()  # to the plain loop's good too
-    recipe, hardware = chosen_recipe(args), choose_hardware(args.device, args.precision)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (recipe.batch_size * 8, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 100, (len(images),), generator=generator)
-    trainer = Trainer(recipe, images, labels, 100, hardware, MEAN, STD, width=width)
-    trainer.network.train()
-    plain = VGG19(100, width=width, batch_norm=True, pooling=recipe.pooling).to(hardware.device)
-    optimizer = torch.optim.AdamW(plain.parameters(), lr=recipe.lr)
-
-    def plain_step() -> None:
-        x = normalise(images[: trainer.batch].to(hardware.device), MEAN, STD, recipe.size)
-        loss = F.cross_entropy(plain(x), labels[: trainer.batch].to(hardware.device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        loss.item()
-
-    def seconds(step) -> float:
-        start = time.perf_counter()
-        for _ in range(2):
-            step()
-        return (time.perf_counter() - start) / 2
-
-    def our_step() -> None:
-        trainer.train_step(recipe.size)[0].item()
-
-    plain_step(), our_step()  # the first ones also choose kernels
-    turns = [(seconds(plain_step), seconds(our_step)) for _ in range(5)]
-    slow, fast = (sorted(turn[i] for turn in turns)[2] for i in (0, 1))
-    print(json.dumps({"size": recipe.size, "batch": trainer.batch, "plain_float32": round(trainer.batch / slow, 1),
-                      "ours": round(trainer.batch / fast, 1), "ratio": round(slow / fast, 2),
-                      "made_on": describe_machine(hardware)}))
-
-
-def join_processes(hardware: Hardware) -> int:
-    """Meet the other processes that torchrun started, if it did; this one's rank."""
-    if "RANK" not in os.environ:
-        return 0
-    if hardware.device.type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if hardware.device.type == "cuda" else "gloo")
-    return torch.distributed.get_rank()
-
-
-def wait_for_all() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-
-
-def asked(*mine: bool) -> list[bool]:
-    """Whether any process says yes: all must stop, and save, after the same step."""
-    if not torch.distributed.is_initialized():
-        return list(mine)
-    said = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(said, mine)
-    return [any(answers) for answers in zip(*said, strict=True)]
-
-
-def stopped(bar: tqdm, trainer: Trainer) -> None:
+def exit_early(bar: tqdm, trainer: Trainer) -> None:
+    """Say how to continue, and exit with status 130."""
     bar.close()
     if trainer.rank == 0:
         print(f"Stopped after step {trainer.step} of {trainer.steps}; continue with --resume.", file=sys.stderr)
     sys.exit(130)
-
-
-def read_rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def joined(before: list[dict], after: list[dict]) -> list[dict]:
-    """The rows of a run and of one that began with its network; epochs are counted on."""
-    return before + [row | {"epoch": len(before) + row["epoch"]} for row in after]
-
-
-def write_row(path: Path, row: dict) -> None:
-    """One row per epoch; an epoch that was run again after a crash replaces its row."""
-    rows = [r for r in read_rows(path) if r["epoch"] < row["epoch"]] + [row]
-    text = "".join(json.dumps(r) + "\n" for r in rows)
-    write_atomically(path, lambda temporary: Path(temporary).write_text(text))
 
 
 if __name__ == "__main__":

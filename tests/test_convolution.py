@@ -81,7 +81,7 @@ def test_everything_else_is_left_to_torch(dtype, channels, size, monkeypatch):
 
 @pytest.mark.parametrize(("height", "width", "side"), [(2, 2, 2), (3, 3, 3), (6, 6, 3), (4, 4, 4), (7, 7, 4)])
 def test_a_map_is_cut_in_the_tiles_that_waste_least(height, width, side):
-    assert convolution.fewest_products(height, width).side == side
+    assert convolution.choose_transforms(height, width).side == side
 
 
 def test_a_float32_map_under_autocast_is_torchs_in_bf16(monkeypatch):

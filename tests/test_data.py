@@ -1,4 +1,4 @@
-"""Labelled pictures: read in all three layouts, refused with their row, augmented, normalised."""
+"""Labelled pictures: read in all three layouts, refused with their row, augmented, normalized."""
 
 import pickle
 import shutil
@@ -13,7 +13,7 @@ from PIL import Image
 from helpers.pictures import make_picture
 from helpers.refusals import refusal
 from helpers.training import CLASS_COLOURS, MEAN, STD, coloured, write_table
-from nst.training.data import ImageDataset, augment, normalise, open_split, random_crops
+from nst.training.data import ImageDataset, augment, normalize, open_split, random_crops
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def archive(tmp_path, monkeypatch) -> Path:
 # ImageDataset
 
 
-def test_items_are_the_pictures_resized_and_normalised(tables):
+def test_items_are_the_pictures_resized_and_normalized(tables):
     dataset = ImageDataset(tables / "train.csv", size=48)
     assert len(dataset) == 48 and dataset.classes == sorted(CLASS_COLOURS)
     for index in (0, 7, 47):
@@ -229,21 +229,21 @@ def test_augmentation_depends_on_nothing_but_its_generator(changed):
     assert torch.equal(pictures, before) and first.dtype == torch.uint8
 
 
-def test_normalise_is_torchvisions_at_the_same_size():
+def test_normalize_is_torchvisions_at_the_same_size():
     pictures = [make_picture(32, 32, seed=seed) for seed in (1, 2)]
     recipe = torchvision.transforms.Compose(
         [torchvision.transforms.ToTensor(), torchvision.transforms.Normalize(MEAN, STD)]
     )
     batch = torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
     expected = torch.stack([recipe(picture) for picture in pictures])
-    torch.testing.assert_close(normalise(batch, MEAN, STD, 32), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(normalize(batch, MEAN, STD, 32), expected, rtol=1e-5, atol=1e-6)
     assert batch.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("size", [64, 20])
-def test_normalise_scales_as_pillow_does(size):
+def test_normalize_scales_as_pillow_does(size):
     picture = make_picture(32, 32, seed=4)
     batch = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     expected = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), np.float64) / 255
-    found = normalise(batch, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size)[0].permute(1, 2, 0)
+    found = normalize(batch, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size)[0].permute(1, 2, 0)
     np.testing.assert_allclose(found, expected, atol=1.01 / 255)  # Pillow rounds to 8 bits, twice

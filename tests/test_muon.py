@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nst.training import muon
-from nst.training.muon import Muon, orthogonal
+from nst.training.muon import Muon, orthogonalize
 
 
 def expected(matrix: torch.Tensor, iterations: int) -> torch.Tensor:
@@ -22,7 +22,7 @@ def expected(matrix: torch.Tensor, iterations: int) -> torch.Tensor:
 def test_it_moves_the_singular_values_along_the_quintic(shape, iterations, bf16, tolerance, monkeypatch):
     monkeypatch.setattr(muon, "computes_bf16", lambda device: bf16)
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(iterations))
-    found, true = orthogonal(matrix, iterations), expected(matrix, iterations)
+    found, true = orthogonalize(matrix, iterations), expected(matrix, iterations)
     assert found.dtype is torch.float32
     assert (found - true).norm() < tolerance * true.norm()
 
@@ -31,7 +31,7 @@ def test_it_moves_the_singular_values_along_the_quintic(shape, iterations, bf16,
 def test_three_iterations_leave_no_direction_far_ahead(bf16, monkeypatch):
     monkeypatch.setattr(muon, "computes_bf16", lambda device: bf16)
     matrix = torch.randn(32, 128, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.logspace(-1, 1, 128))
-    values = torch.linalg.svdvals(orthogonal(matrix, 3))
+    values = torch.linalg.svdvals(orthogonalize(matrix, 3))
     assert values.min() > 0.25 and values.max() < 1.25
 
 
@@ -40,7 +40,7 @@ def test_a_kernel_is_the_matrix_of_its_outputs(memory_format, monkeypatch):
     monkeypatch.setattr(muon, "computes_bf16", lambda device: False)
     kernel = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0)).to(memory_format=memory_format)
     true = expected(kernel.reshape(8, 36), 3).view(8, 4, 3, 3)
-    torch.testing.assert_close(orthogonal(kernel, 3).double(), true, rtol=0, atol=1e-5)
+    torch.testing.assert_close(orthogonalize(kernel, 3).double(), true, rtol=0, atol=1e-5)
 
 
 def test_two_steps_are_the_formula(monkeypatch):

@@ -247,7 +247,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, r
 
 
 def test_a_diverging_training_stops_and_keeps_its_state(whole, tables, runs, train_narrow, monkeypatch):
-    original = training.normalise
+    original = training.normalize
 
     def spoilt(*arguments):
         x = original(*arguments)
@@ -257,7 +257,7 @@ def test_a_diverging_training_stops_and_keeps_its_state(whole, tables, runs, tra
     spoilt.count = 0
     arguments = ["--data", tables, *into(runs, "diverged"), *THREE]
     with monkeypatch.context() as patch:
-        patch.setattr(training, "normalise", spoilt)
+        patch.setattr(training, "normalize", spoilt)
         result = train_narrow(*arguments)
     assert result.code == 1 and not result.stdout
     row, said = result.stderr.splitlines()  # the first epoch's row, and one line

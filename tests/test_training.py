@@ -32,7 +32,7 @@ from helpers.training import (
 )
 from nst.engine.hardware import choose_hardware
 from nst.training import trainer as training
-from nst.training.data import normalise, open_split
+from nst.training.data import normalize, open_split
 from nst.training.recipes import RECIPES, Recipe, choose_recipe, picture_size, schedule
 from nst.training.trainer import Trainer, autocast, evaluate
 
@@ -407,6 +407,6 @@ def test_the_seed_recipe_starts_to_learn_a_hundred_classes(kind):
             module.momentum = None  # the mean of what is seen from now on
     with torch.no_grad(), autocast(hardware):
         for some in torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:200].split(25):
-            trainer.network(normalise(images[some], MEAN, STD, 64))
+            trainer.network(normalize(images[some], MEAN, STD, 64))
     result = evaluate(trainer.network, others, truth, size=64, mean=MEAN, std=STD, hardware=hardware)
     assert result["loss"] < 4.4 and result["top1"] > 2, result

@@ -24,11 +24,6 @@ def grey(pixels: Tensor) -> Tensor:
     return luminance(pixels).expand_as(pixels).contiguous()
 
 
-def grey_gradient(gradient: Tensor) -> Tensor:
-    """Return the gradient with respect to pixels, given that with respect to their `grey`; both are (N, 3, H, W)."""
-    return gradient.sum(1, keepdim=True) * _weights(gradient.dtype, gradient.device)
-
-
 @functools.cache  # copied to a GPU once: a copy in every step would wait for the GPU
 def _weights(dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(WEIGHTS, dtype=dtype, device=device).view(1, 3, 1, 1)

@@ -1,4 +1,4 @@
-"""A 3x3 convolution for training on processors: same weights and results as torch's, other arithmetic where it pays.
+"""A 3x3 convolution for training on processors: the weights and results of torch's, by faster arithmetic.
 
 In bf16, maps of a few pixels become one matrix product. Measured on two cores with AMX (torch 2.11, batch 128, 512 ->
 512 channels): forward and both gradients take 61 ms through the library's convolution and 27 ms as matrix products on
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from nst.engine.winograd import F2, F4, Transforms
 
-LARGEST_MAP = 36  # pixels: in bf16 one matrix product wins up to here, see above
+LARGEST_MAP = 36  # pixels: in bf16 one matrix product is faster up to this size, see above
 WIDE_VECTORS = torch.backends.cpu.get_cpu_capability() == "AVX512"
 NARROWEST = {torch.bfloat16: 256, torch.float32: 128 if WIDE_VECTORS else 64}  # channels at the input
-CHUNK_BYTES = 4_000_000  # of transformed tiles at a time: what stays near the processor
+CHUNK_BYTES = 4_000_000  # of transformed tiles at a time, to stay in the caches
 
-# Small maps are cut with less waste in smaller tiles, 2x2 or 3x3. For the points 0, 1, -1, 2 and infinity.
+# Smaller tiles, 2x2 or 3x3, waste less of a small map. These transforms are for the points 0, 1, -1, 2 and infinity.
 F3 = Transforms.of(
     3,
     [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]],
@@ -34,10 +34,13 @@ F3 = Transforms.of(
 )
 
 
-def fewest_products(height: int, width: int) -> Transforms:
-    """The tiles that take the fewest products for a map of that size."""
-    tiles = lambda way: math.ceil(height / way.side) * math.ceil(width / way.side)  # noqa: E731
-    return min((F4, F3, F2), key=lambda way: way.products * tiles(way))
+def choose_transforms(height: int, width: int) -> Transforms:
+    """Return the transforms that need the fewest products for a map of that size."""
+    def products(transforms: Transforms) -> int:
+        tiles = math.ceil(height / transforms.side) * math.ceil(width / transforms.side)
+        return transforms.products * tiles
+
+    return min((F4, F3, F2), key=products)
 
 
 class TrainedConv2d(nn.Conv2d):
@@ -54,7 +57,7 @@ class TrainedConv2d(nn.Conv2d):
 
 
 class _MatrixProduct(torch.autograd.Function):
-    """The convolution as im2col and one product (Chellapilla et al. 2006), and its two gradients the same way."""
+    """The convolution as im2col and one product (Chellapilla et al. 2006), and both its gradients likewise."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
@@ -71,14 +74,14 @@ class _MatrixProduct(torch.autograd.Function):
         n, channels, height, width = ctx.shape
         rows = gradient.permute(0, 2, 3, 1).reshape(n * height * width, -1)
         to_weight = (rows.t() @ columns).view(-1, 3, 3, channels).permute(0, 3, 1, 2)
-        # The gradient of a convolution in its input is the convolution with the kernel turned by 180 degrees.
-        turned = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(-1, channels)
-        to_x = (_im2col(gradient) @ turned).view(n, height, width, channels).permute(0, 3, 1, 2)
+        # The gradient of a convolution at its input is a convolution with the kernel rotated by 180 degrees.
+        flipped = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(-1, channels)
+        to_x = (_im2col(gradient) @ flipped).view(n, height, width, channels).permute(0, 3, 1, 2)
         return to_x, to_weight
 
 
 def _im2col(x: Tensor) -> Tensor:
-    """(N, C, H, W) to (N H W, 9 C): every pixel's 3x3 neighbours, zeros outside, in the order row, column, channel."""
+    """Return (N, C, H, W) as (N H W, 9 C): each pixel's 3x3 neighbours by row, column, channel; zeros outside."""
     n, channels, height, width = x.shape
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
     neighbours = padded.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3)
@@ -86,21 +89,21 @@ def _im2col(x: Tensor) -> Tensor:
 
 
 class _Winograd(torch.autograd.Function):
-    """Winograd's convolution with its gradients in the input and in the weights, a few pictures at a time.
+    """Winograd's convolution with its gradients at the input and at the weights, a few pictures at a time.
 
     With tiles X, kernels W and the transforms B, G, A (`input`, `kernel`, `output`), the output's tiles are A M with
-    M_p = (B X)_p (G W)_p for each of the products p. So the gradients are those of a matrix product, between the
-    transposes of the transforms.
+    M_p = (B X)_p (G W)_p for each of the products p. So the gradients are those of a matrix product, with the
+    transposed transforms around them.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
         n, inputs, height, width = x.shape
         outputs = len(weight)
-        way = fewest_products(height, width)
-        side, products = way.side, way.products
+        transforms = choose_transforms(height, width)
+        side, products = transforms.side, transforms.products
         down, across = math.ceil(height / side), math.ceil(width / side)
-        kernel = (way.kernel @ weight.reshape(outputs * inputs, 9).t()).view(products, outputs, inputs)
+        kernel = (transforms.kernel @ weight.reshape(outputs * inputs, 9).t()).view(products, outputs, inputs)
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, side * across - width + 1, 1, side * down - height + 1))
         picture, row, column, _ = x.stride()
         step = max(1, CHUNK_BYTES // (4 * products * down * across * max(inputs, outputs)))
@@ -114,23 +117,23 @@ class _Winograd(torch.autograd.Function):
                 (row, column, picture, side * row, side * column, 1),
                 x.storage_offset() + first * picture,
             )
-            tiles = (way.input @ overlapping.reshape(products, -1)).view(products, m * down * across, inputs)
+            tiles = (transforms.input @ overlapping.reshape(products, -1)).view(products, m * down * across, inputs)
             saved.append(tiles)
             multiplied = torch.bmm(tiles, kernel.transpose(1, 2)).view(products, -1)
-            maps = (way.output @ multiplied).view(side, side, m, down, across, outputs).permute(2, 3, 0, 4, 1, 5)
+            maps = (transforms.output @ multiplied).view(side, side, m, down, across, outputs).permute(2, 3, 0, 4, 1, 5)
             if (height, width) == (side * down, side * across):
                 some.view(m, down, side, across, side, outputs).copy_(maps)
             else:
                 some.copy_(maps.reshape(m, side * down, side * across, outputs)[:, :height, :width])
         ctx.save_for_backward(kernel, *saved)
-        ctx.way, ctx.step, ctx.height, ctx.width, ctx.grid = way, step, height, width, (down, across)
+        ctx.transforms, ctx.step, ctx.height, ctx.width, ctx.grid = transforms, step, height, width, (down, across)
         return y.permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         kernel, *saved = ctx.saved_tensors
-        way, (down, across), (products, outputs, inputs) = ctx.way, ctx.grid, kernel.shape
-        side, n = way.side, len(gradient)
+        transforms, (down, across), (products, outputs, inputs) = ctx.transforms, ctx.grid, kernel.shape
+        side, n = transforms.side, len(gradient)
         gradient = gradient.permute(0, 2, 3, 1)
         if (ctx.height, ctx.width) != (side * down, side * across):
             gradient = F.pad(gradient, (0, 0, 0, side * across - ctx.width, 0, side * down - ctx.height))
@@ -140,22 +143,24 @@ class _Winograd(torch.autograd.Function):
             some = gradient[first : first + ctx.step]
             m = len(some)
             maps = some.reshape(m, down, side, across, side, outputs).permute(2, 4, 0, 1, 3, 5)
-            multiplied = (way.output.t() @ maps.reshape(side * side, -1)).view(products, m * down * across, outputs)
+            multiplied = transforms.output.t() @ maps.reshape(side * side, -1)
+            multiplied = multiplied.view(products, m * down * across, outputs)
             to_kernel.baddbmm_(multiplied.transpose(1, 2), tiles)
-            to_tiles = way.input.t() @ torch.bmm(multiplied, kernel).view(products, -1)
+            to_tiles = transforms.input.t() @ torch.bmm(multiplied, kernel).view(products, -1)
             _add_overlapping(to_tiles.view(side + 2, side + 2, m, down, across, inputs), to_x[first : first + ctx.step])
-        to_weight = (way.kernel.t() @ to_kernel.view(products, -1)).view(3, 3, outputs, inputs).permute(2, 3, 0, 1)
+        to_weight = transforms.kernel.t() @ to_kernel.view(products, -1)
+        to_weight = to_weight.view(3, 3, outputs, inputs).permute(2, 3, 0, 1)
         to_x = to_x.view(n, side * (down + 1), side * (across + 1), inputs)
         return to_x[:, 1 : ctx.height + 1, 1 : ctx.width + 1].permute(0, 3, 1, 2), to_weight
 
 
-def _add_overlapping(tiles: Tensor, into: Tensor) -> None:
-    """Tiles (m + 2, m + 2, N, D, A, C) that overlap by two, summed into (N, D + 1, m, A + 1, m, C)."""
-    side, down, across = into.shape[2], tiles.shape[3], tiles.shape[4]
+def _add_overlapping(tiles: Tensor, output: Tensor) -> None:
+    """Add tiles (m + 2, m + 2, N, D, A, C), which overlap by two, up into (N, D + 1, m, A + 1, m, C)."""
+    side, down, across = output.shape[2], tiles.shape[3], tiles.shape[4]
     tiles = tiles.permute(2, 3, 0, 4, 1, 5)
-    into[:, down:] = 0
-    into[:, :, :, across:] = 0
-    into[:, :down, :, :across] = tiles[:, :, :side, :, :side]
-    into[:, 1:, :2, :across] += tiles[:, :, side:, :, :side]
-    into[:, :down, :, 1:, :2] += tiles[:, :, :side, :, side:]
-    into[:, 1:, :2, 1:, :2] += tiles[:, :, side:, :, side:]
+    output[:, down:] = 0
+    output[:, :, :, across:] = 0
+    output[:, :down, :, :across] = tiles[:, :, :side, :, :side]
+    output[:, 1:, :2, :across] += tiles[:, :, side:, :, :side]
+    output[:, :down, :, 1:, :2] += tiles[:, :, :side, :, side:]
+    output[:, 1:, :2, 1:, :2] += tiles[:, :, side:, :, side:]

@@ -1,4 +1,4 @@
-"""Labelled pictures for training: a CSV, class folders, or the official CIFAR-100 archive."""
+"""Labelled pictures for training: from a CSV, from folders, or from the official CIFAR-100 archive."""
 
 import csv
 import functools
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from nst.errors import StyleTransferError
 from nst.io.reading import load_picture
@@ -25,10 +26,10 @@ class ImageDataset(Dataset):
     """Pictures and labels, for `torch.utils.data.DataLoader`.
 
     `ImageDataset("train.csv")` reads a CSV with the columns `image` (paths relative to the CSV) and `label` (class
-    names, or integers). `from_folder` reads one folder per class, `from_cifar100` the official python archive.
+    names, or integers). `from_folder` reads one folder for each class, `from_cifar100` the official python archive.
 
     An item is (tensor, label): (3, size, size) float32 from `image_processing`, and an int.
-    `classes` holds the class names in the order of their numbers: sorted, unless given.
+    classes: the class names in the order of their numbers; by default they are sorted.
 
     Raises StyleTransferError for a missing or malformed CSV, a label outside `classes`, and, with its row, a picture
     that is missing or cannot be decoded.
@@ -65,7 +66,7 @@ class ImageDataset(Dataset):
     def from_folder(
         cls, folder: str | os.PathLike, size: int = 224, *, classes: Sequence[str] | None = None
     ) -> "ImageDataset":
-        """One sub-folder per class, named after it."""
+        """Read a folder with one sub-folder for each class, which has the class's name."""
         folder = Path(folder)
         if not folder.is_dir():
             raise StyleTransferError(f"{folder.name}: no such folder.")
@@ -78,12 +79,12 @@ class ImageDataset(Dataset):
     def from_cifar100(
         cls, folder: str | os.PathLike, size: int = 224, *, train: bool, download: bool = False
     ) -> "ImageDataset":
-        """The official python archive through torchvision's loader; `folder` holds `cifar-100-python`."""
+        """Read the official python archive with torchvision's loader; `folder` holds `cifar-100-python`."""
         from torchvision.datasets import CIFAR100
 
         try:
             archive = CIFAR100(str(folder), train=train, download=download)
-        except Exception as error:  # torchvision raises RuntimeError, URLError, pickle's and more
+        except Exception as error:  # torchvision raises RuntimeError, URLError, errors of pickle, and more
             problem = "could not be downloaded" if download else "is missing or damaged"
             raise StyleTransferError(f"The CIFAR-100 archive {problem} ({type(error).__name__}).") from error
         dataset = cls.__new__(cls)
@@ -116,14 +117,14 @@ class ImageDataset(Dataset):
         return load_picture(picture, f"{self.name}, row {index + self.first_row}: {picture.name}")
 
     def in_memory(self, progress: Callable = iter) -> tuple[Tensor, Tensor]:
-        """All pictures decoded once: (N, 3, S, S) uint8 and (N,) int64.
+        """Decode all pictures; return images (N, 3, S, S) uint8 and labels (N,) int64.
 
-        S is the pictures' own side when all are squares of one size no larger than `size` (batches are scaled up when
-        they are used), else `size`.
+        S is the side of the pictures if all are squares of one size, up to `size` px: batches are enlarged when they
+        are used. Otherwise S is `size`. progress: wraps the iterable of indices, to show a progress bar.
         """
         sizes = {self._picture(i).size for i in (0, len(self) // 2, len(self) - 1)}
-        (width, height), same = next(iter(sizes)), len(sizes) == 1
-        side = width if same and width == height <= self.size else self.size
+        width, height = next(iter(sizes))
+        side = width if len(sizes) == 1 and width == height <= self.size else self.size
         images = np.empty((len(self), 3, side, side), np.uint8)
         for index in progress(range(len(self))):
             picture = self._picture(index)
@@ -135,7 +136,7 @@ class ImageDataset(Dataset):
 
 def _class_names(labels: Sequence[str]) -> list[str]:
     names = set(labels)
-    if all(name.isdecimal() for name in names):  # integer labels: 10 comes after 9
+    if all(name.isdecimal() for name in names):  # integers: 10 comes after 9
         if (highest := max(map(int, names))) >= MAX_CLASSES:
             raise StyleTransferError(f"The integer label {highest} is too high: number the classes from 0.")
         return [str(i) for i in range(highest + 1)]
@@ -143,10 +144,10 @@ def _class_names(labels: Sequence[str]) -> list[str]:
 
 
 def open_split(folder: str | os.PathLike, split: str, size: int, classes: Sequence[str] | None = None) -> ImageDataset:
-    """The `train` or `test` split of a data folder, whichever of the three layouts it has.
+    """Return the `train` or `test` split of a data folder.
 
-    `train.csv`/`test.csv`; or `train`/`test` folders with one folder per class; or the official `cifar-100-python`
-    archive (the folder itself, or the one that holds it).
+    The folder has one of three layouts: `train.csv` and `test.csv`; or `train` and `test` folders with one folder for
+    each class; or the official `cifar-100-python` archive (the folder itself, or the one that holds it).
 
     Raises StyleTransferError if it has none of them.
     """
@@ -165,29 +166,39 @@ def open_split(folder: str | os.PathLike, split: str, size: int, classes: Sequen
     )
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], size: int) -> Tensor:
-    """(N, 3, S, S) uint8 to (N, 3, size, size) float32 with the given mean and standard deviation per channel."""
+def load_into_memory(split: ImageDataset, show_progress: bool = True) -> tuple[Tensor, Tensor]:
+    """Return all images and labels of a split, as `ImageDataset.in_memory`, with a progress bar on stderr."""
+
+    def progress(indices: range) -> tqdm:
+        is_disabled = None if show_progress else True  # None hides the bar where stderr is no terminal
+        return tqdm(indices, f"decoding {split.name}", unit="pictures", leave=False, disable=is_disabled)
+
+    return split.in_memory(progress)
+
+
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float], size: int) -> Tensor:
+    """Return (N, 3, S, S) uint8 as (N, 3, size, size) float32, minus `mean` and divided by `std` in each channel."""
     x = images.float().div_(255)
     if x.shape[-1] != size:
         x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return x.sub_(_channels(tuple(mean), x.device)).div_(_channels(tuple(std), x.device))
 
 
-@functools.cache  # copied to a GPU once: a copy at every step would wait for it
+@functools.cache  # copied to a GPU once: a copy at every step would make the GPU wait
 def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 def augment(images: Tensor, generator: torch.Generator, padding: float = 1 / 8) -> Tensor:
-    """A random shift by up to `padding` of the side (edges mirrored) and a random flip for each of (N, 3, S, S).
+    """Shift each of (N, 3, S, S) by up to `padding` of the side, with mirrored edges, and flip half of them.
 
-    generator: of the processor, wherever the images are: a GPU draws the same.
+    generator: on the processor, wherever the images are, so that a GPU gets the same random numbers.
     """
     (n, _, _, side), device = images.shape, images.device
     pad = max(1, round(side * padding))
     highs = (2, 2 * pad + 1, 2 * pad + 1)
-    drawn = (torch.randint(0, high, (n,), generator=generator) for high in highs)
-    flip, dy, dx = (one.to(device, non_blocking=True) for one in drawn)
+    integers = (torch.randint(0, high, (n,), generator=generator) for high in highs)
+    flip, dy, dx = (x.to(device, non_blocking=True) for x in integers)
     position = torch.arange(side, device=device)
     rows = position + dy[:, None] - pad
     columns = torch.where(flip[:, None] == 1, side - 1 - position, position) + dx[:, None] - pad
@@ -198,17 +209,17 @@ def augment(images: Tensor, generator: torch.Generator, padding: float = 1 / 8) 
 
 
 def random_crops(images: Tensor, generator: torch.Generator, size: int, smallest: float) -> Tensor:
-    """A random square of each of (N, 3, S, S) uint8, flipped at random, scaled to (N, 3, size, size) uint8.
+    """Cut a random square out of each of (N, 3, S, S) uint8, flip half of them, resize to (N, 3, size, size) uint8.
 
-    smallest: the least side of a square, as a share of S, above 0 and at most 1; sides are uniform from there to 1.
+    smallest: the smallest side of a square relative to S, above 0 and at most 1; sides are uniform from there to 1.
     generator: as in `augment`.
     """
     n = len(images)
-    share = smallest + (1 - smallest) * torch.rand(n, generator=generator)
-    x, y = (torch.rand(2, n, generator=generator) * 2 - 1) * (1 - share)  # centres, in [-1, 1] from edge to edge
+    side = smallest + (1 - smallest) * torch.rand(n, generator=generator)
+    x, y = (torch.rand(2, n, generator=generator) * 2 - 1) * (1 - side)  # centres, in [-1, 1] from edge to edge
     flip = 1.0 - 2.0 * torch.randint(0, 2, (n,), generator=generator)
     zero = torch.zeros(n)
-    windows = torch.stack([share * flip, zero, x, zero, share, y], 1).view(n, 2, 3)
+    windows = torch.stack([side * flip, zero, x, zero, side, y], 1).view(n, 2, 3)
     grid = F.affine_grid(windows.to(images.device, non_blocking=True), (n, 3, size, size), align_corners=False)
     crops = F.grid_sample(images.float(), grid, mode="bicubic", padding_mode="border", align_corners=False)
     return crops.round_().clamp_(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""The training recipes by name, every setting beside the reason for it, and the two schedules they share."""
+"""The training recipes by name, with the reason beside each setting; the schedule of rates and of picture sizes."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -13,24 +13,27 @@ SCHEDULES = ("constant", "one-cycle")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a VGG19 is trained; the defaults are the recipe `default`. Raises StyleTransferError for a wrong setting."""
+    """The settings of a training. The defaults are the recipe `default`.
+
+    Raises StyleTransferError for a wrong setting, naming its flag.
+    """
 
     epochs: int = 20
-    batch_size: int = 256  # pictures per step, over all processes together; 128 learns no more an epoch, and slower
-    # After one epoch on held-out pictures: Muon 33 %, AdamW 13 %, SGD no better than AdamW.
-    optimizer: str = "muon"  # AdamW for the first convolution, the classifier, biases and batch norm
+    batch_size: int = 256  # pictures per step, over all processes together; 128 learns no more per epoch, and is slower
+    # Top-1 after one epoch on pictures kept aside: Muon 33 %, AdamW 13 %, SGD no better than AdamW.
+    optimizer: str = "muon"  # with AdamW for the first convolution, the classifier, biases and batch norm
     lr: float = 1e-3  # Adam's, at the peak of the schedule
-    muon_lr: float = 0.05  # at the peak; the length, in the spectral norm, of a step of each matrix
+    muon_lr: float = 0.05  # at the peak; the spectral norm of a step of each matrix
     schedule: str = "one-cycle"
-    weight_decay: float = 0.05  # Adam's; decoupled: a step shrinks the matrices by lr * decay
+    weight_decay: float = 0.05  # Adam's; decoupled: each step shrinks the matrices by lr * decay
     muon_weight_decay: float = 0.05
     label_smoothing: float = 0.1
-    size: int = 40  # side of the pictures in px, in the last epochs and in the test
-    start_size: int = 32  # in the first epochs (Howard 2018); a run from 24 to 48 px ended at 71.4 %
-    pooling: str = "max"  # after one epoch 32 % against 26 % with average pooling
-    augment: bool = True  # random shifts by up to an eighth and flips, one view of each picture an epoch
-    crop: float = 1.0  # below 1: random squares instead of shifts, their sides from this share of the picture's up
-    freeze: str = ""  # the layer up to which the convolutions stay as they were begun; by default all learn
+    size: int = 40  # side of the pictures in px in the last epochs and in the test
+    start_size: int = 32  # side in the first epochs (Howard 2018); a run from 24 to 48 px ended at 71.4 %
+    pooling: str = "max"  # 32 % after one epoch, against 26 % with average pooling
+    augment: bool = True  # random flips, and shifts by up to an eighth; one view of each picture per epoch
+    crop: float = 1.0  # below 1: random squares instead of shifts; the smallest side relative to the picture's
+    freeze: str = ""  # the layer up to which convolutions are not trained; by default all are
     seed: int = 0
 
     def __post_init__(self):
@@ -38,8 +41,8 @@ class Recipe:
             value, kind = getattr(self, field.name), field.type if isinstance(field.type, type) else type(field.default)
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise StyleTransferError(f"{flag(field.name)}: {value!r} is not of the type {kind.__name__}.")
-        whole = {"epochs": 1, "batch_size": 1, "size": 32, "start_size": 16}
-        for name, low in whole.items():
+        smallest = {"epochs": 1, "batch_size": 1, "size": 32, "start_size": 16}
+        for name, low in smallest.items():
             if getattr(self, name) < low:
                 raise StyleTransferError(f"{flag(name)} starts at {low}.")
         if not 0 < self.lr < math.inf or not 0 < self.muon_lr < math.inf:
@@ -50,20 +53,21 @@ class Recipe:
             raise StyleTransferError("--label-smoothing is from 0 to below 1.")
         if not 0 < self.crop <= 1:
             raise StyleTransferError("--crop is above 0 and at most 1.")
-        chosen = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "pooling": POOLINGS, "freeze": ("", *LAYERS)}
-        for name, choices in chosen.items():
+        choices_by_name = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "pooling": POOLINGS, "freeze": ("", *LAYERS)}
+        for name, choices in choices_by_name.items():
             if getattr(self, name) not in choices:
                 raise StyleTransferError(f"{flag(name)}: choose from {', '.join(filter(None, choices))}.")
 
 
 def flag(name: str) -> str:
+    """Return the command-line flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
 RECIPES = {
     "default": Recipe(),
-    # The plainest one, which the method's tutorials use: kept as the yardstick. Slow: 32 px pictures seen at 224 px,
-    # 3.5 a second on two cores; mean loss 4.70 in its first ten steps and 4.66 in the next ten.
+    # The plain recipe of tutorials, to compare with. It is slow: it enlarges pictures of 32 px to 224 px, and trains
+    # on 3.5 of them per second on two cores. The mean loss is 4.70 in its first ten steps, 4.66 in the next ten.
     "seed": Recipe(
         batch_size=25,
         optimizer="adam",
@@ -75,9 +79,9 @@ RECIPES = {
         pooling="max",
         augment=False,
     ),
-    # For a network that paints, begun from a finished run with `--start-from`: half an epoch of these settings turns
-    # fine scratches into strokes. The high learning rate is kept to the end, because its lowering, which sharpens
-    # what the network tells apart, is what spoils painting; larger pictures and close-ups make strokes broader.
+    # For a network that paints, started from a finished run with `--start-from`: half an epoch of these settings turns
+    # fine scratches into strokes. The learning rate stays high to the end: lowering it makes the network a better
+    # classifier, and a worse painter. Larger pictures and close-ups make the strokes broader.
     "painter": Recipe(
         epochs=1,
         batch_size=128,
@@ -87,22 +91,23 @@ RECIPES = {
         pooling="average",
         crop=0.375,
     ),
-    # After `painter`, and begun from it: the layers that paint stay, those above learn again to tell things apart.
+    # After `painter`, and started from it: the layers that paint are frozen, those above learn to classify again.
     "cooldown": Recipe(epochs=1, size=40, start_size=40, pooling="average", freeze="conv3_1"),
 }
 
 
 def choose_recipe(name: str, **changes) -> Recipe:
-    """The recipe `name`, some settings changed. Raises StyleTransferError for an unknown name or a wrong setting."""
+    """Return the recipe `name` with some settings changed. Raises StyleTransferError for a wrong name or setting."""
     if name not in RECIPES:
         raise StyleTransferError(f"Unknown recipe {name!r}: choose from {', '.join(RECIPES)}.")
     return replace(RECIPES[name], **changes)
 
 
 def schedule(step: int, steps: int, recipe: Recipe) -> float:
-    """What the learning rates are multiplied by at a step, from 0 to 1.
+    """Return the factor of the learning rates at a step, from 0 to 1.
 
-    Constant, or one cycle (Smith & Topin 2017): up linearly for 15 % of the run, then to zero along a cosine.
+    It is constant, or one cycle (Smith & Topin 2017): it rises linearly for 15 % of the run, then falls to zero along a
+    cosine.
     """
     if recipe.schedule == "constant":
         return 1.0
@@ -113,10 +118,11 @@ def schedule(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def picture_size(epoch: int, recipe: Recipe) -> int:
-    """Grows from `start_size` over their geometric mean, in whole eights, to `size`, with as much time for each.
+    """Return the side of the pictures in an epoch, in px.
 
-    An epoch's time goes with the area, so that of 20 epochs from 24 to 48 px 11 are at 24, 6 at 32 and 3 at 48; from 32
-    to 40 px, whose mean is 32 again, 15 are at 32 and 5 at 40. An epoch of its own is at `size`.
+    It grows from `start_size` over the geometric mean, a multiple of 8, to `size`, with equal time for each. The
+    time is proportional to the area: of 20 epochs from 24 to 48 px, 11 are at 24, 6 at 32 and 3 at 48. From 32
+    to 40 px, where the mean is 32 again, 15 are at 32 and 5 at 40. A single epoch is at `size`.
     """
     middle = 8 * round(math.sqrt(recipe.start_size * recipe.size) / 8)
     sizes = (recipe.start_size, middle, recipe.size)
