@@ -14,7 +14,7 @@ from nst.web.page import Page
 from nst.web.restore import apply_link, choose_preset, make_query, restore_from_file, restore_from_gallery
 from nst.web.run_queue import RunQueue
 from nst.web.runs import RunEvents, RunOutputs, label_resume_button, show_failed, show_finished
-from nst.web.stages import CLAMP_TO_SLIDER, show_stage
+from nst.web.stage_slider import CLAMP_TO_SLIDER, show_stage
 
 PRIVATE = {"api_visibility": "private"}
 WITHOUT_QUEUE = {"queue": False, "show_progress": "hidden", **PRIVATE}  # such events show no errors and no warnings

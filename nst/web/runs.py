@@ -18,7 +18,7 @@ from nst.web.loss_plot import SECONDS, loss_table
 from nst.web.options import Options
 from nst.web.run_queue import RunQueue
 from nst.web.session import Run, Session
-from nst.web.stages import stage_slider
+from nst.web.stage_slider import stage_slider
 from nst.web.status import NOTHING_TO_STOP, ending_line, progress_line, recipe_warning
 
 MORE_STEPS = 50  # that Continue adds to a run that has done all its steps
