@@ -13,7 +13,7 @@ from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.layers import CHANNELS, LAYERS
 from nst.models.vgg import VGG19, Vgg19, fold_batch_norm
 
-NORMALISATION = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+NORMALIZATION = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 # The papers' names by torchvision's position of the ReLU in `vgg19().features`; published with Gatys' code.
 RELU_POSITIONS = {
     "conv1_1": 1, "conv1_2": 3, "conv2_1": 6, "conv2_2": 8,
@@ -136,7 +136,7 @@ def test_the_width_multiplies_the_channels_of_every_convolution():
 
 
 def test_fresh_network_keeps_the_signal_alive():
-    """A 19-layer network with a smaller initialisation fades to nothing, and does not train."""
+    """A 19-layer network with a smaller initialization fades to nothing, and does not train."""
     torch.manual_seed(0)
     with torch.no_grad():
         output = VGG19(10).features(torch.randn(1, 3, 64, 64))
@@ -148,7 +148,7 @@ def test_fresh_network_keeps_the_signal_alive():
 
 def test_every_layer_equals_torchvision(network, expected, picture):
     """All sixteen at once, against a computation that is not in place: a ReLU must not overwrite a returned map."""
-    features = Vgg19(network, LAYERS, **NORMALISATION).extract_features(picture)
+    features = Vgg19(network, LAYERS, **NORMALIZATION).extract_features(picture)
     assert list(features) == list(LAYERS)
     for name in LAYERS:
         torch.testing.assert_close(features[name], expected[name], rtol=1e-4, atol=1e-4)
@@ -156,7 +156,7 @@ def test_every_layer_equals_torchvision(network, expected, picture):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_layer_asked_for_alone(network, expected, picture, layer):
-    features = Vgg19(network, [layer], **NORMALISATION)(picture)
+    features = Vgg19(network, [layer], **NORMALIZATION)(picture)
     assert list(features) == [layer]
     block = int(layer[4]) - 1
     assert features[layer].shape == (1, CHANNELS[layer], 34 >> block, 45 >> block)
@@ -164,7 +164,7 @@ def test_layer_asked_for_alone(network, expected, picture, layer):
 
 
 def test_average_pooling(network, reference, expected, picture):
-    features = Vgg19(network, LAYERS, pooling="average", **NORMALISATION)(picture)
+    features = Vgg19(network, LAYERS, pooling="average", **NORMALIZATION)(picture)
     averaged = expected_layers(reference, picture, nn.AvgPool2d)
     for name in LAYERS:
         torch.testing.assert_close(features[name], averaged[name], rtol=1e-4, atol=1e-4)
@@ -178,14 +178,14 @@ def test_average_pooling(network, reference, expected, picture):
 def test_pooling_is_the_networks_unless_asked_for(trained, asked, kind):
     with torch.device("meta"):
         network = VGG19(10, pooling=trained)
-    extractor = Vgg19(network, ["conv2_1"], pooling=asked, **NORMALISATION)
+    extractor = Vgg19(network, ["conv2_1"], pooling=asked, **NORMALIZATION)
     assert type(extractor.pool) is kind
     assert [type(m) for m in network.features if "Pool" in type(m).__name__] == [
         nn.MaxPool2d if trained == "max" else nn.AvgPool2d
     ] * 5
 
 
-def test_normalisation_is_applied_inside(network, expected, picture):
+def test_normalization_is_applied_inside(network, expected, picture):
     """Other statistics than ImageNet's, undone beforehand."""
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
     imagenet_mean, imagenet_std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -198,18 +198,18 @@ def test_normalisation_is_applied_inside(network, expected, picture):
 
 def test_input_is_left_alone(network, picture):
     before = picture.clone()
-    Vgg19(network, LAYERS, **NORMALISATION)(picture)
+    Vgg19(network, LAYERS, **NORMALIZATION)(picture)
     assert torch.equal(picture, before)
 
 
 def test_order_and_repetition_of_names_do_not_matter(network, picture):
-    features = Vgg19(network, ("conv3_1", "conv1_2", "conv3_1"), **NORMALISATION)(picture)
+    features = Vgg19(network, ("conv3_1", "conv1_2", "conv3_1"), **NORMALIZATION)(picture)
     assert list(features) == ["conv1_2", "conv3_1"]
 
 
 @pytest.mark.parametrize("layers, computed", [(["conv1_1"], 1), (["conv4_2", "conv1_1"], 10), (["conv5_4"], 16)])
 def test_nothing_is_computed_beyond_the_deepest_layer(network, picture, layers, computed):
-    extractor = Vgg19(network, layers, **NORMALISATION)
+    extractor = Vgg19(network, layers, **NORMALIZATION)
     calls = []
     hooks = [m.register_forward_hook(lambda *_: calls.append(1)) for m in network.convolutions().values()]
     extractor(picture)
@@ -221,7 +221,7 @@ def test_nothing_is_computed_beyond_the_deepest_layer(network, picture, layers, 
 
 def test_weights_are_shared_and_frozen_and_the_gradient_reaches_the_pixels(network, picture):
     network = copy.deepcopy(network).requires_grad_(True).train()
-    extractor = Vgg19(network, LAYERS, **NORMALISATION)
+    extractor = Vgg19(network, LAYERS, **NORMALIZATION)
     theirs = {p.data_ptr() for p in network.features.parameters()}
     assert {p.data_ptr() for p in extractor.parameters()} == theirs
     assert not extractor.training
@@ -233,7 +233,7 @@ def test_weights_are_shared_and_frozen_and_the_gradient_reaches_the_pixels(netwo
 
 
 def test_gradient_equals_that_of_a_network_without_in_place_operations(network, reference, picture):
-    extractor = Vgg19(network, ("conv1_1", "conv1_2", "conv2_1", "conv3_2"), **NORMALISATION)
+    extractor = Vgg19(network, ("conv1_1", "conv1_2", "conv2_1", "conv3_2"), **NORMALIZATION)
     ours, theirs = picture.clone().requires_grad_(), picture.clone().requires_grad_()
     sum(f.square().mean() for f in extractor(ours).values()).backward()
     without = expected_layers(reference, theirs)
@@ -243,14 +243,14 @@ def test_gradient_equals_that_of_a_network_without_in_place_operations(network, 
 
 def test_features_have_the_convolutions_dtype(network, expected, picture):
     network = copy.deepcopy(network).to(torch.bfloat16)
-    features = Vgg19(network, ["conv2_1"], **NORMALISATION)(picture)
+    features = Vgg19(network, ["conv2_1"], **NORMALIZATION)(picture)
     assert features["conv2_1"].dtype == torch.bfloat16
     difference = features["conv2_1"].float() - expected["conv2_1"]
     assert difference.abs().mean() < 0.02 * expected["conv2_1"].abs().mean()
 
 
-def test_normalisation_buffers_are_no_weights(network):
-    assert not [key for key in Vgg19(network, ["conv1_1"], **NORMALISATION).state_dict() if "convolutions" not in key]
+def test_normalization_buffers_are_no_weights(network):
+    assert not [key for key in Vgg19(network, ["conv1_1"], **NORMALIZATION).state_dict() if "convolutions" not in key]
 
 
 # Refusals
@@ -259,17 +259,17 @@ def test_normalisation_buffers_are_no_weights(network):
 @pytest.mark.parametrize("layers", [["conv6_1"], ["conv4_2", "relu1_1"], ["conv1_3"], "conv1_1", [""]])
 def test_unknown_layer_is_refused(network, layers):
     with pytest.raises(StyleTransferError, match="Unknown layer"):
-        Vgg19(network, layers, **NORMALISATION)
+        Vgg19(network, layers, **NORMALIZATION)
 
 
 def test_no_layer_is_refused(network):
     with pytest.raises(StyleTransferError, match="at least one layer"):
-        Vgg19(network, [], **NORMALISATION)
+        Vgg19(network, [], **NORMALIZATION)
 
 
 @pytest.mark.parametrize("layer, shortest", [("conv1_2", 1), ("conv2_1", 2), ("conv4_2", 8), ("conv5_4", 16)])
 def test_too_small_a_picture_is_refused(network, layer, shortest):
-    extractor = Vgg19(network, [layer], **NORMALISATION)
+    extractor = Vgg19(network, [layer], **NORMALIZATION)
     assert min(extractor(torch.rand(1, 3, shortest, 40))[layer].shape[2:]) == 1
     if shortest > 1:
         for height, width in ((shortest - 1, 40), (40, shortest - 1)):
@@ -282,14 +282,14 @@ def test_unknown_pooling_is_refused(network, pooling):
     with pytest.raises(StyleTransferError, match="pooling"):
         VGG19(10, pooling=pooling)
     with pytest.raises(StyleTransferError, match="pooling"):
-        Vgg19(network, ["conv1_1"], pooling=pooling, **NORMALISATION)
+        Vgg19(network, ["conv1_1"], pooling=pooling, **NORMALIZATION)
 
 
 def test_batch_norm_network_is_refused():
     with torch.device("meta"):
         network = VGG19(10, batch_norm=True)
     with pytest.raises(StyleTransferError, match="batch norm"):
-        Vgg19(network, ["conv1_1"], **NORMALISATION)
+        Vgg19(network, ["conv1_1"], **NORMALIZATION)
 
 
 # Folding

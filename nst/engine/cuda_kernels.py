@@ -31,8 +31,8 @@ def _pool_kernel(x, out, width, out_width, C: tl.constexpr, MAX: tl.constexpr, B
 
 @triton.jit
 def _unpool_kernel(
-    deeper, own, y, out, width, pooled_height, pooled_width,
-    C: tl.constexpr, MAX: tl.constexpr, HAS_OWN: tl.constexpr, BLOCK: tl.constexpr,
+    deeper, loss_gradient, y, out, width, pooled_height, pooled_width,
+    C: tl.constexpr, MAX: tl.constexpr, HAS_LOSS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     offset = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -51,18 +51,18 @@ def _unpool_kernel(
             g = tl.where((rival > value) | ((rival == value) & (other < place)), 0.0, g)
     else:
         g = g / 4
-    if HAS_OWN:
-        g += tl.load(own + at, inside, 0.0).to(tl.float32)
+    if HAS_LOSS:
+        g += tl.load(loss_gradient + at, inside, 0.0).to(tl.float32)
     tl.store(out + at, tl.where(value > 0, g, 0.0), inside)
 
 
 @triton.jit
-def _mask_kernel(deeper, own, y, out, count, HAS_OWN: tl.constexpr, BLOCK: tl.constexpr):
+def _mask_kernel(deeper, loss_gradient, y, out, count, HAS_LOSS: tl.constexpr, BLOCK: tl.constexpr):
     offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = offset < count
     g = tl.load(deeper + offset, inside, 0.0).to(tl.float32)
-    if HAS_OWN:
-        g += tl.load(own + offset, inside, 0.0).to(tl.float32)
+    if HAS_LOSS:
+        g += tl.load(loss_gradient + offset, inside, 0.0).to(tl.float32)
     value = tl.load(y + offset, inside, 0.0).to(tl.float32)
     tl.store(out + offset, tl.where(value > 0, g, 0.0), inside)
 
@@ -126,26 +126,26 @@ def pool(x: Tensor, height: int, width: int, maximum: bool) -> Tensor:
     return out
 
 
-def unpool(deeper: Tensor, own: Tensor | None, y: Tensor, height: int, width: int, maximum: bool) -> Tensor:
+def unpool(deeper: Tensor, loss_gradient: Tensor | None, y: Tensor, height: int, width: int, maximum: bool) -> Tensor:
     """Return the gradient (H W, C) before the ReLU that precedes a 2x2 pooling.
 
-    deeper: the gradient after the pooling. own: the gradient that the layer's own losses add. y: the ReLU's output.
+    deeper: the gradient after the pooling. loss_gradient: the gradient that the layer's own losses add. y: the ReLU's output.
     """
     channels = y.shape[1]
     out = torch.empty_like(y)
     grid = (height, triton.cdiv(width * channels, BLOCK))
-    has_own = own is not None
+    has_loss = loss_gradient is not None
     _unpool_kernel[grid](
-        deeper, own if has_own else y, y, out, width, height // 2, width // 2, channels, maximum, has_own, BLOCK
+        deeper, loss_gradient if has_loss else y, y, out, width, height // 2, width // 2, channels, maximum, has_loss, BLOCK
     )
     return out
 
 
-def mask(deeper: Tensor, own: Tensor | None, y: Tensor) -> Tensor:
-    """Return the gradient before a ReLU: `deeper + own` where the ReLU's output y is above 0. All are (P, C)."""
+def mask(deeper: Tensor, loss_gradient: Tensor | None, y: Tensor) -> Tensor:
+    """Return the gradient before a ReLU: `deeper + loss_gradient` where the ReLU's output y is above 0. All are (P, C)."""
     out = torch.empty_like(y)
     grid = (triton.cdiv(y.numel(), BLOCK),)
-    _mask_kernel[grid](deeper, y if own is None else own, y, out, y.numel(), own is not None, BLOCK)
+    _mask_kernel[grid](deeper, y if loss_gradient is None else loss_gradient, y, out, y.numel(), loss_gradient is not None, BLOCK)
     return out
 
 

@@ -86,15 +86,15 @@ class CudaNetwork:
         for layer in reversed(LAYERS[: 1 + max(map(LAYERS.index, gradients))]):
             height, width = maps[layer].shape[-2:]
             y = _as_rows(maps[layer])
-            own = _as_rows(gradients[layer]) if layer in gradients else None  # the part that the layer's losses add
-            if layer == "conv1_1" and own is None:
+            loss_gradient = _as_rows(gradients[layer]) if layer in gradients else None
+            if layer == "conv1_1" and loss_gradient is None:
                 break  # `at_pixels` applies the ReLU's mask itself
             if is_pooled:
-                g = kernels.unpool(deeper, own, y, height, width, self.max_pooling)
+                g = kernels.unpool(deeper, loss_gradient, y, height, width, self.max_pooling)
             elif deeper is None:
-                g = kernels.mask(own, None, y)
+                g = kernels.mask(loss_gradient, None, y)
             else:
-                g = kernels.mask(deeper, own, y)
+                g = kernels.mask(deeper, loss_gradient, y)
             if layer == "conv1_1":
                 deeper = g
             else:
