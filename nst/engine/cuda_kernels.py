@@ -129,23 +129,25 @@ def pool(x: Tensor, height: int, width: int, maximum: bool) -> Tensor:
 def unpool(deeper: Tensor, loss_gradient: Tensor | None, y: Tensor, height: int, width: int, maximum: bool) -> Tensor:
     """Return the gradient (H W, C) before the ReLU that precedes a 2x2 pooling.
 
-    deeper: the gradient after the pooling. loss_gradient: the gradient that the layer's own losses add. y: the ReLU's output.
+    deeper: the gradient after the pooling. loss_gradient: what the layer's own losses add to it. y: the ReLU's output.
     """
     channels = y.shape[1]
     out = torch.empty_like(y)
     grid = (height, triton.cdiv(width * channels, BLOCK))
     has_loss = loss_gradient is not None
     _unpool_kernel[grid](
-        deeper, loss_gradient if has_loss else y, y, out, width, height // 2, width // 2, channels, maximum, has_loss, BLOCK
-    )
+        deeper, loss_gradient if has_loss else y, y, out, width, height // 2, width // 2, channels, maximum, has_loss,
+        BLOCK,
+    )  # fmt: skip
     return out
 
 
 def mask(deeper: Tensor, loss_gradient: Tensor | None, y: Tensor) -> Tensor:
-    """Return the gradient before a ReLU: `deeper + loss_gradient` where the ReLU's output y is above 0. All are (P, C)."""
+    """Return the gradient before a ReLU: `deeper + loss_gradient` where its output y is above 0. All are (P, C)."""
     out = torch.empty_like(y)
     grid = (triton.cdiv(y.numel(), BLOCK),)
-    _mask_kernel[grid](deeper, y if loss_gradient is None else loss_gradient, y, out, y.numel(), loss_gradient is not None, BLOCK)
+    has_loss = loss_gradient is not None
+    _mask_kernel[grid](deeper, loss_gradient if has_loss else y, y, out, y.numel(), has_loss, BLOCK)
     return out
 
 
