@@ -9,6 +9,8 @@ from PIL import Image
 from helpers.browsing import upload_pictures
 from helpers.pictures import make_picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def client(app_url):

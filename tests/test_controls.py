@@ -119,6 +119,7 @@ def patch_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(np.sort(patches(a) @ directions, 0) - np.sort(patches(b) @ directions, 0)).mean())
 
 
+@pytest.mark.slow
 def test_the_painting_scaled_gives_brush_strokes_of_that_scale():
     """Of three results, the one painted at a scale has the patches nearest to the painting's at that scale."""
     rows, columns = np.mgrid[0:192, 0:192]

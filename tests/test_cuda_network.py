@@ -14,6 +14,8 @@ from nst.models.checkpoints import load_backbone
 from nst.objective import build_extractor
 from nst.settings import StyleSettings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
 def test_kernels_and_network_interpreted():

@@ -27,7 +27,10 @@ from helpers.training import (
     write_table,
 )
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes meet over Linux's loopback")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes meet over Linux's loopback"),
+]
 HERE = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "lo"}  # not every machine can resolve its own name
 
 

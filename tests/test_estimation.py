@@ -47,6 +47,7 @@ def test_tiles_bound_what_grows(estimate):
     assert estimate(size=4096).peak_bytes < 3 * estimate(size=1400).peak_bytes
 
 
+@pytest.mark.slow
 def test_the_figure_is_near_a_real_peak(random_checkpoint):
     """A fresh process paints, and the system says how large it became: within the factor of two that is promised."""
     program = (

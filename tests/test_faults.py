@@ -103,6 +103,7 @@ for path, damage in ((deleted, os.unlink), (cut, lambda path: os.truncate(path, 
 """
 
 
+@pytest.mark.slow
 def test_a_run_continues_when_its_checkpoint_is_deleted_or_cut_short(random_checkpoint, tmp_path):
     """In a process of its own: if the checkpoint were still mapped into memory, cutting it short would kill that."""
     weights = {key: value.float() for key, value in load_file(random_checkpoint).items()}
@@ -139,6 +140,7 @@ def test_a_clock_that_jumps_changes_nothing(settings, monkeypatch, jump):
 # The shell
 
 
+@pytest.mark.slow
 def test_a_closed_output_gives_no_traceback(random_checkpoint, tmp_path):
     PHOTO.save(tmp_path / "photo.png")
     command = [sys.executable, "-m", "nst", tmp_path / "photo.png", tmp_path / "photo.png", "--json", "--size", "32",
@@ -154,15 +156,18 @@ def test_a_closed_output_gives_no_traceback(random_checkpoint, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_training_killed_at_random_moments_can_be_resumed(tmp_path):
     assert train_with_kills(tmp_path, kills=2)["kills"] == 2
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_short_runs_leave_nothing_behind():
     soak(runs=30, warm_up=20)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes():
     assert len(hash_in_fresh_processes(2, size=48, steps=3)) == len(hashlib.sha256().hexdigest())

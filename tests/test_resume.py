@@ -32,6 +32,8 @@ from nst.training import trainer as training
 from nst.training.recipes import Recipe
 from nst.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 THREE = [*SMALL_TRAINING, "--epochs", 3]
 
 

@@ -23,6 +23,8 @@ from helpers.server import png, run_server, stylize_arguments
 from helpers.shell import ROOT
 from nst import read_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

@@ -165,6 +165,7 @@ def test_data_that_cannot_be_used_is_refused_in_one_line(tmp_path, train_py, pro
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_shell_sees_one_line_and_a_status_for_a_broken_picture(tables, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     good = tables / "train_pictures" / "sky, 0.png"
@@ -191,6 +192,7 @@ def test_what_needs_pictures_says_so_without_them(train_py, wanted):
     assert "--data is needed" in train_py_refusal(train_py(*wanted))
 
 
+@pytest.mark.slow
 def test_the_benchmark_is_one_line_of_json(tmp_path):
     result = shell(write_narrow_program(tmp_path / "narrow.py"), "--benchmark", "--size", 32, "--batch-size", 8,
                    "--device", "cpu")  # fmt: skip
@@ -352,6 +354,7 @@ def test_steps_are_those_of_the_literature(settings, monkeypatch):
         assert id(found[name]) in without or wrong.double().mean() < 1e-3, name
 
 
+@pytest.mark.slow
 def test_one_step_of_the_seed_recipe_at_224_px():
     images, labels = dots(2)
     trainer = Trainer(choose_recipe("seed"), images, labels, 100, CPU, MEAN, STD)
@@ -379,6 +382,7 @@ def hundred_classes(each: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.timeout(1800)  # a slow processor without bf16 takes five minutes, a busy one many more
 @pytest.mark.parametrize("kind", ["generated", "CIFAR-100"])
+@pytest.mark.slow
 def test_the_seed_recipe_starts_to_learn_a_hundred_classes(kind):
     """Better than chance (loss ln 100 = 4.6, 1 %) on pictures it has not seen, within an epoch."""
     if kind == "generated":

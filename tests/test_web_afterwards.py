@@ -22,6 +22,8 @@ from helpers.browsing import (
 from helpers.pictures import make_picture
 from nst import StyleSettings, describe, read_recipe, save_result
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):

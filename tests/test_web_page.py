@@ -18,6 +18,8 @@ from helpers.browsing import (
 )
 from nst.models.card import SUPERCLASSES
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
 # The lowest contrast of text that is seen, by WCAG's formula, of its colour with what is under it; [ratio, text].
 CONTRAST = """() => {

@@ -20,6 +20,8 @@ from helpers.browsing import (
 from helpers.pictures import make_picture
 from nst import Style, StyleSettings, read_recipe, stylize
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = StyleSettings.preset("quick", size=64, steps=12, scales=1)
 
 
