@@ -1,4 +1,4 @@
-"""VGG19 against torchvision's: the classifier, the extractor's layers, folding, and what must stay frozen."""
+"""VGG19 against torchvision's: the classifier, the extractor's layers, the folding, and frozen weights."""
 
 import copy
 
@@ -14,7 +14,8 @@ from nst.layers import CHANNELS, LAYERS
 from nst.models.vgg import VGG19, Vgg19, fold_batch_norm
 
 NORMALIZATION = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-# The papers' names by torchvision's position of the ReLU in `vgg19().features`; published with Gatys' code.
+# For each layer, by the papers' name, the position of its ReLU in torchvision's `vgg19().features`. Gatys' code
+# publishes the same table.
 RELU_POSITIONS = {
     "conv1_1": 1, "conv1_2": 3, "conv2_1": 6, "conv2_2": 8,
     "conv3_1": 11, "conv3_2": 13, "conv3_3": 15, "conv3_4": 17,
@@ -25,7 +26,7 @@ RELU_POSITIONS = {
 
 @pytest.fixture(scope="module")
 def reference() -> nn.Sequential:
-    """torchvision's own convolutions with random weights and biases, nothing computed in place."""
+    """torchvision's layers with random weights and biases, and without operations in place."""
     torch.manual_seed(1)
     layers = make_layers(cfgs["E"]).eval()
     for module in layers:
@@ -55,7 +56,7 @@ def expected(reference, picture) -> dict[str, torch.Tensor]:
 
 
 def expected_layers(reference: nn.Sequential, x: torch.Tensor, pooling: type[nn.Module] = nn.MaxPool2d) -> dict:
-    """Every ReLU's output, by the papers' names."""
+    """Return the output of every ReLU by the papers' name of the layer."""
     mean, std = (torch.tensor(v)[None, :, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     x = (x - mean) / std
     outputs = []
@@ -69,21 +70,21 @@ def expected_layers(reference: nn.Sequential, x: torch.Tensor, pooling: type[nn.
 
 
 @pytest.mark.parametrize("batch_norm, model", [(False, "vgg19"), (True, "vgg19_bn")])
-def test_convolutional_keys_and_shapes_are_torchvisions(batch_norm, model):
+def test_the_keys_and_shapes_of_the_convolutions_are_torchvisions(batch_norm, model):
     with torch.device("meta"):
         theirs = getattr(torchvision.models, model)().features.state_dict()
         ours = VGG19(batch_norm=batch_norm).features.state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
 
-def test_layer_names_and_channels():
+def test_the_layers_have_the_papers_names_and_numbers_of_channels():
     assert set(LAYERS) == set(RELU_POSITIONS)
     assert list(LAYERS) == sorted(LAYERS)
     widths = dict(zip("12345", (64, 128, 256, 512, 512), strict=True))
     assert {name: widths[name[4]] for name in LAYERS} == CHANNELS
 
 
-def test_convolutions_are_named_in_order(network, reference):
+def test_the_convolutions_are_named_in_order(network, reference):
     convolutions = network.convolutions()
     assert list(convolutions) == list(LAYERS)
     for name, position in RELU_POSITIONS.items():
@@ -93,17 +94,17 @@ def test_convolutions_are_named_in_order(network, reference):
 # The classifier
 
 
-def test_batch_norm_classifiers_features_equal_torchvisions():
-    """`vgg19_bn` weights load strictly and compute the same, so what is learnt here fits there."""
+def test_the_features_of_a_batch_norm_classifier_equal_torchvisions():
+    """Weights of `vgg19_bn` load strictly and compute the same, so weights trained here fit torchvision's network."""
     torch.manual_seed(3)
-    theirs = randomised(make_layers(cfgs["E"], batch_norm=True)).eval()
+    theirs = randomize(make_layers(cfgs["E"], batch_norm=True)).eval()
     ours = VGG19(10, batch_norm=True).eval()
     ours.features.load_state_dict(theirs.state_dict(), strict=True)
     x = torch.randn(2, 3, 32, 33)
     torch.testing.assert_close(ours.features(x), theirs(x), rtol=1e-4, atol=1e-4)
 
 
-def test_classifier_works_on_the_average_over_positions(network, reference):
+def test_the_classifier_works_on_the_average_over_positions(network, reference):
     x = torch.randn(2, 3, 48, 64)
     first, _, _, last = network.classifier
     pooled = reference(x).mean((2, 3))
@@ -112,14 +113,14 @@ def test_classifier_works_on_the_average_over_positions(network, reference):
 
 
 @pytest.mark.parametrize("height, width", [(16, 16), (24, 24), (16, 40), (33, 47), (64, 64), (224, 224), (32, 224)])
-def test_classifier_accepts_any_input_from_16_px(network, height, width):
+def test_the_classifier_accepts_any_input_from_16_px(network, height, width):
     with torch.no_grad():
         logits = network(torch.randn(1, 3, height, width))
     assert logits.shape == (1, 10)
     assert logits.isfinite().all()
 
 
-def test_classifier_has_the_asked_for_size():
+def test_the_classifier_has_the_requested_size():
     with torch.device("meta"):
         network = VGG19(7, hidden=33)
     assert network.classifier[0].weight.shape == (33, 512)
@@ -135,8 +136,8 @@ def test_the_width_multiplies_the_channels_of_every_convolution():
     assert narrow.classifier[0].weight.shape == (512, 64)
 
 
-def test_fresh_network_keeps_the_signal_alive():
-    """A 19-layer network with a smaller initialization fades to nothing, and does not train."""
+def test_a_new_network_keeps_the_scale_of_its_signal():
+    """With a smaller initialization the signal of 19 layers fades to nothing, and the network does not train."""
     torch.manual_seed(0)
     with torch.no_grad():
         output = VGG19(10).features(torch.randn(1, 3, 64, 64))
@@ -146,8 +147,8 @@ def test_fresh_network_keeps_the_signal_alive():
 # The extractor
 
 
-def test_every_layer_equals_torchvision(network, expected, picture):
-    """All sixteen at once, against a computation that is not in place: a ReLU must not overwrite a returned map."""
+def test_every_layer_equals_torchvisions(network, expected, picture):
+    """The test returns all sixteen layers at once. A ReLU in place must not overwrite a map that is returned."""
     features = Vgg19(network, LAYERS, **NORMALIZATION).extract_features(picture)
     assert list(features) == list(LAYERS)
     for name in LAYERS:
@@ -155,7 +156,7 @@ def test_every_layer_equals_torchvision(network, expected, picture):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_layer_asked_for_alone(network, expected, picture, layer):
+def test_a_single_layer_equals_torchvisions(network, expected, picture, layer):
     features = Vgg19(network, [layer], **NORMALIZATION)(picture)
     assert list(features) == [layer]
     block = int(layer[4]) - 1
@@ -163,7 +164,7 @@ def test_layer_asked_for_alone(network, expected, picture, layer):
     torch.testing.assert_close(features[layer], expected[layer], rtol=1e-4, atol=1e-4)
 
 
-def test_average_pooling(network, reference, expected, picture):
+def test_average_pooling_equals_torchs(network, reference, expected, picture):
     features = Vgg19(network, LAYERS, pooling="average", **NORMALIZATION)(picture)
     averaged = expected_layers(reference, picture, nn.AvgPool2d)
     for name in LAYERS:
@@ -171,32 +172,31 @@ def test_average_pooling(network, reference, expected, picture):
     assert not torch.allclose(averaged["conv2_1"], expected["conv2_1"], atol=0.1)
 
 
-@pytest.mark.parametrize("trained, asked, kind", [
+@pytest.mark.parametrize("trained_with, requested, pool", [
     ("max", None, nn.MaxPool2d), ("average", None, nn.AvgPool2d),
     ("max", "average", nn.AvgPool2d), ("average", "max", nn.MaxPool2d),
 ])  # fmt: skip
-def test_pooling_is_the_networks_unless_asked_for(trained, asked, kind):
+def test_the_pooling_is_the_networks_unless_another_is_requested(trained_with, requested, pool):
     with torch.device("meta"):
-        network = VGG19(10, pooling=trained)
-    extractor = Vgg19(network, ["conv2_1"], pooling=asked, **NORMALIZATION)
-    assert type(extractor.pool) is kind
+        network = VGG19(10, pooling=trained_with)
+    extractor = Vgg19(network, ["conv2_1"], pooling=requested, **NORMALIZATION)
+    assert type(extractor.pool) is pool
     assert [type(m) for m in network.features if "Pool" in type(m).__name__] == [
-        nn.MaxPool2d if trained == "max" else nn.AvgPool2d
+        nn.MaxPool2d if trained_with == "max" else nn.AvgPool2d
     ] * 5
 
 
-def test_normalization_is_applied_inside(network, expected, picture):
-    """Other statistics than ImageNet's, undone beforehand."""
+def test_the_extractor_normalizes_its_input(network, expected, picture):
+    """The picture is shifted so that normalizing it with other statistics gives what ImageNet's give."""
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
     imagenet_mean, imagenet_std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    shifted = (picture - imagenet_mean) / imagenet_std * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(
-        3, 1, 1
-    )
+    normalized = (picture - imagenet_mean) / imagenet_std
+    shifted = normalized * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)
     features = Vgg19(network, ["conv2_2"], mean=mean, std=std)(shifted)
     torch.testing.assert_close(features["conv2_2"], expected["conv2_2"], rtol=1e-3, atol=1e-3)
 
 
-def test_input_is_left_alone(network, picture):
+def test_the_extractor_leaves_its_input_alone(network, picture):
     before = picture.clone()
     Vgg19(network, LAYERS, **NORMALIZATION)(picture)
     assert torch.equal(picture, before)
@@ -219,7 +219,7 @@ def test_nothing_is_computed_beyond_the_deepest_layer(network, picture, layers, 
     assert len(extractor.convolutions) == computed
 
 
-def test_weights_are_shared_and_frozen_and_the_gradient_reaches_the_pixels(network, picture):
+def test_the_weights_are_shared_and_frozen_and_the_gradient_reaches_the_pixels(network, picture):
     network = copy.deepcopy(network).requires_grad_(True).train()
     extractor = Vgg19(network, LAYERS, **NORMALIZATION)
     theirs = {p.data_ptr() for p in network.features.parameters()}
@@ -232,16 +232,16 @@ def test_weights_are_shared_and_frozen_and_the_gradient_reaches_the_pixels(netwo
     assert (pixels.grad != 0).float().mean() > 0.99
 
 
-def test_gradient_equals_that_of_a_network_without_in_place_operations(network, reference, picture):
+def test_the_gradient_equals_that_of_a_network_without_operations_in_place(network, reference, picture):
     extractor = Vgg19(network, ("conv1_1", "conv1_2", "conv2_1", "conv3_2"), **NORMALIZATION)
     ours, theirs = picture.clone().requires_grad_(), picture.clone().requires_grad_()
     sum(f.square().mean() for f in extractor(ours).values()).backward()
-    without = expected_layers(reference, theirs)
-    sum(without[name].square().mean() for name in extractor.required_layers).backward()
+    expected = expected_layers(reference, theirs)
+    sum(expected[name].square().mean() for name in extractor.required_layers).backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5 * theirs.grad.abs().max().item())
 
 
-def test_features_have_the_convolutions_dtype(network, expected, picture):
+def test_the_features_have_the_dtype_of_the_convolutions(network, expected, picture):
     network = copy.deepcopy(network).to(torch.bfloat16)
     features = Vgg19(network, ["conv2_1"], **NORMALIZATION)(picture)
     assert features["conv2_1"].dtype == torch.bfloat16
@@ -249,26 +249,27 @@ def test_features_have_the_convolutions_dtype(network, expected, picture):
     assert difference.abs().mean() < 0.02 * expected["conv2_1"].abs().mean()
 
 
-def test_normalization_buffers_are_no_weights(network):
-    assert not [key for key in Vgg19(network, ["conv1_1"], **NORMALIZATION).state_dict() if "convolutions" not in key]
+def test_the_state_dict_holds_convolutions_only(network):
+    state = Vgg19(network, ["conv1_1"], **NORMALIZATION).state_dict()
+    assert state and all("convolutions" in key for key in state)
 
 
 # Refusals
 
 
 @pytest.mark.parametrize("layers", [["conv6_1"], ["conv4_2", "relu1_1"], ["conv1_3"], "conv1_1", [""]])
-def test_unknown_layer_is_refused(network, layers):
+def test_an_unknown_layer_is_refused(network, layers):
     with pytest.raises(StyleTransferError, match="Unknown layer"):
         Vgg19(network, layers, **NORMALIZATION)
 
 
-def test_no_layer_is_refused(network):
+def test_an_empty_list_of_layers_is_refused(network):
     with pytest.raises(StyleTransferError, match="at least one layer"):
         Vgg19(network, [], **NORMALIZATION)
 
 
 @pytest.mark.parametrize("layer, shortest", [("conv1_2", 1), ("conv2_1", 2), ("conv4_2", 8), ("conv5_4", 16)])
-def test_too_small_a_picture_is_refused(network, layer, shortest):
+def test_a_picture_too_small_for_the_deepest_layer_is_refused(network, layer, shortest):
     extractor = Vgg19(network, [layer], **NORMALIZATION)
     assert min(extractor(torch.rand(1, 3, shortest, 40))[layer].shape[2:]) == 1
     if shortest > 1:
@@ -278,14 +279,14 @@ def test_too_small_a_picture_is_refused(network, layer, shortest):
 
 
 @pytest.mark.parametrize("pooling", ["median", "Max", "avg"])
-def test_unknown_pooling_is_refused(network, pooling):
+def test_an_unknown_pooling_is_refused(network, pooling):
     with pytest.raises(StyleTransferError, match="pooling"):
         VGG19(10, pooling=pooling)
     with pytest.raises(StyleTransferError, match="pooling"):
         Vgg19(network, ["conv1_1"], pooling=pooling, **NORMALIZATION)
 
 
-def test_batch_norm_network_is_refused():
+def test_the_extractor_refuses_a_network_with_batch_norm():
     with torch.device("meta"):
         network = VGG19(10, batch_norm=True)
     with pytest.raises(StyleTransferError, match="batch norm"):
@@ -295,8 +296,8 @@ def test_batch_norm_network_is_refused():
 # Folding
 
 
-def randomised(module: nn.Module) -> nn.Module:
-    """Statistics and affine parameters as different from their starting values as training makes them."""
+def randomize(module: nn.Module) -> nn.Module:
+    """Give `module` statistics and affine parameters as far from their initial values as training brings them."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, std=0.5)
@@ -310,9 +311,9 @@ def randomised(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
-def test_folded_network_computes_the_same(pooling):
+def test_a_folded_network_computes_the_same(pooling):
     torch.manual_seed(5)
-    network = randomised(VGG19(12, batch_norm=True, pooling=pooling, hidden=40)).eval()
+    network = randomize(VGG19(12, batch_norm=True, pooling=pooling, hidden=40)).eval()
     plain = fold_batch_norm(network)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in plain.modules())
     assert not plain.batch_norm
@@ -321,11 +322,11 @@ def test_folded_network_computes_the_same(pooling):
     x = torch.randn(1, 3, 40, 32)
     with torch.no_grad():
         expected, actual = network.double()(x.double()), plain.double()(x.double())
-    assert (actual - expected).abs().max() < 1e-5 * expected.abs().max()  # the weights themselves are float32
+    assert (actual - expected).abs().max() < 1e-5 * expected.abs().max()  # the folded weights are stored as float32
 
 
 def test_folding_leaves_the_network_alone():
-    network = randomised(VGG19(12, batch_norm=True, hidden=8))
+    network = randomize(VGG19(12, batch_norm=True, hidden=8))
     before = {k: v.clone() for k, v in network.state_dict().items()}
     plain = fold_batch_norm(network)
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
