@@ -1,4 +1,4 @@
-"""What people read about a checkpoint: superclasses, curves, model card."""
+"""The figures of a checkpoint for people: superclasses, curves, model card."""
 
 import json
 import re
@@ -39,7 +39,7 @@ COARSE = """
 
 @pytest.fixture(scope="module")
 def classes() -> list[str]:
-    """CIFAR-100's own names, as the bundled checkpoint carries them."""
+    """The names of CIFAR-100's classes, from the bundled checkpoint."""
     with safe_open(ROOT / "checkpoints" / "vgg19-cifar100.safetensors", "np") as file:
         return json.loads(file.metadata()["classes"])
 
@@ -56,11 +56,11 @@ def test_the_superclasses_are_those_of_cifar_100(classes):
         assert name in list(groups.values())[number], name
 
 
-def test_accuracy_by_superclass_is_the_mean_of_its_five_classes(classes):
+def test_the_accuracy_of_a_superclass_is_the_mean_of_its_five_classes(classes):
     top1 = dict.fromkeys(classes, 50.0) | {"oak_tree": 10.0, "willow_tree": 20.0, "worm": 100.0, "whale": 0.01}
-    found = superclass_accuracy(top1)
-    assert (found.pop("trees"), found.pop("non-insect invertebrates")) == (36.0, 60.0)
-    assert (found.pop("aquatic mammals"), set(found.values()), len(found)) == (40.0, {50.0}, 17)
+    accuracy = superclass_accuracy(top1)
+    assert (accuracy.pop("trees"), accuracy.pop("non-insect invertebrates")) == (36.0, 60.0)
+    assert (accuracy.pop("aquatic mammals"), set(accuracy.values()), len(accuracy)) == (40.0, {50.0}, 17)
 
 
 def test_other_classes_have_no_superclasses(classes):
@@ -73,16 +73,16 @@ def test_other_classes_have_no_superclasses(classes):
 
 
 def polylines(svg: ET.Element, colour: str) -> list[np.ndarray]:
-    """The points of every line drawn in that colour with as many points as there are epochs (a legend's has 3)."""
-    found = []
+    """Return the points of every line in that colour that has one point for each epoch (a line in a legend has 3)."""
+    lines = []
     for path in svg.iter("{http://www.w3.org/2000/svg}path"):
         points = re.findall(r"[ML] (\S+) (\S+)", path.get("d", ""))
         if len(points) == len(ROWS) and f"stroke: {colour}" in path.get("style", ""):
-            found.append(np.array(points, float))
-    return found
+            lines.append(np.array(points, float))
+    return lines
 
 
-def test_curves_show_every_row_at_its_place(tmp_path):
+def test_the_curves_show_every_epoch_at_its_place(tmp_path):
     svg = ET.parse(write_curves(ROWS, tmp_path / "curves.svg")).getroot()
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
     training, test = polylines(svg, "#8a8a8a"), polylines(svg, "#c2410c")
@@ -90,9 +90,9 @@ def test_curves_show_every_row_at_its_place(tmp_path):
     for key, drawn in (("loss", (training[0], test[0])), ("top1", (training[1], test[1]))):
         values = np.array([row[f"{split}_{key}"] for split in ("train", "test") for row in ROWS])
         (x, y), epochs = np.concatenate(drawn).T, np.tile([1.0, 2.0, 3.0, 4.0], 2)
-        for shown, meant, sign in ((x, epochs, 1), (y, values, -1)):  # an SVG counts downwards
-            slope, start = np.polyfit(meant, shown, 1)
-            np.testing.assert_allclose(shown, slope * meant + start, atol=1e-3)
+        for coordinates, quantity, sign in ((x, epochs, 1), (y, values, -1)):  # an SVG's y grows downwards
+            slope, start = np.polyfit(quantity, coordinates, 1)
+            np.testing.assert_allclose(coordinates, slope * quantity + start, atol=1e-3)
             assert slope * sign > 0
     text = " ".join(svg.itertext())
     assert all(word in text for word in ("cross entropy", "top-1 in %", "training", "test", "epoch"))
@@ -120,9 +120,9 @@ def metadata(classes) -> dict:
             "pooling": "average"}  # fmt: skip
 
 
-def test_the_card_says_what_the_checkpoint_says(classes):
+def test_the_card_shows_the_figures_of_the_metadata(classes):
     text = model_card(metadata(classes), "model.safetensors", "curves.svg")
-    card = ModelCard(text)  # reads the front matter as the Hub does
+    card = ModelCard(text)  # parses the front matter as the Hub does
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "image-classification")
     for figure in ("CIFAR-100", "61.23 % / 87.65 %", "72 px", "49999 training pictures", "100 classes", '"lr": 0.0123',
                    "0.11, 0.22, 0.33", "0.44, 0.55, 0.66", "average", "3 cores of X", "| epochs | 7 |",
@@ -130,14 +130,14 @@ def test_the_card_says_what_the_checkpoint_says(classes):
         assert figure in card.text, figure
 
 
-def test_a_card_leaves_out_what_the_metadata_does_not_hold():
-    for known in ({}, {"dataset": "dots", "top1": 12.5, "top5": 40.0, "pooling": "max"}):
-        text = ModelCard(model_card(known, "model.safetensors")).text
+def test_a_card_leaves_out_figures_that_the_metadata_lacks():
+    for figures in ({}, {"dataset": "dots", "top1": 12.5, "top5": 40.0, "pooling": "max"}):
+        text = ModelCard(model_card(figures, "model.safetensors")).text
         assert "superclass" not in text and "![" not in text and "model.safetensors" in text
     assert "12.5 % / 40.0 %" in text and "dots" in text
 
 
-def test_card_and_curves_are_published_beside_the_checkpoint(tmp_path, classes):
+def test_the_card_and_the_curves_are_published_with_the_checkpoint(tmp_path, classes):
     checkpoint = tmp_path / "mine.safetensors"
     files = card_files(metadata(classes), checkpoint)
     assert set(files) == {"README.md"} and b"![" not in files["README.md"]
@@ -148,30 +148,31 @@ def test_card_and_curves_are_published_beside_the_checkpoint(tmp_path, classes):
 
 
 def test_a_card_written_by_hand_is_used_if_it_names_the_checkpoint(tmp_path, classes):
-    checkpoint, written = tmp_path / "mine.safetensors", tmp_path / "README.md"
-    written.write_text("# My network\n\n`mine.safetensors` paints für Könige.\n", encoding="utf-8")
+    checkpoint, readme = tmp_path / "mine.safetensors", tmp_path / "README.md"
+    readme.write_text("# My network\n\n`mine.safetensors` paints für Könige.\n", encoding="utf-8")
     card = card_files(metadata(classes), checkpoint)["README.md"].decode()
     assert card == "# My network\n\n`model.safetensors` paints für Könige.\n"
-    written.write_text("# A folder of other things\n")
+    readme.write_text("# A folder of other things\n")
     assert b"61.23" in card_files(metadata(classes), checkpoint)["README.md"]
 
 
-# How it was trained
+# The record of the training
 
 
-def checkpoint_with(path, **metadata):
+def write_checkpoint(path, **metadata):
+    """Write a checkpoint of one number with that metadata. Return its path."""
     save_file({"a": np.zeros(1, np.float32)}, path, {name: json.dumps(value) for name, value in metadata.items()})
     return path
 
 
 def test_a_checkpoint_holds_the_record_of_its_training(tmp_path, classes):
-    path = checkpoint_with(tmp_path / "a.safetensors", **metadata(classes))
+    path = write_checkpoint(tmp_path / "a.safetensors", **metadata(classes))
     curve, groups = training_record(path)
     assert curve == ROWS and (groups["trees"], groups["people"]) == (42.5, 50.0)
 
 
-def test_a_checkpoint_without_that_metadata_has_no_record(tmp_path):
-    path = checkpoint_with(tmp_path / "old.safetensors", dataset="CIFAR-100")
+def test_a_checkpoint_without_this_metadata_has_no_record(tmp_path):
+    path = write_checkpoint(tmp_path / "old.safetensors", dataset="CIFAR-100")
     assert training_record(path) == ([], {})
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints published to a stand-in for the Hub, and fetched from it at a revision."""
+"""Checkpoints that are published to a stand-in for the Hub, and downloaded from it at a revision."""
 
 import base64
 import hashlib
@@ -24,10 +24,11 @@ COMMIT = r"/([^/]+/[^/]+)/commit/([0-9a-f]{40})"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The part of the Hub's interface that publishing and fetching take.
+    """The part of the Hub's interface that publishing and downloading use.
 
-    Its server has `repositories`: by name, the commits' files, oldest first, as {commit: {file: bytes}}; and `refuses`,
-    a path that is answered with 403. Only the holder of the token "key" may write.
+    Its server has two attributes. `repositories` holds for each name the files of its commits, oldest first, as
+    {commit: {file: bytes}}. `refused_path` is a part of the paths that are answered with 403. Writing needs the token
+    "key".
     """
 
     protocol_version = "HTTP/1.1"
@@ -47,10 +48,10 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(status, json.dumps({"error": code}).encode(), X_Error_Code=code)
 
     def do_GET(self):
-        asked = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^?]+)", self.path)
-        if not asked:
+        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^?]+)", self.path)
+        if not match:
             return self.fail(404, "EntryNotFound")
-        name, revision, file = asked.groups()
+        name, revision, file = match.groups()
         commits = self.server.repositories.get(name)
         if not commits:
             return self.fail(404, "RepoNotFound")
@@ -78,17 +79,17 @@ class Hub(BaseHTTPRequestHandler):
         body = self.body()
         if self.headers.get("Authorization") != "Bearer key":
             return self.fail(401, "Unauthorized")
-        if self.server.refuses in self.path:
+        if self.server.refused_path in self.path:
             return self.fail(403, "Forbidden")
-        repositories, here = self.server.repositories, f"http://{self.headers['Host']}"
+        repositories, address = self.server.repositories, f"http://{self.headers['Host']}"
         if self.path == "/api/repos/create":
-            asked = json.loads(body)
-            name = f"{asked.get('organization') or 'me'}/{asked['name']}"
-            made = json.dumps({"url": f"{here}/{name}", "name": name, "id": name}).encode()
+            request = json.loads(body)
+            name = f"{request.get('organization') or 'me'}/{request['name']}"
+            created = json.dumps({"url": f"{address}/{name}", "name": name, "id": name}).encode()
             if name in repositories:
-                return self.answer(409, made)
+                return self.answer(409, created)
             repositories[name] = {}
-            return self.answer(200, made)
+            return self.answer(200, created)
         if self.path == "/api/validate-yaml":
             return self.answer(200, b'{"errors": [], "warnings": []}')
         name, action = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", self.path).groups()
@@ -104,15 +105,16 @@ class Hub(BaseHTTPRequestHandler):
                 files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
         commit = hashlib.sha1(f"{name} {len(commits)}".encode()).hexdigest()
         commits[commit] = files
-        made = {"success": True, "commitOid": commit, "commitUrl": f"{here}/{name}/commit/{commit}", "hookOutput": ""}
-        self.answer(200, json.dumps(made).encode())
+        url = f"{address}/{name}/commit/{commit}"
+        result = {"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""}
+        self.answer(200, json.dumps(result).encode())
 
 
 @pytest.fixture
 def stand_in(monkeypatch, tmp_path):
-    """A Hub on this machine, empty, that huggingface_hub takes for the Hub."""
+    """The server of an empty Hub on this machine, which huggingface_hub uses instead of the real one."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.repositories, server.refuses = {}, "nothing"
+    server.repositories, server.refused_path = {}, "no path"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", address)
@@ -122,7 +124,7 @@ def stand_in(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_TOKEN", "key")
     for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    huggingface_hub.close_session()  # it remembers proxies
+    huggingface_hub.close_session()  # the session remembers proxies
     yield server
     huggingface_hub.close_session()
     server.shutdown()
@@ -131,28 +133,28 @@ def stand_in(monkeypatch, tmp_path):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """Another one each time it is called, in the same place."""
+    """A function that writes a narrow checkpoint with random weights, to the same path for every seed."""
 
-    def written(seed: int):
+    def write(seed: int):
         torch.manual_seed(seed)
         metadata = {"mean": [0.5] * 3, "std": [0.2] * 3, "dataset": "dots", "top1": 10.0 + seed, "top5": 50.0}
         return save_checkpoint(VGG19(4, width=NARROW), tmp_path / "mine.safetensors", metadata)
 
-    return written
+    return write
 
 
-def published(result) -> tuple[str, str]:
-    """Repository and commit of the address that train.py printed in its last line."""
+def published_commit(result) -> tuple[str, str]:
+    """Return repository and commit of the address in the last line that train.py printed."""
     assert result.code == 0, result.stderr
     return re.fullmatch(r"http://[^/]+" + COMMIT, result.stdout.splitlines()[-1]).groups()
 
 
-def test_what_was_trained_is_published_with_its_card_and_curves(stand_in, tables, tmp_path, train_narrow):
+def test_a_trained_checkpoint_is_published_with_its_card_and_curves(stand_in, tables, tmp_path, train_narrow):
     output = tmp_path / "mine.safetensors"
     result = train_narrow("--data", tables, "--run", tmp_path / "run", "--output", output, *SMALL_TRAINING,
                           "--epochs", 1, "--push-to-hub", "owner/name")  # fmt: skip
-    name, commit = published(result)
-    assert name == "owner/name" and result.stdout.count("\n") == 2  # what training prints, and the address
+    name, commit = published_commit(result)
+    assert name == "owner/name" and result.stdout.count("\n") == 2  # the figures of the training, and the address
     files = stand_in.repositories["owner/name"][commit]
     assert set(files) == {"model.safetensors", "README.md", "mine.svg"}
     assert files["model.safetensors"] == output.read_bytes()
@@ -168,12 +170,10 @@ def test_every_published_revision_can_be_loaded(stand_in, checkpoint, train_py, 
         path = checkpoint(seed)
         result = train_py("--push-to-hub", "owner/name", "--output", path)
         assert result.stdout.count("\n") == 1
-        commits.append(published(result)[1])
+        commits.append(published_commit(result)[1])
         weights.append(load_file(path))
-        assert (
-            f"| top-1 / top-5 | {10.0 + seed} % "
-            in stand_in.repositories["owner/name"][commits[-1]]["README.md"].decode()
-        )
+        card = stand_in.repositories["owner/name"][commits[-1]]["README.md"].decode()
+        assert f"| top-1 / top-5 | {10.0 + seed} % " in card
     assert len(set(commits)) == 2
     key = "features.0.weight"
     assert not torch.equal(weights[0][key], weights[1][key])
@@ -185,15 +185,15 @@ def test_every_published_revision_can_be_loaded(stand_in, checkpoint, train_py, 
             assert torch.equal(backbone.network.state_dict()[key], value.float()), (name, key)
 
 
-def test_a_branch_that_moved_on_is_fetched_anew(stand_in, checkpoint):
+def test_a_new_commit_of_a_branch_is_downloaded(stand_in, checkpoint):
     for seed in (1, 2):
         publish("owner/name", {"model.safetensors": checkpoint(seed)})
         assert load_backbone("owner/name").metadata["top1"] == 10.0 + seed
 
 
-@pytest.mark.parametrize("where", ["/api/repos/create", "/preupload/", "/commit/"])
-def test_a_refused_upload_is_one_line(stand_in, checkpoint, train_py, where):
-    stand_in.refuses = where
+@pytest.mark.parametrize("path", ["/api/repos/create", "/preupload/", "/commit/"])
+def test_a_refused_upload_is_one_line(stand_in, checkpoint, train_py, path):
+    stand_in.refused_path = path
     message = train_py_refusal(train_py("--push-to-hub", "owner/name", "--output", checkpoint(1)))
     assert "owner/name" in message and "hf auth login" in message
     assert not stand_in.repositories.get("owner/name")
@@ -206,12 +206,12 @@ def test_an_upload_without_a_token_is_one_line(stand_in, checkpoint, train_py, m
 
 
 @pytest.mark.parametrize("name", ["name", "owner/name/more", "../name", "owner/na me", ""])
-def test_what_is_no_repository_is_not_asked_for(stand_in, checkpoint, name):
+def test_a_name_that_is_no_repository_is_refused_without_a_request(stand_in, checkpoint, name):
     assert "owner/name" in refusal(publish, name, {"model.safetensors": checkpoint(1)})
     assert stand_in.repositories == {}
 
 
-def test_publishing_what_is_not_there_is_one_line(stand_in, tmp_path, train_py):
+def test_publishing_a_missing_checkpoint_is_refused_in_one_line(stand_in, tmp_path, train_py):
     result = train_py("--push-to-hub", "o/n", "--output", tmp_path / "no.safetensors")
     assert "no such checkpoint" in train_py_refusal(result)
     assert stand_in.repositories == {}
@@ -229,22 +229,22 @@ def test_a_repository_without_a_checkpoint_is_one_line(stand_in):
     assert "model.safetensors could not be fetched" in refusal(load_backbone, "owner/name")
 
 
-# A Hub, or a way to it, that cannot be trusted
+# A Hub or a connection that cannot be trusted
 
 
-def fetched(stand_in, checkpoint) -> tuple[str, str]:
-    """A repository with one commit, by name and commit."""
+def repository_with_commit(stand_in, checkpoint) -> tuple[str, str]:
+    """Create a repository with one commit. Return its name and the commit."""
     commit = hashlib.sha1(b"one").hexdigest()
     stand_in.repositories["owner/name"] = {commit: {"model.safetensors": checkpoint(1).read_bytes()}}
     return "owner/name", commit
 
 
-def test_a_network_gone_in_mid_download_leaves_no_half_file(stand_in, checkpoint, tmp_path, monkeypatch):
-    name, commit = fetched(stand_in, checkpoint)
+def test_a_download_that_breaks_off_leaves_no_partial_file(stand_in, checkpoint, tmp_path, monkeypatch):
+    name, commit = repository_with_commit(stand_in, checkpoint)
     whole = stand_in.repositories[name][commit]["model.safetensors"]
     answer = Hub.answer
 
-    def cut(self, status, content=b"", **headers):
+    def answer_half(self, status, content=b"", **headers):
         if self.command == "HEAD" or len(content) < 1000:
             return answer(self, status, content, **headers)
         self.send_response(200)
@@ -254,50 +254,50 @@ def test_a_network_gone_in_mid_download_leaves_no_half_file(stand_in, checkpoint
         self.wfile.write(content[: len(content) // 2])
         self.close_connection = True
 
-    monkeypatch.setattr(Hub, "answer", cut)
-    monkeypatch.setattr("time.sleep", lambda _: None)  # between its own new attempts
+    monkeypatch.setattr(Hub, "answer", answer_half)
+    monkeypatch.setattr("time.sleep", lambda _: None)  # huggingface_hub waits before it tries again
     assert "owner/name" in refusal(load_backbone, f"{name}@{commit}")
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
     monkeypatch.setattr(Hub, "answer", answer)
     assert load_backbone(f"{name}@{commit}").sha256 == hashlib.sha256(whole).hexdigest()
 
 
-def test_what_differs_from_its_checksum_is_not_used(stand_in, checkpoint, tmp_path, monkeypatch):
-    name, commit = fetched(stand_in, checkpoint)
+def test_a_file_that_differs_from_its_checksum_is_not_used(stand_in, checkpoint, tmp_path, monkeypatch):
+    name, commit = repository_with_commit(stand_in, checkpoint)
     answer = Hub.answer
 
-    def changed(self, status, content=b"", **headers):
+    def answer_changed(self, status, content=b"", **headers):
         if len(content) > 1000:
             content = content[:-2] + b"\0\0" if content[-2:] != b"\0\0" else content[:-2] + b"\1\1"
         answer(self, status, content, **headers)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Hub, "answer", changed)
+        patch.setattr(Hub, "answer", answer_changed)
         assert "checksum" in refusal(load_backbone, f"{name}@{commit}")
     assert load_backbone(f"{name}@{commit}").metadata["dataset"] == "dots"
 
 
-def test_another_commit_than_the_pinned_one_is_not_used(stand_in, checkpoint, monkeypatch):
-    name, commit = fetched(stand_in, checkpoint)
+def test_a_commit_other_than_the_pinned_commit_is_not_used(stand_in, checkpoint, monkeypatch):
+    name, commit = repository_with_commit(stand_in, checkpoint)
     answer = Hub.answer
 
-    def another(self, status, content=b"", **headers):
+    def answer_other_commit(self, status, content=b"", **headers):
         answer(self, status, content, **headers | ({"X_Repo_Commit": "b" * 40} if "X_Repo_Commit" in headers else {}))
 
-    monkeypatch.setattr(Hub, "answer", another)
+    monkeypatch.setattr(Hub, "answer", answer_other_commit)
     assert "another commit" in refusal(load_backbone, f"{name}@{commit}")
 
 
-def test_names_from_the_hub_lead_nowhere_else(stand_in, checkpoint, tmp_path, monkeypatch):
-    """A commit called `../..`: no file of this machine outside the cache is written."""
-    name, commit = fetched(stand_in, checkpoint)
+def test_a_name_from_the_hub_cannot_lead_out_of_the_cache(stand_in, checkpoint, tmp_path, monkeypatch):
+    """The Hub answers with a commit of the name `../../../..`. No file outside the cache may be written."""
+    name, commit = repository_with_commit(stand_in, checkpoint)
     answer = Hub.answer
 
-    def climbing(self, status, content=b"", **headers):
+    def answer_with_path(self, status, content=b"", **headers):
         lie = {"X_Repo_Commit": "../../../.."} if "X_Repo_Commit" in headers else {}
         answer(self, status, content, **headers | lie)
 
-    monkeypatch.setattr(Hub, "answer", climbing)
+    monkeypatch.setattr(Hub, "answer", answer_with_path)
     before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
     assert "owner/name" in refusal(load_backbone, f"{name}@{commit}")
     assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before

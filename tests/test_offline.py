@@ -1,4 +1,4 @@
-"""Backbones that would be downloaded, where there is no network, or where the file is there already."""
+"""Backbones that need a download: without a network, and with the file in a cache."""
 
 import contextlib
 import functools
@@ -27,13 +27,13 @@ refused = functools.partial(refusal, load_backbone)
 
 @pytest.fixture(autouse=True)
 def empty_cache(monkeypatch):
-    """Nothing loaded here is seen by other tests, nor the other way round."""
+    """These tests share no loaded backbone with other tests."""
     monkeypatch.setattr(checkpoints, "_cache", {})
 
 
 @contextlib.contextmanager
 def listener(answer: bytes | None):
-    """A host that takes connections and says nothing, or only `answer`; yields its address."""
+    """Yield the address of a host that accepts connections and sends only `answer`, or nothing if it is None."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         if answer is None:
@@ -54,7 +54,7 @@ def listener(answer: bytes | None):
 
 @pytest.fixture(params=["refuses", "is silent", "talks nonsense"])
 def dead_host(request, monkeypatch, tmp_path):
-    """Every download ends at a host of this machine that is no use."""
+    """Every download goes to a host on this machine that refuses it, is silent, or sends nonsense."""
     monkeypatch.setattr(hub, "TIMEOUT", 0.5)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -63,45 +63,45 @@ def dead_host(request, monkeypatch, tmp_path):
     with contextlib.ExitStack() as stack:
         if request.param == "refuses":
             with socket.create_server(("127.0.0.1", 0)) as server:
-                address = f"http://127.0.0.1:{server.getsockname()[1]}"  # closed again: nobody listens there
+                address = f"http://127.0.0.1:{server.getsockname()[1]}"  # closed again, so that nobody listens there
         else:
             address = stack.enter_context(listener(b"nonsense\r\n\r\n" if "nonsense" in request.param else None))
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setenv("https_proxy", address)  # torchvision's address is fixed; the way there is not
-        monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxy of the first request ever made
+        monkeypatch.setenv("https_proxy", address)  # torchvision's address is fixed, so redirect it by a proxy
+        monkeypatch.setattr(urllib.request, "_opener", None)  # urllib remembers the proxy of its first request
         yield
 
 
 @pytest.mark.parametrize("name", ["imagenet", "owner/name", "owner/name@main", "owner/name@" + "0" * 40])
-def test_no_network_is_one_clear_error_within_seconds(dead_host, monkeypatch, name):
-    """Within `TIMEOUT`, that is: the libraries' downloads, which retry for half a minute, are not begun."""
-    cached = huggingface_hub.hf_hub_download
+def test_without_a_network_the_error_is_one_clear_line_within_seconds(dead_host, monkeypatch, name):
+    """The check ends within `TIMEOUT`. The libraries' downloads retry for half a minute, so none may begin."""
+    download = huggingface_hub.hf_hub_download
 
-    def only_cached(*names, local_files_only=False, **ask):
+    def download_from_cache(*arguments, local_files_only=False, **options):
         assert local_files_only, "began a download"
-        return cached(*names, local_files_only=True, **ask)
+        return download(*arguments, local_files_only=True, **options)
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", only_cached)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download_from_cache)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("began a download"))
     message = refused(name)
     assert "no network" in message
     assert "cifar100" in message
 
 
-def test_revision_in_the_cache_needs_no_network(monkeypatch, tmp_path, random_checkpoint):
-    """A full commit never changes, so the cached file is right even where a host could be asked."""
+def test_a_cached_commit_needs_no_network(monkeypatch, tmp_path, random_checkpoint):
+    """The files of a full commit never change, so the cached file is right even with a network."""
     commit = "0123456789abcdef" * 2 + "01234567"
     snapshot = tmp_path / "models--owner--name" / "snapshots" / commit
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").symlink_to(random_checkpoint)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("sent a request"))
     backbone = load_backbone(f"owner/name@{commit}")
     assert backbone.name == f"owner/name@{commit}"
     assert backbone.sha256 == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
 
 
-def test_cached_branch_is_used_when_the_network_is_away(monkeypatch, tmp_path, random_checkpoint):
+def test_a_cached_branch_is_used_without_a_network(monkeypatch, tmp_path, random_checkpoint):
     repository = tmp_path / "models--owner--name"
     (repository / "snapshots" / ("a" * 40)).mkdir(parents=True)
     (repository / "snapshots" / ("a" * 40) / "model.safetensors").symlink_to(random_checkpoint)
@@ -109,28 +109,28 @@ def test_cached_branch_is_used_when_the_network_is_away(monkeypatch, tmp_path, r
     (repository / "refs" / "main").write_text("a" * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
 
-    def unreachable(*_):
+    def fail(*_):
         raise StyleTransferError("no network")
 
-    monkeypatch.setattr(hub, "check_reachable", unreachable)
+    monkeypatch.setattr(hub, "check_reachable", fail)
     assert load_backbone("owner/name").sha256 == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
     assert "no network" in refused("owner/name@other-branch")
 
 
 @pytest.mark.parametrize("error", [httpx.ReadError("cut off"), httpx.ConnectTimeout("slow"), OSError("disk full")])
-def test_download_that_breaks_off_is_one_clear_error(monkeypatch, error):
-    def breaks_off(**_):
+def test_a_download_that_breaks_off_is_one_clear_error(monkeypatch, error):
+    def break_off(**_):
         raise error
 
     monkeypatch.setattr(hub, "check_reachable", lambda *_: None)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", breaks_off)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", break_off)
     assert "owner/name" in refused("owner/name")
 
 
 def test_imagenet_weights_in_torchs_cache_need_no_network(monkeypatch, tmp_path, random_checkpoint):
-    """The file that torchvision would download, with torchvision's full set of keys."""
+    """The cached file has the name of torchvision's download and torchvision's keys."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("sent a request"))
     url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
     path = tmp_path / "hub" / "checkpoints" / url.rsplit("/", 1)[-1]
     path.parent.mkdir(parents=True)
