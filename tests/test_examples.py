@@ -28,20 +28,20 @@ def test_unknown_names_are_refused():
 
 
 def test_examples_and_checkpoint_are_in_the_package():
-    """Everything that the installed package reads is listed as its data."""
+    """pyproject.toml lists every file that the installed package reads."""
     text = (ROOT / "pyproject.toml").read_text()
     assert '"nst.examples" = ["photos/*.jpg", "paintings/*.jpg"]' in text
     assert '"nst.checkpoints" = ["*.safetensors"]' in text
 
 
 @pytest.mark.slow
-def test_the_paintings_are_those_that_the_code_paints(tmp_path):
-    """They may differ where a library rounds a stroke's edge otherwise."""
+def test_the_code_paints_the_paintings_of_the_package(tmp_path):
+    """They may differ a little, because versions of a library round a stroke's edge differently."""
     subprocess.run([sys.executable, str(SOURCE), str(tmp_path)], check=True)
     for name in PAINTINGS:
         paths = (painting_path(name), tmp_path / f"{name}.jpg")
         pixels, painted = (np.asarray(Image.open(path), float) for path in paths)
-        assert pixels.std() > 20  # painted all over, with light and dark
+        assert pixels.std() > 20  # it has light and dark parts
         assert np.abs(pixels - painted).mean() < 2, name
 
 
@@ -54,7 +54,7 @@ def gallery(monkeypatch):
 
 
 @pytest.mark.parametrize("name", PAINTINGS)
-def test_paintings_depend_on_name_size_and_seed_only(gallery, name):
+def test_a_painting_depends_on_its_name_size_and_seed_only(gallery, name):
     first, again, other = (gallery.paint(name, 97, 61, seed=seed) for seed in (3, 3, 4))
     assert first.size == (97, 61) and first.mode == "RGB"
     assert first.tobytes() == again.tobytes() != other.tobytes()

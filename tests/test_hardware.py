@@ -1,4 +1,4 @@
-"""Which device, precision, memory format and number of threads are chosen, and how they are told."""
+"""The choice of device, precision, memory format and number of threads, and its description in words."""
 
 import os
 import subprocess
@@ -14,13 +14,13 @@ from nst.engine import hardware
 from nst.engine.hardware import choose_hardware, computing, usable_cores
 
 
-def test_processor_with_float32_is_channels_last():
+def test_float32_on_the_processor_is_channels_last():
     hardware = choose_hardware("cpu", "float32")
     assert (hardware.device.type, hardware.dtype) == ("cpu", torch.float32)
     assert hardware.memory_format == torch.channels_last
 
 
-def test_threads_follow_what_a_container_may_use(tmp_path, monkeypatch):
+def test_the_number_of_cores_follows_the_limit_of_a_container(tmp_path, monkeypatch):
     limit = tmp_path / "cpu.max"
     monkeypatch.setattr("nst.engine.hardware.CPU_LIMIT", limit)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
@@ -31,7 +31,7 @@ def test_threads_follow_what_a_container_may_use(tmp_path, monkeypatch):
     assert usable_cores() == 16
 
 
-def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
+def test_threads_are_limited_to_the_cores_unless_the_environment_sets_them(tmp_path, monkeypatch):
     (tmp_path / "cpu.max").write_text("100000 100000")
     monkeypatch.setattr("nst.engine.hardware.CPU_LIMIT", tmp_path / "cpu.max")
     before = torch.get_num_threads()
@@ -47,13 +47,13 @@ def test_no_more_threads_than_cores_unless_told(tmp_path, monkeypatch):
         torch.set_num_threads(before)
 
 
-def test_how_it_computes_is_told_in_words(monkeypatch):
-    monkeypatch.setattr("nst.engine.hardware.usable_cores", lambda: 4)  # more threads than cores are not taken
+def test_the_description_names_device_precision_threads_and_format(monkeypatch):
+    monkeypatch.setattr("nst.engine.hardware.usable_cores", lambda: 4)  # the threads are limited to this number
     before = torch.get_num_threads()
     try:
-        for threads, said in ((1, "1 thread"), (3, "3 threads")):
+        for threads, words in ((1, "1 thread"), (3, "3 threads")):
             torch.set_num_threads(threads)
-            assert computing("cpu", "float32") == f"cpu, float32, {said}, channels last"
+            assert computing("cpu", "float32") == f"cpu, float32, {words}, channels last"
     finally:
         torch.set_num_threads(before)
 
@@ -65,19 +65,19 @@ def test_bf16_is_channels_last():
 
 
 @pytest.mark.parametrize(
-    "cuda, mps, chosen", [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+    "cuda, mps, device", [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
 )
-def test_auto_takes_the_first_accelerator_there_is(monkeypatch, cuda, mps, chosen):
+def test_auto_chooses_the_first_available_accelerator(monkeypatch, cuda, mps, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_hardware("auto", "float32").device.type == chosen
+    assert choose_hardware("auto", "float32").device.type == device
 
 
 @pytest.mark.parametrize(
     "native, seconds, dtype",
     [
         (True, {torch.bfloat16: 1.0, torch.float32: 1.9}, torch.bfloat16),
-        (True, {torch.bfloat16: 1.9, torch.float32: 1.0}, torch.float32),  # AVX512-BF16 where AMX is hidden
+        (True, {torch.bfloat16: 1.9, torch.float32: 1.0}, torch.float32),  # AVX512-BF16 on a machine that hides AMX
         (False, {torch.bfloat16: 1.0, torch.float32: 1.9}, torch.float32),  # emulated
     ],
 )
@@ -87,10 +87,10 @@ def test_auto_precision_is_bf16_only_where_it_is_native_and_faster(monkeypatch, 
     monkeypatch.setattr(hardware, "_product_seconds", lambda *dtypes: [seconds[dtype] for dtype in dtypes])
     hardware.computes_bf16.cache_clear()
     assert choose_hardware("cpu", "auto").dtype == dtype
-    hardware.computes_bf16.cache_clear()  # what was made up is forgotten
+    hardware.computes_bf16.cache_clear()  # no other test may see these timings
 
 
-def test_the_race_is_run_once(monkeypatch):
+def test_the_precisions_are_timed_once(monkeypatch):
     runs = []
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(hardware, "_product_seconds", lambda *dtypes: runs.append(dtypes) or [1.0, 1.0])
@@ -101,7 +101,7 @@ def test_the_race_is_run_once(monkeypatch):
     hardware.computes_bf16.cache_clear()
 
 
-def test_a_busy_moment_does_not_decide_the_race(monkeypatch):
+def test_a_busy_moment_does_not_decide_the_precision(monkeypatch):
     now = 0.0
 
     def multiply(a, b):
@@ -118,32 +118,32 @@ def test_a_busy_moment_does_not_decide_the_race(monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_absent_device_is_refused(monkeypatch, device):
+def test_an_absent_device_is_refused(monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert device in refusal(choose_hardware, device)
 
 
 @pytest.mark.parametrize("arguments", [("tpu", "auto"), ("auto", "float16"), ("", "auto")])
-def test_unknown_device_or_precision_is_refused(arguments):
+def test_an_unknown_device_or_precision_is_refused(arguments):
     refusal(choose_hardware, *arguments)
 
 
-@pytest.mark.skipif(os.confstr_names.get("CS_GNU_LIBC_VERSION") is None, reason="only glibc is told")
-def test_freed_memory_can_be_kept():
-    """As the system counts it, of a process of its own."""
+@pytest.mark.skipif(os.confstr_names.get("CS_GNU_LIBC_VERSION") is None, reason="only glibc has this setting")
+def test_a_process_can_keep_freed_memory():
+    """The test measures the memory of a process of its own, as the operating system counts it."""
     program = """
 import psutil, torch
 from nst.engine.hardware import keep_freed_memory
-held = lambda: psutil.Process().memory_info().rss
-def cost():
-    before = held()
+resident = lambda: psutil.Process().memory_info().rss
+def growth():
+    before = resident()
     torch.ones(50_000_000)
-    return held() - before
-given_back = cost()
+    return resident() - before
+released = growth()
 keep_freed_memory()
-print(given_back, cost())
+print(released, growth())
 """
-    found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    given_back, kept = map(int, found.stdout.split())
-    assert given_back < 100e6 < 190e6 < kept
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    growth_before, growth_after = map(int, result.stdout.split())
+    assert growth_before < 100e6 < 190e6 < growth_after

@@ -1,4 +1,4 @@
-"""What the network sees: against a network written here by hand, and by what comes out of the runs."""
+"""Feature maps against a network written out here, and runs with one of the losses by their pictures."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ def backbone(random_checkpoint) -> str:
     return str(random_checkpoint)
 
 
-def second_block_by_hand(checkpoint: str, picture: Image.Image) -> np.ndarray:
-    """conv2_1 of a VGG19 with average pooling, (128, H / 2, W / 2)."""
+def reference_conv2_1(checkpoint: str, picture: Image.Image) -> np.ndarray:
+    """Return conv2_1 of a VGG19 with average pooling, (128, H / 2, W / 2)."""
     weights = {key: value.float() for key, value in load_file(checkpoint).items()}
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
@@ -39,32 +39,32 @@ def second_block_by_hand(checkpoint: str, picture: Image.Image) -> np.ndarray:
 # Feature maps
 
 
-def test_the_strongest_channels_come_first_each_from_black_to_its_own_white(backbone):
-    features = second_block_by_hand(backbone, PICTURE)
-    found = feature_maps(PICTURE, "conv2_1", backbone, count=5, size=96)
+def test_the_strongest_channels_come_first_and_each_map_reaches_white(backbone):
+    features = reference_conv2_1(backbone, PICTURE)
+    maps = feature_maps(PICTURE, "conv2_1", backbone, count=5, size=96)
     means = features.mean((1, 2))
-    assert [channel for channel, _ in found] == np.argsort(-means)[:5].tolist()
-    for channel, image in found:
+    assert [channel for channel, _ in maps] == np.argsort(-means)[:5].tolist()
+    for channel, image in maps:
         assert (image.mode, image.size) == ("L", PICTURE.size)
         expected = np.kron(features[channel] / features[channel].max() * 255, np.ones((2, 2)))
         assert np.abs(np.asarray(image) - expected).max() <= 0.51
         assert np.asarray(image).max() == 255
 
 
-def test_all_channels_are_given_where_there_are_fewer_than_asked_for(backbone):
-    found = feature_maps(PICTURE, "conv1_1", backbone, count=1000, size=64)
-    assert sorted(channel for channel, _ in found) == list(range(64))
-    assert {image.size for _, image in found} == {(64, 43)}
+def test_a_count_above_the_number_of_channels_returns_all_channels(backbone):
+    maps = feature_maps(PICTURE, "conv1_1", backbone, count=1000, size=64)
+    assert sorted(channel for channel, _ in maps) == list(range(64))
+    assert {image.size for _, image in maps} == {(64, 43)}
 
 
-def test_a_picture_comes_from_a_file_too(backbone, tmp_path):
+def test_a_picture_can_be_a_file(backbone, tmp_path):
     PICTURE.save(tmp_path / "photo.png")
     (channel, image), *_ = feature_maps(tmp_path / "photo.png", "conv5_4", backbone)
     assert 0 <= channel < 512 and image.size == (256, 171)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"layer": "conv9_1"}, "conv9_1"),
         ({"size": 257}, "size"),
@@ -75,9 +75,9 @@ def test_a_picture_comes_from_a_file_too(backbone, tmp_path):
         ({"picture": Image.new("RGB", (400, 4))}, "short side"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(backbone, arguments, said):
-    given = {"picture": PICTURE, "layer": "conv2_1", "backbone": backbone} | arguments
-    assert said in refusal(feature_maps, **given)
+def test_feature_maps_refuse_wrong_arguments(backbone, arguments, message):
+    valid = {"picture": PICTURE, "layer": "conv2_1", "backbone": backbone}
+    assert message in refusal(feature_maps, **valid | arguments)
 
 
 # Runs with one of the losses
@@ -87,7 +87,7 @@ def distance(first: Image.Image, second: Image.Image) -> float:
     return np.abs(np.asarray(first, float) - np.asarray(second, float)).mean()
 
 
-def test_a_shallow_layer_gives_the_picture_back_from_noise(backbone):
+def test_the_picture_is_reconstructed_from_a_shallow_layer(backbone):
     steps = list(reconstruct(PICTURE, "conv1_1", backbone, size=96, steps=60))
     assert len(steps) == 60 and all(step.image.size == PICTURE.size for step in steps)
     assert distance(steps[0].image, PICTURE) > 50
@@ -95,7 +95,7 @@ def test_a_shallow_layer_gives_the_picture_back_from_noise(backbone):
     assert all(step.total_loss == pytest.approx(step.content_loss) for step in steps)
 
 
-def test_a_style_comes_from_noise_and_is_not_the_picture(backbone):
+def test_a_synthesized_style_has_the_loss_but_not_the_layout_of_the_picture(backbone):
     steps = list(synthesise(PICTURE, ["conv1_1", "conv2_1"], backbone, size=64, steps=30, preview_every=None))
     assert all(step.total_loss == pytest.approx(step.style_loss) for step in steps)
     assert steps[-1].style_loss < 0.2 * steps[0].style_loss
@@ -109,7 +109,7 @@ def test_a_run_can_be_stopped(backbone):
 
 
 @pytest.mark.parametrize(
-    ("view", "layers", "options", "said"),
+    ("run", "layers", "options", "message"),
     [
         (reconstruct, "conv9_1", {}, "conv9_1"),
         (reconstruct, "conv1_1", {"size": 512}, "256"),
@@ -118,5 +118,5 @@ def test_a_run_can_be_stopped(backbone):
         (synthesise, ["conv1_1"], {"steps": 0}, "steps"),
     ],
 )
-def test_runs_that_cannot_be_are_refused_at_the_first_step(backbone, view, layers, options, said):
-    assert said in refusal(next, view(PICTURE, layers, backbone, **options))
+def test_runs_with_wrong_arguments_are_refused_at_the_first_step(backbone, run, layers, options, message):
+    assert message in refusal(next, run(PICTURE, layers, backbone, **options))

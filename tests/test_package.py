@@ -1,11 +1,11 @@
-"""What `import nst` gives, and what it waits for."""
+"""The names that `import nst` gives, and the imports that it avoids."""
 
 import pytest
 
 from helpers.shell import shell
 
 
-def test_importing_nst_waits_for_no_torch():
+def test_importing_nst_imports_no_torch():
     code = (
         "import sys, nst\n"
         "nst.StyleSettings.preset('classic'), nst.StyleTransferError, nst.PRESETS\n"
@@ -15,7 +15,7 @@ def test_importing_nst_waits_for_no_torch():
     assert result.returncode == 0, result.stderr
 
 
-def test_names_come_from_the_package_whatever_was_imported_before():
+def test_the_package_has_all_its_names_after_any_other_import():
     code = (
         "import nst.stylization\n"
         "from nst import StyleSettings, load_backbone, stylize\n"
@@ -28,7 +28,7 @@ def test_names_come_from_the_package_whatever_was_imported_before():
     assert (result.returncode, result.stdout) == (0, "512\n"), result.stderr
 
 
-def test_unknown_names_are_attribute_errors():
+def test_an_unknown_name_raises_an_attribute_error():
     import nst
 
     with pytest.raises(AttributeError, match="paint"):

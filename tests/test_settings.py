@@ -1,4 +1,4 @@
-"""Settings: their dictionary form, what they refuse, the presets, and the stages of a run."""
+"""Settings: their dictionary form, the values that they refuse, the presets, and the stages of a run."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ from nst.layers import LAYERS
 from nst.settings import DEFAULT_PRESET, PRESETS, SHORTEST_STAGE, StyleSettings
 
 NAN, INFINITY = float("nan"), float("inf")
-without_deadline = hypothesis_settings(deadline=None)  # a busy machine is no failure
+without_deadline = hypothesis_settings(deadline=None)  # a slow machine must not fail the test
 layer_lists = st.lists(st.sampled_from(LAYERS), min_size=1, max_size=16)
 valid_fields = st.fixed_dictionaries(
     {},
@@ -31,7 +31,7 @@ valid_fields = st.fixed_dictionaries(
         "steps": st.integers(1, 10_000),
         "scales": st.integers(1, 6),
         "content_weight": st.floats(0, 1e9),
-        "style_weight": st.floats(1e-9, 1e9),  # not both weights 0
+        "style_weight": st.floats(1e-9, 1e9),  # above 0, because both weights must not be 0
         "tv_weight": st.integers(0, 10**9),
         "content_layers": layer_lists,
         "style_layers": layer_lists,
@@ -64,13 +64,13 @@ def test_settings_survive_json(values):
 
 @without_deadline
 @given(valid_fields)
-def test_values_are_kept_as_given(values):
+def test_values_stay_as_they_are_passed(values):
     settings = StyleSettings(**values)
     for name, value in values.items():
         assert getattr(settings, name) == (tuple(value) if isinstance(value, list) else value)
 
 
-def test_dictionary_holds_every_field_and_the_version():
+def test_the_dictionary_contains_every_field_and_the_version():
     values = StyleSettings().to_dict()
     assert values.pop("version") == 2
     assert list(values) == [f.name for f in fields(StyleSettings)]
@@ -81,12 +81,13 @@ def test_fields_left_out_take_their_defaults():
     assert StyleSettings.from_dict({"steps": 3, "version": 2}) == StyleSettings(steps=3)
 
 
-def test_what_version_1_could_not_say_means_what_it_did_then():
+def test_fields_that_version_1_lacks_take_the_values_that_version_1_painted_with():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
     plain = {"style_statistic": "gram", "canvas": "pixels", "start_noise": 0, "laplacian_weight": 0}
     assert old == StyleSettings(steps=3, **plain)
-    for said in ({"canvas": "pyramid"}, {"start_noise": 0.2}):
-        assert StyleSettings.from_dict(said | {"version": 1}) == replace(old, steps=StyleSettings().steps, **said)
+    for fields_set in ({"canvas": "pyramid"}, {"start_noise": 0.2}):
+        expected = replace(old, steps=StyleSettings().steps, **fields_set)
+        assert StyleSettings.from_dict(fields_set | {"version": 1}) == expected
 
 
 def test_from_dict_leaves_its_argument_alone():
@@ -96,19 +97,19 @@ def test_from_dict_leaves_its_argument_alone():
     assert values == before
 
 
-def test_settings_cannot_be_changed():
+def test_settings_are_immutable():
     with pytest.raises(FrozenInstanceError):
         StyleSettings().steps = 3
 
 
-def test_lists_from_json_become_tuples_so_that_settings_stay_hashable():
+def test_lists_from_json_become_tuples_so_that_settings_are_hashable():
     settings = StyleSettings.from_dict({"style_layers": ["conv1_1"]})
     assert settings.style_layers == ("conv1_1",)
     assert isinstance(hash(settings), int)
 
 
 def test_whole_floats_are_accepted_as_integers():
-    """JSON of other programs and sliders writes 512.0."""
+    """Sliders and the JSON of other programs write 512.0."""
     settings = StyleSettings(size=512.0, steps=10.0, scales=2.0, seed=7.0, style_weight=3)
     for name, value in {"size": 512, "steps": 10, "scales": 2, "seed": 7}.items():
         assert type(getattr(settings, name)) is int
@@ -123,7 +124,7 @@ def test_whole_floats_are_accepted_as_integers():
 @pytest.mark.parametrize(
     "name", ["size", "steps", "scales", "seed", "content_weight", "style_weight", "tv_weight", "learning_rate"]
 )
-def test_no_number_is_refused_by_the_name_of_its_field(name, wrong):
+def test_a_value_that_is_no_finite_number_is_refused_with_the_name_of_its_field(name, wrong):
     assert refusal(StyleSettings, **{name: wrong}).startswith(f"{name} ")
 
 
@@ -139,7 +140,7 @@ def test_no_number_is_refused_by_the_name_of_its_field(name, wrong):
         ("tv_weight", 0, 1e9),
     ],
 )
-def test_ends_of_the_range_are_accepted_and_what_lies_beyond_is_refused(name, low, high):
+def test_the_ends_of_a_range_are_accepted_and_values_beyond_are_refused(name, low, high):
     for value in (low, high):
         assert getattr(StyleSettings(**{name: value}), name) == value
     for value in (low - 1, high + 1, -(10**6), math.nextafter(low, -INFINITY)):
@@ -152,12 +153,12 @@ def test_fractions_are_refused_where_a_whole_number_is_needed(name):
 
 
 @pytest.mark.parametrize("wrong", [0, -0.1, 1.0001])
-def test_learning_rate_is_above_0_and_at_most_1(wrong):
+def test_the_learning_rate_is_above_0_and_at_most_1(wrong):
     assert StyleSettings(learning_rate=1).learning_rate == 1
     assert refusal(StyleSettings, learning_rate=wrong).startswith("learning_rate ")
 
 
-def test_both_weights_0_are_refused():
+def test_two_weights_of_0_are_refused():
     message = refusal(StyleSettings, content_weight=0, style_weight=0)
     assert "content_weight" in message
     assert "style_weight" in message
@@ -165,7 +166,7 @@ def test_both_weights_0_are_refused():
 
 @pytest.mark.parametrize("name", ["init", "pooling", "device", "precision"])
 @pytest.mark.parametrize("wrong", ["", "Nonsense", None, 1, ["max"], {"a": 1}])
-def test_unknown_choice_is_refused(name, wrong):
+def test_an_unknown_choice_is_refused(name, wrong):
     assert refusal(StyleSettings, **{name: wrong}).startswith(f"{name} ")
 
 
@@ -175,7 +176,7 @@ def test_unknown_choice_is_refused(name, wrong):
     [[], (), "conv1_1", None, 4, [4], [None], ["conv1_1", 2], {"conv1_1": 1}, ["relu1_1"], ["conv1_3"], ["conv6_1"],
      ["conv1_1\n"], ["CONV1_1"], [""], [["conv1_1"]], np.array([["conv1_1"], ["conv2_1"]])],
 )  # fmt: skip
-def test_what_is_no_list_of_layers_is_refused(name, wrong):
+def test_a_value_that_is_no_list_of_layers_is_refused(name, wrong):
     assert refusal(StyleSettings, **{name: wrong}).startswith(f"{name} ")
 
 
@@ -190,34 +191,34 @@ def test_keep_aspect_is_true_or_false(wrong):
 
 
 @pytest.mark.parametrize("wrong", ["", None, 5])
-def test_backbone_is_a_name(wrong):
+def test_the_backbone_is_a_name(wrong):
     assert refusal(StyleSettings, backbone=wrong).startswith("backbone ")
 
 
 @pytest.mark.parametrize("unknown", ["stepz", "Steps", "", "a" * 1000, 7, None])
-def test_unknown_field_is_refused(unknown):
+def test_an_unknown_field_is_refused(unknown):
     message = refusal(StyleSettings.from_dict, {"steps": 3, unknown: 1})
     assert str(unknown)[:20] in message
 
 
 @pytest.mark.parametrize("version", [0, 3, "1", None, NAN, [1], True])
-def test_other_version_is_refused(version):
+def test_an_unknown_version_is_refused(version):
     assert "version" in refusal(StyleSettings.from_dict, {"version": version})
 
 
 @pytest.mark.parametrize("wrong", [None, [], "steps", 3, [("steps", 3)]])
-def test_no_table_is_refused(wrong):
+def test_a_value_that_is_no_dictionary_is_refused(wrong):
     refusal(StyleSettings.from_dict, wrong)
 
 
-def test_wrong_value_in_a_dictionary_is_refused_as_in_the_constructor():
+def test_a_wrong_value_in_a_dictionary_is_refused_as_in_the_constructor():
     assert refusal(StyleSettings.from_dict, json.loads('{"style_weight": NaN}')).startswith("style_weight ")
 
 
 # Presets
 
 
-def test_classic_is_the_literatures_plain_recipe():
+def test_classic_is_the_plain_recipe_of_the_literature():
     classic = StyleSettings.preset("classic")
     assert (classic.size, classic.keep_aspect) == (224, False)
     assert (classic.steps, classic.scales) == (100, 1)
@@ -229,12 +230,12 @@ def test_classic_is_the_literatures_plain_recipe():
     assert (stage.long_side, stage.steps) == (224, 100)
 
 
-def test_default_preset_is_the_default_settings():
+def test_the_default_preset_equals_the_default_settings():
     assert StyleSettings.preset(DEFAULT_PRESET) == StyleSettings()
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_preset_with_changes(name):
+def test_changes_to_a_preset_change_nothing_else(name):
     changed = StyleSettings.preset(name, steps=5, style_layers=["conv3_1"])
     assert (changed.steps, changed.style_layers) == (5, ("conv3_1",))
     original = StyleSettings.preset(name)
@@ -244,12 +245,12 @@ def test_preset_with_changes(name):
 
 
 @pytest.mark.parametrize("unknown", ["", "Classic", None, 3, ["classic"]])
-def test_unknown_preset_is_refused(unknown):
+def test_an_unknown_preset_is_refused(unknown):
     message = refusal(StyleSettings.preset, unknown)
     assert all(name in message for name in PRESETS)
 
 
-def test_preset_refuses_wrong_changes():
+def test_wrong_changes_to_a_preset_are_refused():
     assert "stepz" in refusal(StyleSettings.preset, "quick", stepz=1)
     assert refusal(StyleSettings.preset, "quick", steps=0).startswith("steps ")
 
@@ -261,7 +262,7 @@ sizes = st.none() | st.tuples(st.integers(1, 10_000), st.integers(1, 10_000))
 
 @without_deadline
 @given(valid_fields, sizes)
-def test_stages_share_all_steps_and_end_at_the_final_size(values, content_size):
+def test_the_stages_share_all_steps_and_end_at_the_final_size(values, content_size):
     settings = StyleSettings(**values)
     stages = settings.stages(content_size)
     steps = [stage.steps for stage in stages]
@@ -269,7 +270,7 @@ def test_stages_share_all_steps_and_end_at_the_final_size(values, content_size):
     assert sum(steps) == settings.steps
     assert min(steps) >= 1
     assert max(steps) - min(steps) <= 1
-    assert steps == sorted(steps, reverse=True)  # what does not divide goes to the coarse ones
+    assert steps == sorted(steps, reverse=True)  # the remainder goes to the coarse stages
     assert sides[-1] == settings.size
     assert len(stages) <= settings.scales
     for coarse, fine in itertools.pairwise(sides):
@@ -278,7 +279,7 @@ def test_stages_share_all_steps_and_end_at_the_final_size(values, content_size):
 
 @without_deadline
 @given(valid_fields, sizes)
-def test_coarse_stages_are_dropped_exactly_where_they_would_be_too_small(values, content_size):
+def test_only_coarse_stages_that_would_be_too_small_are_dropped(values, content_size):
     settings = StyleSettings(**values)
     stages = settings.stages(content_size)
     aspect = min(content_size) / max(content_size) if content_size and settings.keep_aspect else 1
@@ -292,36 +293,36 @@ def test_coarse_stages_are_dropped_exactly_where_they_would_be_too_small(values,
     "content_size, sides",
     [
         (None, [128, 256, 512]),
-        ((400, 300), [128, 256, 512]),  # 128 wide is 96 high
+        ((400, 300), [128, 256, 512]),  # 128 px wide means 96 px high
         ((300, 400), [128, 256, 512]),
-        ((800, 200), [256, 512]),  # 128 would be 32 high, 256 is 64
+        ((800, 200), [256, 512]),  # 128 px would be 32 px high, 256 px are 64 px high
         ((1000, 100), [512]),
     ],
 )
-def test_stages_by_example(content_size, sides):
+def test_the_stages_have_the_sides_of_these_examples(content_size, sides):
     assert [stage.long_side for stage in StyleSettings(size=512, scales=3).stages(content_size)] == sides
 
 
-def test_aspect_does_not_matter_when_it_is_not_kept():
+def test_the_aspect_ratio_changes_no_stage_unless_it_is_preserved():
     assert len(StyleSettings(size=512, scales=3, keep_aspect=False).stages((1000, 100))) == 3
 
 
-def test_leftover_steps_go_to_the_coarsest():
+def test_the_remainder_of_the_steps_goes_to_the_coarsest_stages():
     assert [stage.steps for stage in StyleSettings(size=512, scales=3, steps=11).stages()] == [4, 4, 3]
 
 
-def test_fewer_steps_than_scales_leave_out_the_coarsest():
+def test_fewer_steps_than_scales_leave_out_the_coarsest_stages():
     stages = StyleSettings(size=512, scales=3, steps=2).stages()
     assert [(stage.long_side, stage.steps) for stage in stages] == [(256, 1), (512, 1)]
 
 
-def test_settings_are_had_without_loading_torch():
-    """The command line must answer --help and mistyped flags at once."""
+def test_settings_import_no_torch():
+    """The command line must answer --help and mistyped flags without a wait."""
     code = "import sys, nst; nst.StyleSettings(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_the_canvases_are_those_that_there_are():
+def test_the_settings_accept_every_kind_of_canvas_and_no_other():
     for kind in nst.canvas.KINDS:
         StyleSettings(canvas=kind)
     with pytest.raises(StyleTransferError, match=", ".join(nst.canvas.KINDS)):
