@@ -1,7 +1,7 @@
-"""Settings, recipes, saved runs, checkpoints and flags as nobody would write them: used, or refused in one line.
+"""Settings, recipes, saved runs, checkpoints and flags with random content: each is used, or refused in one line.
 
-The examples are the same in every run; `python tests/tools/reliability fuzz` tries new and many more. What once failed
-is kept as an `@example`.
+The examples are the same in every run; `python tests/tools/reliability fuzz` tries many new ones. An input that once
+failed becomes an `@example`.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from helpers.pictures import make_picture
+from helpers.refusals import refusal
 from helpers.training import NARROW
 from nst.arguments import SETTING_FLAGS
 from nst.cli import main
@@ -43,13 +44,15 @@ plain = st.one_of(
     st.sampled_from(["1e999", "NaN", "../x", "cuda", "conv1_1", "file", "", "\x00", "\ud800", "a" * 300]),
 )  # fmt: skip
 anything = st.recursive(
-    plain, lambda one: st.lists(one, max_size=4) | st.dictionaries(st.text(max_size=8), one, max_size=4), max_leaves=8
+    plain,
+    lambda value: st.lists(value, max_size=4) | st.dictionaries(st.text(max_size=8), value, max_size=4),
+    max_leaves=8,
 )
 tables = st.dictionaries(st.sampled_from([*NAMES, "version"]) | st.text(max_size=12), anything, max_size=6)
 
 
 class Odd:
-    """Equal to everything, and cannot be shown."""
+    """An object that is equal to everything and has no text form."""
 
     def __eq__(self, other):
         return True
@@ -57,16 +60,16 @@ class Odd:
     __hash__ = None
 
     def __repr__(self):
-        raise RuntimeError("no words for it")
+        raise RuntimeError("no text form")
 
 
-def one_line(call, *arguments, **options):
-    """What `call` returns, or None if it refuses in one line."""
+def use_or_refuse(call, *arguments, **options):
+    """Return the result of `call`, or None if it raises a StyleTransferError, whose message must be one line."""
     try:
         return call(*arguments, **options)
     except StyleTransferError as error:
-        said = str(error)
-        assert said and said.isprintable() and len(said) < 700, said
+        message = str(error)
+        assert message and message.isprintable() and len(message) < 700, message
         return None
 
 
@@ -75,40 +78,41 @@ def one_line(call, *arguments, **options):
 
 @fuzz
 @given(tables)
-@example({"size": 10**5000})  # Python shows no integer of so many digits
+@example({"size": 10**5000})  # Python refuses to convert so many digits to text
 @example({"version": 10**5000})
-@example({"init": np.array([1, 2])})  # neither true nor false when compared
+@example({"init": np.array([1, 2])})  # a comparison of arrays is neither true nor false
 @example({"content_layers": ["conv1_1"] * 100_000})
 @example({"style_layers": np.array(["conv1_1"])})
 @example({"steps": float("nan"), "version": True})
 def test_settings_are_used_or_refused(values):
-    found = one_line(StyleSettings.from_dict, values)
-    if found is not None:
-        assert StyleSettings.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-        assert 32 <= found.size <= 4096 and 1 <= found.steps <= 10_000 and 0 < found.learning_rate <= 1
-        assert found.stages((100, 100))[-1].long_side == found.size
+    settings = use_or_refuse(StyleSettings.from_dict, values)
+    if settings is not None:
+        assert StyleSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+        assert 32 <= settings.size <= 4096 and 1 <= settings.steps <= 10_000 and 0 < settings.learning_rate <= 1
+        assert settings.stages((100, 100))[-1].long_side == settings.size
 
 
 @fuzz
 @given(anything)
 @example({1: 2})
-def test_what_is_no_table_is_no_settings(values):
+def test_a_value_that_is_no_dictionary_is_refused_as_settings(values):
     if not isinstance(values, dict):
-        assert one_line(StyleSettings.from_dict, values) is None
-        assert one_line(StyleSettings.preset, values) is None or values in PRESETS
+        assert use_or_refuse(StyleSettings.from_dict, values) is None
+        assert use_or_refuse(StyleSettings.preset, values) is None or values in PRESETS
 
 
 @pytest.mark.parametrize("name", [*NAMES, "version"])
-def test_what_cannot_be_shown_is_refused_too(name):
-    assert one_line(StyleSettings.from_dict, {name: Odd()}) is None
+def test_a_value_without_a_text_form_is_refused(name):
+    assert use_or_refuse(StyleSettings.from_dict, {name: Odd()}) is None
 
 
 @fuzz
 @given(st.sampled_from(NAMES), anything)
-def test_presets_are_changed_or_refuse(name, value):
+def test_changes_to_a_preset_are_used_or_refused(name, value):
     for preset in PRESETS:
-        found = one_line(StyleSettings.preset, preset, **{name: value})
-        assert found is None or isinstance(found, StyleSettings)
+        settings = use_or_refuse(StyleSettings.preset, preset, **{name: value})
+        if settings is not None:
+            assert settings == StyleSettings.from_dict(StyleSettings.preset(preset).to_dict() | {name: value})
 
 
 # Flags
@@ -127,19 +131,19 @@ def test_presets_are_changed_or_refuse(name, value):
 @example([("preset", "\x1b[31m")])
 @example([("film", "\x00.mp4")])
 @example([("recipe", "\x00.png")])
-def test_flags_are_obeyed_or_refused(given_flags):
-    """There is no photo, so that nothing is ever painted: what is wrong with it comes after all flags."""
+def test_wrong_flags_or_a_missing_photo_are_refused_in_one_line(flags):
+    """The photo is missing, so the command refuses correct flags too and paints nothing."""
     import io
 
-    arguments = [part for flag, value in given_flags for part in (f"--{flag}", value)]
-    assume(not any(value.startswith("-") and value not in ("-1",) for _, value in given_flags))
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+    arguments = [part for flag, value in flags for part in (f"--{flag}", value)]
+    assume(not any(value.startswith("-") and value not in ("-1",) for _, value in flags))
+    output = io.StringIO()
+    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
         try:
             status = main(["nowhere.png", "nowhere.png", "-o", "never-made.png", *arguments])
         except SystemExit as end:
             status = end.code
-    line = said.getvalue()
+    line = output.getvalue()
     assert status == 2 and line.startswith("nst") and line.count("\n") == 1 and line[:-1].isprintable(), line
     assert not Path("never-made.png").exists()
 
@@ -154,6 +158,7 @@ PLACES = [(key,) for key in GOOD] + [("settings", key) for key in GOOD["settings
 
 
 def with_text(path: Path, text: str, zipped: bool = False) -> Path:
+    """Write a small PNG file with `text` in the place of its recipe. Return its path."""
     info = PngInfo()
     info.add_itxt(KEY, text, zip=zipped)
     Image.new("RGB", (2, 2)).save(path, pnginfo=info)
@@ -169,15 +174,15 @@ def with_text(path: Path, text: str, zipped: bool = False) -> Path:
 @example(("settings", "backbone"), "../../etc/passwd", False)
 def test_recipes_are_read_or_refused(tmp_path, place, value, zipped):
     recipe = json.loads(json.dumps(GOOD))
-    *way, last = place
+    *parents, key = place
     target = recipe
-    for step in way:
-        target = target[step]
-    target[last] = value
-    found = one_line(read_recipe, with_text(tmp_path / "a.png", json.dumps(recipe), zipped))
-    if found is not None:
-        assert PaintingRecipe.from_json(found.to_json()) == found
-        assert "/etc" not in found.settings.backbone
+    for parent in parents:
+        target = target[parent]
+    target[key] = value
+    read = use_or_refuse(read_recipe, with_text(tmp_path / "a.png", json.dumps(recipe), zipped))
+    if read is not None:
+        assert PaintingRecipe.from_json(read.to_json()) == read
+        assert "/etc" not in read.settings.backbone
 
 
 @fuzz
@@ -187,33 +192,36 @@ def test_recipes_are_read_or_refused(tmp_path, place, value, zipped):
 @example("1" * 5000)
 @example(json.dumps(GOOD)[:-1] + ', "settings": {}}')
 @example(" " * 100_000 + "{}")
-def test_text_is_a_recipe_or_refused(tmp_path, text):
-    one_line(read_recipe, with_text(tmp_path / "a.png", text))
+def test_a_text_that_is_no_recipe_is_refused(tmp_path, text):
+    assert use_or_refuse(read_recipe, with_text(tmp_path / "a.png", text)) is None
 
 
 # Files of tensors
 
 
 def damaged(data: bytes, draw) -> bytes:
-    """Bits flipped, cut, grown, or the header's length a lie; most damage goes where the header is."""
+    """Return `data` with random bytes, cut short, longer, or with a wrong length of the header.
+
+    Half of the random bytes go into the header.
+    """
     changed = bytearray(data)
     header = 8 + struct.unpack("<Q", data[:8])[0]
     for _ in range(draw(st.integers(0, 6))):
         end = header if draw(st.booleans()) else len(data)
         changed[draw(st.integers(0, end - 1))] = draw(st.integers(0, 255))
-    kind = draw(st.sampled_from(["as it is", "cut", "grown", "length"]))
+    kind = draw(st.sampled_from(["same length", "cut", "grown", "header length"]))
     if kind == "cut":
         return bytes(changed[: draw(st.integers(0, len(changed)))])
     if kind == "grown":
         return bytes(changed) + draw(st.binary(max_size=50))
-    if kind == "length":
-        lie = draw(st.sampled_from([0, 1, header, header - 9, 2**31, 2**63, 2**64 - 1, 100_000_001]))
-        return struct.pack("<Q", lie) + bytes(changed[8:])
+    if kind == "header length":
+        length = draw(st.sampled_from([0, 1, header, header - 9, 2**31, 2**63, 2**64 - 1, 100_000_001]))
+        return struct.pack("<Q", length) + bytes(changed[8:])
     return bytes(changed)
 
 
 def with_header(data: bytes, change) -> bytes:
-    """The header's JSON after `change`."""
+    """Return the safetensors file `data` with its header after `change(header)`."""
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     change(header)
@@ -223,7 +231,7 @@ def with_header(data: bytes, change) -> bytes:
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
-    """A small one: an eighth of the channels."""
+    """A checkpoint with an eighth of the channels."""
     torch.manual_seed(0)
     network = VGG19(3, width=NARROW)
     return save_checkpoint(network, tmp_path / "good.safetensors", {"mean": [0.5] * 3, "std": [0.2] * 3})
@@ -238,10 +246,10 @@ def load_checkpoint(path: Path):
 def test_checkpoints_are_loaded_or_refused(checkpoint, data):
     path = checkpoint.with_name("damaged.safetensors")
     path.write_bytes(damaged(checkpoint.read_bytes(), data.draw))
-    found = one_line(load_checkpoint, path)
-    if found is not None:
-        assert all(value.isfinite().all() for value in found.network.state_dict().values())
-        assert found.network.pooling in ("max", "average")
+    backbone = use_or_refuse(load_checkpoint, path)
+    if backbone is not None:
+        assert all(value.isfinite().all() for value in backbone.network.state_dict().values())
+        assert backbone.network.pooling in ("max", "average")
 
 
 @pytest.mark.parametrize(
@@ -264,10 +272,10 @@ def test_checkpoints_are_loaded_or_refused(checkpoint, data):
         lambda header: header["__metadata__"].update(mean=f"[{'9' * 5000}, 1, 1]"),
     ],
 )
-def test_lying_headers_are_refused_by_the_files_name(checkpoint, change):
-    path = checkpoint.with_name("liar.safetensors")
+def test_a_wrong_header_is_refused_with_the_name_of_the_file(checkpoint, change):
+    path = checkpoint.with_name("wrong.safetensors")
     path.write_bytes(with_header(checkpoint.read_bytes(), change))
-    with pytest.raises(StyleTransferError, match=r"^liar\.safetensors: ") as caught:
+    with pytest.raises(StyleTransferError, match=r"^wrong\.safetensors: ") as caught:
         load_checkpoint(path)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 700
 
@@ -286,15 +294,16 @@ def saved_run(random_checkpoint, tmp_path_factory) -> tuple[Path, StyleSettings]
 def test_saved_runs_are_loaded_or_refused(saved_run, tmp_path, data):
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(damaged(saved_run[0].read_bytes(), data.draw))
-    found = one_line(RunState.load, path)
-    if found is not None:
-        assert found.arrays["pixels"].dtype == np.float32 and found.arrays["pixels"].shape[:2] == (1, 3)
+    state = use_or_refuse(RunState.load, path)
+    if state is not None:
+        assert state.arrays["pixels"].dtype == np.float32 and state.arrays["pixels"].shape[:2] == (1, 3)
 
 
-@pytest.mark.parametrize("spoil", [np.nan, np.inf, 1e30, -1e30])
-def test_a_saved_run_with_impossible_pixels_ends_in_a_picture_or_one_line(saved_run, spoil):
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, -1e30])
+def test_a_saved_run_with_impossible_pixels_is_refused_in_one_line(saved_run, value):
     path, settings = saved_run
     state = RunState.load(path)
-    state.arrays["pixels"] = np.full_like(state.arrays["pixels"], spoil)
+    state.arrays["pixels"] = np.full_like(state.arrays["pixels"], value)
     more = StyleSettings(**settings.__dict__ | {"steps": 4})
-    one_line(lambda: list(stylize(make_picture(32, 32), make_picture(32, 32, 1), more, resume=state)))
+    steps = stylize(make_picture(32, 32), make_picture(32, 32, 1), more, resume=state)
+    assert "no longer finite" in refusal(list, steps)
