@@ -1,4 +1,4 @@
-"""Paint the README's animation: an example pair, from the photo to the painting, as the app's films are made.
+"""Make the README's animation: a film of an example pair, as the app makes films of its runs.
 
     python tests/tools/animation.py docs/painting.webp [--size 320]
 """
@@ -22,8 +22,8 @@ def main() -> None:
     args = parser.parse_args()
     settings = StyleSettings(size=args.size)
     film = Film()
-    every = Film.interval(settings.steps)
-    for step in stylize(photo_path(PHOTO), painting_path(PAINTING), settings, preview_every=every):
+    interval = Film.interval(settings.steps)
+    for step in stylize(photo_path(PHOTO), painting_path(PAINTING), settings, preview_every=interval):
         film.add(step)
     print(f"{film.save(args.output).stat().st_size / 1e6:.2f} MB, {step.seconds:.0f} s", file=sys.stderr)
 

@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from nst import StyleSettings, stylize
 from nst.examples import example_pairs
 
-WIDTH, HEIGHT, GAP = 288, 216, 6  # px of one result; photo and painting stand beside it at half the size
+WIDTH, HEIGHT, GAP = 288, 216, 6  # px of a result; its photo and its painting have half that size
 
 
-def sheet(triples: list[tuple[Image.Image, Image.Image, Image.Image]], columns: int = 3) -> Image.Image:
-    """(photo, painting, result) triples in a grid on white."""
+def contact_sheet(triples: list[tuple[Image.Image, Image.Image, Image.Image]], columns: int = 3) -> Image.Image:
+    """Return a picture of the triples (photo, painting, result), in a grid on white."""
     rows = -(-len(triples) // columns)
     cell = WIDTH + WIDTH // 2 + 3 * GAP
     canvas = Image.new("RGB", (columns * cell + GAP, rows * (HEIGHT + 2 * GAP) + GAP), "white")
@@ -43,7 +43,7 @@ def main() -> None:
         *_, last = stylize(photo, painting, settings, preview_every=None)
         print(f"{Path(photo).stem} x {Path(painting).stem}: {last.seconds:.0f} s", file=sys.stderr)
         triples.append((Image.open(photo).convert("RGB"), Image.open(painting), last.image))
-    sheet(triples).save(args.output, quality=88, optimize=True)
+    contact_sheet(triples).save(args.output, quality=88, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Score presets on pictures, with a judge that knows no network; prints the README's table.
+"""Score presets on pictures, with a judge that uses no network. Print the README's table.
 
     python tests/tools/quality.py --pair PHOTO PAINTING [PUBLISHED] [--pair ...] [--preset balanced ...] [--save DIR]
-    python tests/tools/quality.py --pair ... --size 256 --style-weight 11 22 45 90 180    # what style strength does
+    python tests/tools/quality.py --pair ... --size 256 --style-weight 11 22 45 90 180    # the effect of the weight
 
-PUBLISHED is somebody else's result for the same pair, scored beside ours. Each cell is style / content as `judge.py`
-defines them: a style distance (lower is better) and an agreement of edges with the photo (higher is better). Values of
-different pairs cannot be compared.
+PUBLISHED is a result of other authors for the same pair, which is scored too. Each cell is style / content as
+`judge.py` defines them: a style distance (lower is better), and the agreement of edges with the photo (higher is
+better). Values of different pairs cannot be compared.
 """
 
 import argparse
@@ -24,21 +24,23 @@ import judge
 from nst import StyleSettings, stylize
 
 
-def scored(output: Path, pair: list[str]) -> str:
+def score(output: Path, pair: list[str]) -> str:
+    """Return a cell of the table for the result in `output`."""
     result = judge.score(judge.load(output), judge.load(pair[1]), judge.load(pair[0]))
     return f"{result['style']:.3f} / {result['content']:.3f}"
 
 
-def painted(pair: list[str], called: str, settings: StyleSettings, folder: Path) -> Path:
+def paint(pair: list[str], name: str, settings: StyleSettings, folder: Path) -> Path:
+    """Paint the pair with the settings called `name`. Return the path of the saved result."""
     *_, last = stylize(*pair[:2], settings, preview_every=None)
-    print(f"{Path(pair[0]).stem} x {Path(pair[1]).stem}, {called}: {last.seconds:.0f} s", file=sys.stderr)
-    path = folder / f"{Path(pair[0]).stem}_{Path(pair[1]).stem}__{called}.png"
+    print(f"{Path(pair[0]).stem} x {Path(pair[1]).stem}, {name}: {last.seconds:.0f} s", file=sys.stderr)
+    path = folder / f"{Path(pair[0]).stem}_{Path(pair[1]).stem}__{name}.png"
     last.image.save(path)
     return path
 
 
-def sheet(rows: list[list[Path]], path: Path, width: int = 480) -> None:
-    """Photo, painting, published and ours side by side, a row for each pair."""
+def save_contact_sheet(rows: list[list[Path]], path: Path, width: int = 480) -> None:
+    """Save a picture with one row for each pair: photo, painting, the published result and ours."""
     rows = [[Image.open(file).convert("RGB") for file in row] for row in rows]
     height = width * 3 // 4
     canvas = Image.new("RGB", (width * max(map(len, rows)), height * len(rows)), "white")
@@ -54,7 +56,7 @@ def main() -> None:
     parser.add_argument("--pair", nargs="+", action="append", required=True, metavar="FILE")
     parser.add_argument("--preset", action="append")
     parser.add_argument("--size", type=int, help="long side in px, instead of the preset's")
-    parser.add_argument("--style-weight", type=float, nargs="+", help="each in turn, instead of the preset's")
+    parser.add_argument("--style-weight", type=float, nargs="+", help="weights to paint with, instead of the preset's")
     parser.add_argument("--save", type=Path, default=Path("quality"), help="folder for pictures and contact sheet")
     args = parser.parse_args()
     presets = args.preset or ["balanced"]
@@ -62,18 +64,22 @@ def main() -> None:
         parser.error("--pair takes a photo, a painting, and perhaps a published result")
     args.save.mkdir(parents=True, exist_ok=True)
     changes = {"size": args.size} if args.size else {}
-    ways = {preset: StyleSettings.preset(preset, **changes) for preset in presets}
+    columns = {preset: StyleSettings.preset(preset, **changes) for preset in presets}
     if args.style_weight:
-        ways = {f"{name} {w:g}": replace(one, style_weight=w) for name, one in ways.items() for w in args.style_weight}
-    print("| pair (style / content) | published | " + " | ".join(f"`{name}`" for name in ways) + " |")
-    print("|---" * (2 + len(ways)) + "|")
+        columns = {
+            f"{name} {weight:g}": replace(settings, style_weight=weight)
+            for name, settings in columns.items()
+            for weight in args.style_weight
+        }
+    print("| pair (style / content) | published | " + " | ".join(f"`{name}`" for name in columns) + " |")
+    print("|---" * (2 + len(columns)) + "|")
     rows = []
     for pair in args.pair:
-        ours = [painted(pair, name, settings, args.save) for name, settings in ways.items()]
-        cells = [scored(pair[2], pair) if len(pair) == 3 else "", *(scored(path, pair) for path in ours)]
+        ours = [paint(pair, name, settings, args.save) for name, settings in columns.items()]
+        cells = [score(pair[2], pair) if len(pair) == 3 else "", *(score(path, pair) for path in ours)]
         print(f"| {Path(pair[0]).stem} x {Path(pair[1]).stem} | " + " | ".join(cells) + " |", flush=True)
         rows.append([*map(Path, pair), *ours])
-    sheet(rows, args.save / "sheet.png")
+    save_contact_sheet(rows, args.save / "sheet.png")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Reliability checks, one theme a module: at length by `python tests/tools/reliability`, in short in the suite."""
+"""Reliability checks, a module for each theme. `python tests/tools/reliability` runs their long forms."""
 
 import os
 import subprocess

@@ -1,6 +1,6 @@
-"""Known vulnerabilities of the packages that `requirements.txt` brings, as `pip-audit` knows them: there must be none.
+"""Check that `pip-audit` knows no vulnerability of the packages that `requirements.txt` installs.
 
-Needs `pip install pip-audit` and its database. Without them the versions are listed, to be looked up elsewhere.
+This needs `pip install pip-audit` and its database. Without them, the check lists the versions for a search elsewhere.
 """
 
 import json

@@ -24,7 +24,7 @@ def hash_in_fresh_processes(count: int, size: int, steps: int) -> str:
 
 
 def _main(size: int, steps: int) -> None:
-    """Print the SHA-256 of the saved file: of a run alone, of one among runs that take turns, of two that race."""
+    """Print the SHA-256 of the results of four runs: alone, among runs that take turns, and two in racing threads."""
     from helpers.pictures import make_picture
     from nst import StyleSettings, stylize
     from nst.output.recipe import describe

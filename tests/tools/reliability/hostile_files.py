@@ -47,7 +47,7 @@ def check(cases: list[Case], outcomes: list[dict]) -> None:
 
 
 def is_one_line(message: str, path: Path) -> bool:
-    """Whether a message is one line of readable text, with neither a folder of this machine nor an exception's name."""
+    """Return whether a message is one readable line, with neither a folder of this machine nor an exception's name."""
     return message.isprintable() and str(path.parent) not in message and not re.search(r"^$|Error|Traceback", message)
 
 
@@ -96,7 +96,7 @@ def _main() -> None:
     """Read the files that stdin lists, in JSON. Print one line of JSON for each, then the MB of memory."""
     import nst.stylization
 
-    nst.stylization.load_backbone()  # the memory that it takes is not counted
+    nst.stylization.load_backbone()  # its memory is not counted
     memory_before = _peak_memory()
     for path, is_painted in json.load(sys.stdin):
         print(json.dumps(_read(path, is_painted)))
@@ -122,7 +122,7 @@ def _read(path: str, is_painted: bool) -> dict:
                 assert last.image.width and last.image.height
             except StyleTransferError as error:
                 message = str(error)
-                assert "short side" in message, message  # the only thing that can be wrong with a picture
+                assert "short side" in message, message  # a picture can have no other problem
     return {"outcome": outcome, "message": message, "leaks": leaks, "seconds": round(time.monotonic() - started, 2)}
 
 

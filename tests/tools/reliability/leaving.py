@@ -18,7 +18,7 @@ from helpers.server import Server, is_painting, run_server, stylize_arguments
 from tools.reliability import run_theme
 
 MINUTES = 4
-LONG = {"size": 512, "steps": 10_000}  # paints for an hour, if nothing ends it
+LONG = {"size": 512, "steps": 10_000}  # a run of about an hour, unless something ends it
 SILENCE_SECONDS = 30  # until the slot of a silent connection must be free
 FLAGS = ["--time-limit", 3600]
 

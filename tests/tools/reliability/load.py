@@ -40,9 +40,9 @@ class Round:
     def __str__(self) -> str:
         waits = self.wait_seconds
         wait = f"{statistics.median(waits):.1f} s, longest {max(waits):.1f} s" if waits else "nobody"
-        return (f"{self.served} served (median {wait}), {self.refused} told it is full, {len(self.failures)} lost, in "
-                f"{self.seconds:.0f} s; page loads {len(self.page_seconds)}, slowest {max(self.page_seconds):.2f} s"
-                )  # fmt: skip
+        return (f"{self.served} served (median {wait}), {self.refused} refused by a full queue, "
+                f"{len(self.failures)} lost, in {self.seconds:.0f} s; page loads {len(self.page_seconds)}, "
+                f"slowest {max(self.page_seconds):.2f} s")  # fmt: skip
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""A thousand short runs in one process: at the end it holds no more than after the warm-up."""
+"""A thousand short runs in one process, which must not need more memory than after the warm-up."""
 
 import gc
 import json
@@ -39,7 +39,7 @@ def _main(runs: int, warm_up: int) -> None:
     import nst.targets
     from nst.engine.target_cache import TargetCache
 
-    nst.targets.TARGETS = TargetCache(8_000_000)  # full after warming up: cached targets are no leak
+    nst.targets.TARGETS = TargetCache(8_000_000)  # full after the warm-up, because cached targets are no leak
     with tempfile.TemporaryDirectory() as folder:
         for number in range(warm_up):
             _run_once(number, Path(folder))
@@ -53,7 +53,7 @@ def _main(runs: int, warm_up: int) -> None:
 
 
 def _run_once(number: int, folder: Path) -> None:
-    """Run one of several kinds in turn: closed early, refused, two styles and resumed; else saved and read back."""
+    """Paint once. Three runs in ten are closed early, refused, or resumed with two styles; the others save a result."""
     from helpers.pictures import make_picture
     from nst import Style, StyleSettings, StyleTransferError, stylize
     from nst.output.recipe import describe, read_recipe

@@ -1,4 +1,4 @@
-"""A training killed at random moments, again and again, some of them in the middle of writing its state."""
+"""A training that is killed at random moments, some of them in the middle of writing its state."""
 
 import os
 import random
