@@ -1,4 +1,4 @@
-"""A folder in one style: what is painted, what is left out, what goes wrong, and the processes that share it."""
+"""A folder of photos in one style: the plan, the painting, its failures, and processes that share the folder."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ STYLE = make_picture(70, 70, seed=9)
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """Three small photos in three formats, and what is no photo."""
+    """A folder with three small photos in three formats, and files that the plan leaves out."""
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
     make_picture(64, 48, seed=1).save(folder / "b.png")
@@ -65,7 +65,7 @@ def states(folder: Path) -> dict[str, tuple[bytes, int]]:
 # The plan
 
 
-def test_pictures_are_found_by_suffix_in_order_of_name_and_not_below(photos, tmp_path):
+def test_the_plan_lists_the_pictures_of_the_folder_itself_in_order_of_name(photos, tmp_path):
     assert list(names(plan(photos, tmp_path / "out")).items()) == [
         ("C.TIF", "C.png"), ("a.jpg", "a.png"), ("b.png", "b.png"),
     ]  # fmt: skip
@@ -80,12 +80,12 @@ def test_pictures_are_found_by_suffix_in_order_of_name_and_not_below(photos, tmp
         (["a.jpg", "a.jpg.bmp"], ["a.png", "a.jpg.png"]),
     ],
 )
-def test_no_two_results_have_one_name(tmp_path, sources, targets):
+def test_no_two_results_have_the_same_name(tmp_path, sources, targets):
     (tmp_path / "photos").mkdir()
     for name in sources:
         (tmp_path / "photos" / name).touch()
-    found = names(plan(tmp_path / "photos", tmp_path / "out"))
-    assert [found[name] for name in sources] == targets
+    results = names(plan(tmp_path / "photos", tmp_path / "out"))
+    assert [results[name] for name in sources] == targets
 
 
 def test_folders_that_cannot_be_used_are_refused(photos, tmp_path):
@@ -99,24 +99,24 @@ def test_folders_that_cannot_be_used_are_refused(photos, tmp_path):
 # Painting
 
 
-def test_each_result_is_what_stylize_paints_with_its_recipe(photos, tmp_path, settings):
+def test_each_result_is_the_picture_that_stylize_paints_and_contains_its_recipe(photos, tmp_path, settings):
     outcomes = paint(photos, tmp_path / "out", settings)
-    assert [(one.job.target.name, one.painted, one.error) for one in outcomes] == [
+    assert [(outcome.job.target.name, outcome.painted, outcome.error) for outcome in outcomes] == [
         ("C.png", True, None), ("a.png", True, None), ("b.png", True, None),
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["C.png", "a.png", "b.png"]
     *_, step = stylize(photos / "a.jpg", STYLE, settings)
-    with Image.open(tmp_path / "out" / "a.png") as found:
-        assert found.tobytes() == step.image.tobytes()
+    with Image.open(tmp_path / "out" / "a.png") as result:
+        assert result.tobytes() == step.image.tobytes()
     recipe = read_recipe(tmp_path / "out" / "a.png")
     assert (recipe.settings, recipe.steps_done) == (replace(settings, backbone="file"), 2)
 
 
-def test_what_is_done_is_left_alone(photos, tmp_path, settings):
+def test_finished_results_are_left_alone(photos, tmp_path, settings):
     out = tmp_path / "out"
     paint(photos, out, settings)
     before = states(out)
-    assert [one.painted for one in paint(photos, out, settings)] == [False] * 3
+    assert [outcome.painted for outcome in paint(photos, out, settings)] == [False] * 3
     assert states(out) == before
 
 
@@ -131,7 +131,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_what_would_come_out_otherwise_is_painted_again(photos, tmp_path, settings, change):
+def test_a_result_that_would_be_different_now_is_painted_again(photos, tmp_path, settings, change):
     out = tmp_path / "out"
     for name in ("a.jpg", "C.TIF"):
         (photos / name).unlink()
@@ -140,8 +140,8 @@ def test_what_would_come_out_otherwise_is_painted_again(photos, tmp_path, settin
     (outcome,) = paint(photos, out, replace(settings, **changes), [Style(style)])
     assert outcome.painted
     *_, step = stylize(photos / "b.png", style, replace(settings, **changes))
-    with Image.open(out / "b.png") as found:
-        assert found.tobytes() == step.image.tobytes()
+    with Image.open(out / "b.png") as result:
+        assert result.tobytes() == step.image.tobytes()
 
 
 def test_a_picture_that_fails_does_not_stop_the_others(photos, tmp_path, settings, monkeypatch):
@@ -150,22 +150,22 @@ def test_a_picture_that_fails_does_not_stop_the_others(photos, tmp_path, setting
     (photos / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     save_result = batch.save_result
 
-    def full(image, path, recipe):
+    def save_or_fail(image, path, recipe):
         if path.name == "b.png":
             raise MemoryError("16 GB\nare not enough")
         return save_result(image, path, recipe)
 
-    monkeypatch.setattr(batch, "save_result", full)
-    outcomes = {one.job.source.name: one for one in paint(photos, tmp_path / "out", settings)}
+    monkeypatch.setattr(batch, "save_result", save_or_fail)
+    outcomes = {outcome.job.source.name: outcome for outcome in paint(photos, tmp_path / "out", settings)}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["C.png"]
     assert outcomes["C.TIF"].painted and len(outcomes) == 5
-    said = {"a.jpg": "not a picture", "sliver.png": "short side", "phone.heic": "HEIC", "b.png": "MemoryError (16 GB)"}
-    for name, text in said.items():
+    errors = {"a.jpg": "not a picture", "sliver.png": "short side", "phone.heic": "HEIC"}
+    for name, text in (errors | {"b.png": "MemoryError (16 GB)"}).items():
         assert outcomes[name].error.startswith(f"{name}: ") and text in outcomes[name].error
         assert "\n" not in outcomes[name].error and not outcomes[name].painted
 
 
-def test_what_is_wrong_for_all_is_refused_before_the_first(photos, tmp_path, settings):
+def test_settings_and_styles_that_no_picture_can_use_are_refused_before_the_first_picture(photos, tmp_path, settings):
     out = tmp_path / "out"
     assert "missing.png" in refusal(paint, photos, out, settings, [Style(tmp_path / "missing.png")])
     assert "weight" in refusal(paint, photos, out, settings, [Style(STYLE, -1)])
@@ -176,28 +176,29 @@ def test_what_is_wrong_for_all_is_refused_before_the_first(photos, tmp_path, set
     assert not out.exists()
 
 
-def test_several_styles_with_weights(photos, tmp_path, settings):
+def test_several_styles_are_mixed_by_their_weights(photos, tmp_path, settings):
     styles = [Style(STYLE, 3.0), Style(make_picture(64, 64, seed=8), mask=make_picture(20, 20))]
     outcomes = paint(photos, tmp_path / "out", settings, styles)
-    assert all(one.painted for one in outcomes)
+    assert all(outcome.painted for outcome in outcomes)
     *_, step = stylize(photos / "b.png", styles, settings)
-    with Image.open(tmp_path / "out" / "b.png") as found:
-        assert found.tobytes() == step.image.tobytes()
+    with Image.open(tmp_path / "out" / "b.png") as result:
+        assert result.tobytes() == step.image.tobytes()
 
 
-def test_a_stop_keeps_what_is_done_and_drops_what_is_not(photos, tmp_path, settings):
-    asked = iter([False, True])  # after the first step of C.TIF (the last is not asked about), and of a.jpg
-    outcomes = paint(photos, tmp_path / "out", settings, should_stop=lambda: next(asked))
-    assert [one.job.source.name for one in outcomes] == ["C.TIF"]
+def test_a_stop_keeps_finished_pictures_and_drops_the_unfinished_one(photos, tmp_path, settings):
+    # `should_stop` is called after the first step of C.TIF and of a.jpg; it is not called after the last step.
+    answers = iter([False, True])
+    outcomes = paint(photos, tmp_path / "out", settings, should_stop=lambda: next(answers))
+    assert [outcome.job.source.name for outcome in outcomes] == ["C.TIF"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["C.png"]
-    assert [one.painted for one in paint(photos, tmp_path / "out", settings)] == [False, True, True]
+    assert [outcome.painted for outcome in paint(photos, tmp_path / "out", settings)] == [False, True, True]
 
 
 # Processes
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 8])
-def test_the_shares_of_all_processes_are_everything_once(monkeypatch, processes):
+def test_every_picture_belongs_to_exactly_one_process(monkeypatch, processes):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     jobs = [Job(Path(f"{number}.png"), Path(f"out/{number}.png")) for number in range(7)]
     monkeypatch.setenv("WORLD_SIZE", str(processes))
@@ -209,7 +210,7 @@ def test_the_shares_of_all_processes_are_everything_once(monkeypatch, processes)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
+def test_the_processes_of_a_machine_use_different_gpus(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -217,7 +218,7 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
     jobs_of_this_process([])
     assert chosen == []
     monkeypatch.setenv("WORLD_SIZE", "6")
-    for rank in range(6):  # on two machines
+    for rank in range(6):  # three on each of two machines
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("LOCAL_RANK", str(rank % 3))
         jobs_of_this_process([])
@@ -242,7 +243,7 @@ def run(*arguments: object) -> int:
     return cli.main(["batch", *map(str, arguments)])
 
 
-def test_the_command_paints_the_folder_and_says_what_failed(photos, style, tmp_path, flags, capfd):
+def test_the_command_paints_the_folder_and_names_the_pictures_that_failed(photos, style, tmp_path, flags, capfd):
     out = tmp_path / "new" / "out"
     assert run(photos, "--style", style, "--out", out, *flags) == 0
     assert sorted(path.name for path in out.iterdir()) == ["C.png", "a.png", "b.png"]
@@ -257,24 +258,24 @@ def test_the_command_paints_the_folder_and_says_what_failed(photos, style, tmp_p
     assert lines == ["nst: e.png: the file is empty.", "nst: 1 of 4 pictures could not be painted"]
 
 
-def test_the_command_films_each_picture_and_films_again_what_lacks_a_film(photos, style, tmp_path, flags):
+def test_the_command_makes_a_film_of_each_picture_that_has_none(photos, style, tmp_path, flags):
     out = tmp_path / "out"
     assert run(photos, "--style", style, "--out", out, *flags) == 0
     assert run(photos, "--style", style, "--out", out, *flags, "--video", "webp") == 0
     assert sorted(path.name for path in out.iterdir() if path.suffix == ".webp") == ["C.webp", "a.webp", "b.webp"]
     with Image.open(out / "a.webp") as film:
-        assert film.n_frames == 2  # of two steps
+        assert film.n_frames == 2  # one for each step
     before = states(out)
     assert run(photos, "--style", style, "--out", out, *flags, "--video", "webp") == 0
     assert states(out) == before
 
 
-def test_the_command_takes_several_styles_with_weights(photos, style, tmp_path, flags):
+def test_the_command_accepts_several_styles_with_weights(photos, style, tmp_path, flags):
     odd = tmp_path / "odd:2"
     shutil.copy(style, odd)
     out = tmp_path / "out"
     assert run(photos, "--style", f"{style}:0.5", "--style", style, "--style", odd, "--out", out, *flags) == 0
-    assert [one.weight for one in read_recipe(out / "a.png").styles] == [0.5, 1.0, 1.0]
+    assert [style.weight for style in read_recipe(out / "a.png").styles] == [0.5, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -288,14 +289,17 @@ def test_a_style_may_have_a_weight_after_a_colon(text, expected):
 
 @pytest.mark.parametrize("case", ["style", "weight", "folder", "out", "preset", "required"])
 def test_the_command_refuses_in_one_line(photos, style, tmp_path, flags, capfd, case):
-    given = {"folder": photos, "--style": style, "--out": tmp_path / "out"}
-    given |= {"style": {"--style": "missing.png"}, "weight": {"--style": f"{style}:0"}, "folder": {"folder": "missing"},
-              "out": {"--out": photos}, "preset": {"--preset": "best"}, "required": {}}[case]  # fmt: skip
+    arguments = {"folder": photos, "--style": style, "--out": tmp_path / "out"}
+    arguments |= {
+        "style": {"--style": "missing.png"}, "weight": {"--style": f"{style}:0"}, "folder": {"folder": "missing"},
+        "out": {"--out": photos}, "preset": {"--preset": "best"}, "required": {},
+    }[case]  # fmt: skip
     if case == "required":
-        del given["--out"]
-    folder = given.pop("folder")
+        del arguments["--out"]
+    folder = arguments.pop("folder")
+    parts = [part for pair in arguments.items() for part in pair]
     try:
-        status = run(folder, *(x for pair in given.items() for x in pair), *(flags if case != "preset" else []))
+        status = run(folder, *parts, *(flags if case != "preset" else []))
     except SystemExit as end:
         status = end.code
     stdout, stderr = capfd.readouterr()
@@ -303,15 +307,15 @@ def test_the_command_refuses_in_one_line(photos, style, tmp_path, flags, capfd, 
     assert not (tmp_path / "out").exists()
 
 
-def test_ctrl_c_keeps_what_is_done(photos, style, tmp_path, flags, capfd, monkeypatch):
+def test_ctrl_c_keeps_finished_pictures(photos, style, tmp_path, flags, capfd, monkeypatch):
     paint_all = batch.paint_all
 
-    def interrupted_after_one(*arguments, **options):
+    def paint_one_and_interrupt(*arguments, **options):
         for outcome in paint_all(*arguments, **options):
             yield outcome
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(batch, "paint_all", interrupted_after_one)
+    monkeypatch.setattr(batch, "paint_all", paint_one_and_interrupt)
     handler = signal.getsignal(signal.SIGINT)
     assert run(photos, "--style", style, "--out", tmp_path / "out", *flags) == 130
     assert signal.getsignal(signal.SIGINT) is handler
@@ -320,12 +324,12 @@ def test_ctrl_c_keeps_what_is_done(photos, style, tmp_path, flags, capfd, monkey
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes meet over Linux's loopback")
-def test_torchrun_shares_the_folder_and_one_failure_ends_no_other_process(photos, style, tmp_path, flags):
-    """The process with the broken picture has nothing else to do, and is ready long before the other."""
+def test_torchrun_shares_the_folder_and_a_failure_ends_no_other_process(photos, style, tmp_path, flags):
+    """One process has broken pictures only, so it ends long before the other."""
     for name in ("a.jpg", "C.TIF"):
         (photos / name).unlink()
-    (photos / "a.png").write_bytes(b"broken")  # a.png is for the first process, b.png for the second, and so on
-    (photos / "c.png").write_bytes(b"broken, too")
+    (photos / "a.png").write_bytes(b"broken")  # the first process has a.png and c.png, the second the others
+    (photos / "c.png").write_bytes(b"broken too")
     make_picture(64, 48, seed=5).save(photos / "d.png")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -1,4 +1,4 @@
-"""`python -m nst` as a shell runs it: exit status, what is on stdout and stderr, and the files it leaves."""
+"""`python -m nst` as a shell runs it: exit status, stdout and stderr, and the files that it leaves."""
 
 import functools
 import hashlib
@@ -26,7 +26,7 @@ nst = functools.partial(shell, "-m", "nst")
 
 
 def refused(*arguments: object) -> str:
-    """The one line on stderr of a command that must be refused with status 2."""
+    """Run a command that must be refused with status 2. Return its single line on stderr, without `nst: `."""
     result = nst(*arguments)
     assert (result.returncode, result.stdout) == (2, ""), result.stderr
     assert re.fullmatch(r"nst: [^\n]+\n", result.stderr), result.stderr
@@ -43,7 +43,7 @@ def small_pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(small_pictures, random_checkpoint, tmp_path_factory):
-    """A run with every flag there is; (folder, result)."""
+    """The folder and the result of a run with nearly every flag."""
     folder = tmp_path_factory.mktemp("finished")
     result = nst(
         *small_pictures, "--output", folder / "new" / "out.png", "--preset", "quick", "--size", 64, "--steps", 5,
@@ -62,7 +62,7 @@ def test_every_flag_together_paints_a_picture(finished):
         assert np.asarray(picture).std() > 5
 
 
-def test_json_is_one_line_with_the_promised_keys(finished, random_checkpoint):
+def test_the_json_is_one_line_with_the_documented_keys(finished, random_checkpoint):
     folder, result = finished
     assert result.stdout.count("\n") == 1 and result.stdout.endswith("\n")
     report = json.loads(result.stdout)
@@ -74,7 +74,7 @@ def test_json_is_one_line_with_the_promised_keys(finished, random_checkpoint):
 
 
 def test_the_flags_reach_the_run(finished, small_pictures, random_checkpoint):
-    """The same run through the library: the same losses, bit for bit, and the same picture."""
+    """The same run through the library has the same losses, bit by bit, and the same picture."""
     import torch
 
     from nst.settings import StyleSettings
@@ -87,7 +87,7 @@ def test_the_flags_reach_the_run(finished, small_pictures, random_checkpoint):
         backbone=str(random_checkpoint), device="cpu", precision="float32",
     )  # fmt: skip
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the order of sums depends on it
+    torch.set_num_threads(1)  # the order of sums depends on the number of threads
     *_, last = stylize(*small_pictures, settings)
     torch.set_num_threads(threads)
     report = json.loads(result.stdout)
@@ -102,7 +102,7 @@ def test_progress_goes_to_stderr(finished):
     assert "5/5" in result.stderr and "total" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_save_every_keeps_pictures_on_the_way(finished):
+def test_save_every_saves_intermediate_pictures(finished):
     folder, _ = finished
     assert sorted(p.name for p in folder.iterdir()) == ["out-00002.png", "out-00004.png", "out.png"]
     pictures = []
@@ -127,7 +127,7 @@ def test_without_json_stdout_stays_empty_and_the_suffix_chooses_the_format(small
 
 
 def run_here(*arguments: object) -> int:
-    """In this process: without waiting for torch again."""
+    """Run the command in this process, which has imported torch already. Return its exit status."""
     return cli.main([str(argument) for argument in arguments])
 
 
@@ -136,7 +136,7 @@ def small_run(random_checkpoint) -> list[object]:
     return ["--size", 64, "--steps", 4, "--backbone", random_checkpoint, "--device", "cpu", "--precision", "float32"]
 
 
-def test_the_result_and_the_pictures_on_the_way_carry_their_recipe(finished, random_checkpoint):
+def test_the_result_and_the_intermediate_pictures_contain_their_recipe(finished, random_checkpoint):
     folder, _ = finished
     for name, step in (("out.png", 5), ("out-00002.png", 2), ("out-00004.png", 4)):
         with Image.open(folder / name) as picture:
@@ -150,8 +150,10 @@ def test_the_result_and_the_pictures_on_the_way_carry_their_recipe(finished, ran
 
 
 @pytest.mark.parametrize("name", ["out.png", "out-00002.png"])
-def test_a_recipe_is_followed_to_the_same_bytes(finished, small_pictures, random_checkpoint, tmp_path, capfd, name):
-    """Also where the run went on after that picture."""
+def test_the_recipe_of_a_picture_paints_the_same_bytes(
+    finished, small_pictures, random_checkpoint, tmp_path, capfd, name
+):
+    """This holds for an intermediate picture too."""
     folder, _ = finished
     output = tmp_path / "again.png"
     flags = ["--recipe", folder / name, "--backbone", random_checkpoint, "--json"]
@@ -172,7 +174,7 @@ def test_flags_override_the_recipe(finished, small_pictures, random_checkpoint, 
     assert (recipe["settings"]["seed"], recipe["settings"]["init"]) == (7, "noise")
 
 
-def test_other_pictures_than_the_recipes_are_warned_of_and_painted(
+def test_pictures_or_a_backbone_other_than_the_recipes_are_used_with_a_warning(
     finished, small_pictures, random_checkpoint, tmp_path, capfd
 ):
     folder, _ = finished
@@ -182,22 +184,24 @@ def test_other_pictures_than_the_recipes_are_warned_of_and_painted(
     assert "nst: warning: not the recipe's content picture\n" in capfd.readouterr().err
     other = shutil.copy(random_checkpoint, tmp_path / "other.safetensors")
     data = bytearray(other.read_bytes())
-    data[-1] ^= 1  # a bit of the last weight
+    data[-1] ^= 1  # change a bit of the last weight
     other.write_bytes(data)
     assert run_here(content, content, "-o", tmp_path / "out.png", *flags[:2], "--backbone", other, "--steps", 1) == 0
     assert "nst: warning: not the recipe's style picture, not its backbone\n" in capfd.readouterr().err
 
 
-def test_a_recipe_that_cannot_be_repeated_is_warned_of(finished, small_pictures, random_checkpoint, tmp_path, capfd):
+def test_a_recipe_that_cannot_be_repeated_is_used_with_a_warning(
+    finished, small_pictures, random_checkpoint, tmp_path, capfd
+):
     recipe = replace(read_recipe(finished[0] / "out.png"), repeatable=False)
-    save_result(make_picture(64, 48), tmp_path / "went-on.png", recipe)
-    flags = ["--recipe", tmp_path / "went-on.png", "--backbone", random_checkpoint, "--steps", 1]
+    save_result(make_picture(64, 48), tmp_path / "continued.png", recipe)
+    flags = ["--recipe", tmp_path / "continued.png", "--backbone", random_checkpoint, "--steps", 1]
     assert run_here(*small_pictures, "-o", tmp_path / "out.png", *flags) == 0
     assert "nst: warning: that run was continued with other settings" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--recipe", "{folder}/out.png"], "name that file with --backbone"),
         (["--recipe", "{folder}/out.png", "--preset", "fine"], "--preset and --recipe"),
@@ -207,19 +211,19 @@ def test_a_recipe_that_cannot_be_repeated_is_warned_of(finished, small_pictures,
     ],
     ids=["file", "preset", "none", "missing", "text"],
 )
-def test_recipes_that_cannot_be_followed_are_refused(finished, small_pictures, tmp_path, capfd, flags, said):
+def test_recipes_that_cannot_be_followed_are_refused(finished, small_pictures, tmp_path, capfd, flags, message):
     names = {"folder": finished[0], "content": small_pictures[0]}
     flags = [flag.format(**names) for flag in flags]
     assert run_here(*small_pictures, "-o", tmp_path / "out.png", *flags) == 2
     out, err = capfd.readouterr()
-    assert out == "" and err.count("\n") == 1 and said in err
+    assert out == "" and err.count("\n") == 1 and message in err
     assert list(tmp_path.iterdir()) == []
 
 
 # Sixteen bits, transparency, film
 
 
-def test_sixteen_bits_transparency_and_a_film(small_pictures, small_run, tmp_path):
+def test_a_run_saves_sixteen_bits_the_photos_transparency_and_a_film(small_pictures, small_run, tmp_path):
     content, style = small_pictures
     with Image.open(content) as picture:
         photo = picture.convert("RGBA")
@@ -233,33 +237,33 @@ def test_sixteen_bits_transparency_and_a_film(small_pictures, small_run, tmp_pat
     deep = decode_image(str(output), mode=ImageReadMode.UNCHANGED).numpy()
     assert (deep.dtype, deep.shape) == (np.uint16, (4, 48, 64))
     assert (deep[3, :, :31] == 0).all() and (deep[3, :, 33:] == 65535).all()
-    inner = deep[:3][(deep[:3] > 0) & (deep[:3] < 65535)]  # what is not black or white
-    assert inner.size > 1000 and (inner % 257 != 0).mean() > 0.9  # more than eight bits hold
+    inner = deep[:3][(deep[:3] > 0) & (deep[:3] < 65535)]  # neither black nor white
+    assert inner.size > 1000 and (inner % 257 != 0).mean() > 0.9  # values that eight bits cannot hold
     with Image.open(tmp_path / "out-00003.png") as picture:
         assert (picture.mode, picture.size) == ("RGBA", (64, 48))
     with Image.open(film) as animation:
         assert (animation.format, animation.n_frames, animation.size) == ("WEBP", 4, (64, 48))
 
 
-def test_a_photo_without_transparency_gives_a_picture_without(small_pictures, small_run, tmp_path):
+def test_a_photo_without_transparency_gives_an_opaque_picture(small_pictures, small_run, tmp_path):
     assert run_here(*small_pictures, "-o", tmp_path / "out.tif", *small_run, "--keep-alpha") == 0
     with Image.open(tmp_path / "out.tif") as picture:
         assert (picture.format, picture.mode, picture.size) == ("TIFF", "RGB", (64, 48))
         assert json.loads(picture.tag_v2[270])["steps_done"] == 4
 
 
-def test_a_film_of_a_long_run_has_few_pictures(small_pictures, small_run, tmp_path):
+def test_a_film_of_a_long_run_leaves_out_steps(small_pictures, small_run, tmp_path):
     film = tmp_path / "film.mp4"
     assert run_here(*small_pictures, "-o", tmp_path / "out.png", *small_run, "--steps", 90, "--film", film) == 0
     import av
 
     with av.open(str(film)) as file:
         frames = sum(1 for _ in file.decode(video=0))
-    assert frames == 30 + 14  # every third step, and the last held
+    assert frames == 30 + 14  # every third step, and the last picture for longer
 
 
 @pytest.mark.parametrize(
-    ("name", "flags", "said"),
+    ("name", "flags", "message"),
     [
         ("out.jpg", ["--bits", "16"], "--bits 16"),
         ("out.webp", ["--keep-alpha"], "--keep-alpha"),
@@ -269,14 +273,16 @@ def test_a_film_of_a_long_run_has_few_pictures(small_pictures, small_run, tmp_pa
         ("out.png", ["--film", "{}/file/film.mp4"], "cannot be written"),
     ],
 )
-def test_what_could_not_be_saved_is_refused_before_painting(small_pictures, tmp_path, capfd, name, flags, said):
+def test_an_output_that_does_not_fit_its_flags_is_refused_before_painting(
+    small_pictures, tmp_path, capfd, name, flags, message
+):
     (tmp_path / "file").write_text("in the way")
     try:
         status = run_here(*small_pictures, "-o", tmp_path / name, *(flag.format(tmp_path) for flag in flags))
-    except SystemExit as end:  # of the parser
+    except SystemExit as end:  # raised by the parser
         status = end.code
     out, err = capfd.readouterr()
-    assert (status, out, err.count("\n")) == (2, "", 1) and said in err
+    assert (status, out, err.count("\n")) == (2, "", 1) and message in err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -284,7 +290,7 @@ def test_what_could_not_be_saved_is_refused_before_painting(small_pictures, tmp_
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--preset", "best"], "'best'"),
         (["--size", "31"], "size"),
@@ -304,8 +310,8 @@ def test_what_could_not_be_saved_is_refused_before_painting(small_pictures, tmp_
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_flags_are_refused_in_one_line_and_leave_nothing(small_pictures, tmp_path, flags, said):
-    assert said in refused(*small_pictures, "-o", tmp_path / "out.png", *flags)
+def test_wrong_flags_are_refused_in_one_line_and_leave_no_file(small_pictures, tmp_path, flags, message):
+    assert message in refused(*small_pictures, "-o", tmp_path / "out.png", *flags)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -320,11 +326,11 @@ def test_an_output_format_that_cannot_be_written_is_refused(small_pictures, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("where", ["file/out.png", "file/deep/out.png", "folder.png"])
-def test_an_output_that_cannot_be_written_is_refused_before_painting(small_pictures, tmp_path, where):
+@pytest.mark.parametrize("path", ["file/out.png", "file/deep/out.png", "folder.png"])
+def test_an_output_that_cannot_be_written_is_refused_before_painting(small_pictures, tmp_path, path):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.png").mkdir()
-    assert "cannot be written" in refused(*small_pictures, "-o", tmp_path / where)
+    assert "cannot be written" in refused(*small_pictures, "-o", tmp_path / path)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "folder.png"]
 
 
@@ -335,12 +341,12 @@ def test_a_read_only_folder_is_refused_before_painting(small_pictures, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("problem", "said"),
+    ("problem", "message"),
     [("missing", "bad.png: no such file"), ("text", "bad.png: not a picture"), ("empty", "bad.png: the file is empty"),
      ("backbone", "bad.safetensors: no such checkpoint")],
 )  # fmt: skip
 def test_unusable_files_are_refused_in_one_line_and_leave_the_old_result(
-    small_pictures, random_checkpoint, tmp_path, problem, said
+    small_pictures, random_checkpoint, tmp_path, problem, message
 ):
     content, style = small_pictures
     bad, output = tmp_path / "bad.png", tmp_path / "out.png"
@@ -350,16 +356,16 @@ def test_unusable_files_are_refused_in_one_line_and_leave_the_old_result(
     output.write_bytes(b"an older result")
     before = sorted(p.name for p in tmp_path.iterdir())
     line = refused(content if problem == "backbone" else bad, style, "-o", output, "--backbone", checkpoint)
-    assert line.startswith(said)
+    assert line.startswith(message)
     assert output.read_bytes() == b"an older result"
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(
-    ("problem", "said"), [("cut short", "damaged"), ("a sliver", "short side"), ("style", "no such file")]
+    ("problem", "message"), [("cut short", "damaged"), ("a sliver", "short side"), ("style", "no such file")]
 )
-def test_problems_that_show_late_are_refused_in_one_line_too(
-    small_pictures, random_checkpoint, tmp_path, capfd, problem, said
+def test_problems_that_appear_late_are_refused_in_one_line(
+    small_pictures, random_checkpoint, tmp_path, capfd, problem, message
 ):
     content, style = small_pictures
     bad, output = tmp_path / "bad.png", tmp_path / "new" / "out.png"
@@ -367,18 +373,18 @@ def test_problems_that_show_late_are_refused_in_one_line_too(
         make_picture(10, 600).save(bad)
     elif problem == "cut short":
         bad.write_bytes(content.read_bytes()[:2000])
-    given = (content, bad) if problem == "style" else (bad, style)
+    files = (content, bad) if problem == "style" else (bad, style)
     flags = ("-o", output, "--size", 64, "--backbone", random_checkpoint)
-    assert cli.main([*map(str, given), *map(str, flags)]) == 2
+    assert cli.main([*map(str, files), *map(str, flags)]) == 2
     out, err = capfd.readouterr()
-    assert out == "" and re.fullmatch(rf"nst: [^\n]*{said}[^\n]*\n", err), err
+    assert out == "" and re.fullmatch(rf"nst: [^\n]*{message}[^\n]*\n", err), err
     assert not output.parent.exists()
 
 
 # Ctrl-C
 
 
-def test_ctrl_c_keeps_what_is_there(small_pictures, random_checkpoint, tmp_path):
+def test_ctrl_c_saves_the_last_picture(small_pictures, random_checkpoint, tmp_path):
     output = tmp_path / "out.png"
     command = [sys.executable, "-m", "nst", *small_pictures, "-o", output, "--size", 64, "--steps", 10_000,
                "--backbone", random_checkpoint, "--json"]  # fmt: skip
@@ -386,17 +392,17 @@ def test_ctrl_c_keeps_what_is_there(small_pictures, random_checkpoint, tmp_path)
         list(map(str, command)), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
-        shown = b""
-        while b"total" not in shown:  # the bar after the first step
-            shown += (piece := os.read(process.stderr.fileno(), 1000))
-            assert piece, shown
+        progress = b""
+        while b"total" not in progress:  # until the bar after the first step
+            progress += (piece := os.read(process.stderr.fileno(), 1000))
+            assert piece, progress
         process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGINT)  # some launchers pass on what the terminal already sent
+        process.send_signal(signal.SIGINT)  # some launchers repeat the signal that the terminal has sent
         stdout, stderr = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()
-    stderr = (shown + stderr).decode()
+    stderr = (progress + stderr).decode()
     assert process.returncode == 0, stderr
     assert "Traceback" not in stderr
     report = json.loads(stdout)
@@ -408,11 +414,11 @@ def test_ctrl_c_keeps_what_is_there(small_pictures, random_checkpoint, tmp_path)
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_ctrl_c_before_the_first_step_is_no_crash(monkeypatch, capsys, small_pictures, tmp_path):
-    def loading(*_, **__):
+def test_ctrl_c_before_the_first_step_ends_with_one_line(monkeypatch, capsys, small_pictures, tmp_path):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nst.stylization.stylize", loading)
+    monkeypatch.setattr("nst.stylization.stylize", interrupt)
     handler = signal.getsignal(signal.SIGINT)
     assert cli.main([*map(str, small_pictures), "-o", str(tmp_path / "out.png")]) == 130
     out, err = capsys.readouterr()
@@ -424,7 +430,7 @@ def test_ctrl_c_before_the_first_step_is_no_crash(monkeypatch, capsys, small_pic
 # Help
 
 
-def test_help_names_every_flag_without_waiting_for_torch():
+def test_the_help_names_every_flag_and_imports_no_torch():
     code = (
         "import sys\n"
         "from nst.cli import main\n"
@@ -439,13 +445,13 @@ def test_help_names_every_flag_without_waiting_for_torch():
     flags = ["-o", "--output", "--recipe", "--preset", "--bits", "--keep-alpha", "--film", "--save-every", "--json"]
     for flag in (*flags, *(f"--{name}" for name in SETTING_FLAGS)):
         assert re.search(rf"{flag}\b", result.stdout), flag
-    help_of_a_batch = nst("batch", "--help").stdout
-    assert help_of_a_batch.startswith("usage: nst batch ")
+    batch_help = nst("batch", "--help").stdout
+    assert batch_help.startswith("usage: nst batch ")
     for flag in ("--style", "--out", "--preset", *(f"--{name}" for name in SETTING_FLAGS)):
-        assert re.search(rf"{flag}\b", help_of_a_batch), flag
+        assert re.search(rf"{flag}\b", batch_help), flag
 
 
-def test_wrong_flags_are_refused_without_waiting_for_torch(small_pictures, tmp_path):
+def test_wrong_flags_are_refused_without_importing_torch(small_pictures, tmp_path):
     code = "import sys\nfrom nst.cli import main\nassert main(sys.argv[1:]) == 2\nassert 'torch' not in sys.modules"
     result = shell("-c", code, *small_pictures, "-o", tmp_path / "out.png", "--preset", "best")
     assert result.returncode == 0, result.stderr
