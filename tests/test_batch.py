@@ -323,6 +323,7 @@ def test_ctrl_c_keeps_finished_pictures(photos, style, tmp_path, flags, capfd, m
     assert "stopped; 1 of 3" in capfd.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes meet over Linux's loopback")
 def test_torchrun_shares_the_folder_and_a_failure_ends_no_other_process(photos, style, tmp_path, flags):
     """One process has broken pictures only, so it ends long before the other."""

@@ -252,6 +252,7 @@ def test_a_photo_without_transparency_gives_an_opaque_picture(small_pictures, sm
         assert json.loads(picture.tag_v2[270])["steps_done"] == 4
 
 
+@pytest.mark.slow
 def test_a_film_of_a_long_run_leaves_out_steps(small_pictures, small_run, tmp_path):
     film = tmp_path / "film.mp4"
     assert run_here(*small_pictures, "-o", tmp_path / "out.png", *small_run, "--steps", 90, "--film", film) == 0
