@@ -1,4 +1,4 @@
-"""The canvas's Adam in NumPy, and its pyramids as matrices."""
+"""The canvas against Adam in NumPy, and its pyramids against matrices."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from nst.canvas import MOMENTS, Canvas
 pytestmark = pytest.mark.usefixtures("small_levels")
 
 
-def adam_by_hand(start: np.ndarray, gradients: list[np.ndarray], rates: list[float]) -> np.ndarray:
-    """Algorithm 1 of Kingma & Ba with beta1 0.9, beta2 0.99, epsilon 1e-8, and clipping after each step."""
+def adam_in_numpy(start: np.ndarray, gradients: list[np.ndarray], rates: list[float]) -> np.ndarray:
+    """Compute algorithm 1 of Kingma & Ba with beta1 0.9, beta2 0.99, epsilon 1e-8, and clip after each step."""
     x, m, v = start.astype(float), np.zeros(start.shape), np.zeros(start.shape)
     for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
         m = 0.9 * m + 0.1 * g
@@ -26,25 +26,25 @@ def gradients(count: int, shape=(1, 3, 6, 8)) -> list[torch.Tensor]:
     return [uniform(*shape, seed=40 + i) for i in range(count)]
 
 
-def test_update_is_adam_and_stays_in_zero_to_one():
+def test_an_update_is_a_step_of_adam_and_stays_in_zero_to_one():
     start = photo(1, 6, 8)
     rates = [0.02, 0.05, 0.3, 0.01, 0.3]
     canvas = Canvas(start)
     for gradient, rate in zip(gradients(5), rates, strict=True):
         canvas.update(gradient, rate)
-    expected = adam_by_hand(start.numpy(), [g.numpy().astype(float) for g in gradients(5)], rates)
+    expected = adam_in_numpy(start.numpy(), [g.numpy().astype(float) for g in gradients(5)], rates)
     assert {expected.min(), expected.max()} == {0, 1}  # the steps are large enough to need the clipping
     np.testing.assert_allclose(canvas.pixels().numpy(), expected, atol=1e-5)
 
 
-def test_grain_is_added_and_clipped():
-    start, grain = photo(1, 6, 8), uniform(1, 1, 6, 8, seed=9) * 0.3
+def test_noise_is_added_and_clipped():
+    start, noise = photo(1, 6, 8), uniform(1, 1, 6, 8, seed=9) * 0.3
     canvas = Canvas(start)
-    canvas.add_noise(grain)
-    np.testing.assert_allclose(canvas.pixels().numpy(), np.clip(start.numpy() + grain.numpy(), 0, 1), atol=1e-7)
+    canvas.add_noise(noise)
+    np.testing.assert_allclose(canvas.pixels().numpy(), np.clip(start.numpy() + noise.numpy(), 0, 1), atol=1e-7)
 
 
-def test_canvas_does_not_write_into_the_picture_it_started_from():
+def test_a_canvas_does_not_change_the_picture_it_started_from():
     start = photo(1, 6, 8)
     before = start.clone()
     Canvas(start).update(gradients(1)[0], 0.1)
@@ -52,63 +52,63 @@ def test_canvas_does_not_write_into_the_picture_it_started_from():
 
 
 def doubling(length: int) -> np.ndarray:
-    """The matrix (2 length, length) that doubles a row bilinearly: new pixels lie a quarter of an old one off."""
+    """Return the matrix (2 length, length) that doubles a row bilinearly: new centres lie a quarter pixel off."""
     positions = ((np.arange(2 * length) + 0.5) / 2 - 0.5).clip(0, length - 1)
-    return np.stack([np.interp(positions, np.arange(length), one) for one in np.eye(length)], 1)
+    return np.stack([np.interp(positions, np.arange(length), unit) for unit in np.eye(length)], 1)
 
 
 @pytest.mark.parametrize(
-    ("kind", "beta1", "beta2", "half"), [("pyramid", 0.9, 0.99, np.inf), ("deep-pyramid", 0.85, 0.8, 40)]
+    ("kind", "beta1", "beta2", "half_life"), [("pyramid", 0.9, 0.99, np.inf), ("deep-pyramid", 0.85, 0.8, 40)]
 )
-def test_a_pyramid_takes_adam_steps_of_its_coefficients(kind, beta1, beta2, half):
-    """By matrices: x = c_0 + U(c_1 + U c_2), and the gradient at a coefficient is its transpose's of the pixels'."""
+def test_a_pyramid_takes_adam_steps_of_its_coefficients(kind, beta1, beta2, half_life):
+    """As matrices: x = c_0 + U(c_1 + U c_2). The transposes map the pixels' gradient to coefficients."""
     height, width = 16, 24
     up = np.kron(doubling(8), doubling(12)), np.kron(doubling(4), doubling(6))
     basis = [np.eye(height * width), up[0], up[0] @ up[1]]
-    start, rates, found = photo(1, height, width), [0.02, 0.05, 0.1], gradients(3, (1, 3, height, width))
+    start, rates, steps = photo(1, height, width), [0.02, 0.05, 0.1], gradients(3, (1, 3, height, width))
     canvas = Canvas(start, kind)
     x = start.numpy().reshape(3, -1).astype(float)
     moments = [[0.0, 0.0] for _ in basis]
-    for t, (gradient, rate) in enumerate(zip(found, rates, strict=True), 1):
+    for t, (gradient, rate) in enumerate(zip(steps, rates, strict=True), 1):
         canvas.update(gradient, rate)
         flat = gradient.numpy().reshape(3, -1).astype(float)
-        for one, (to_pixels, (m, v)) in enumerate(zip(basis, moments, strict=True)):
+        for level, (to_pixels, (m, v)) in enumerate(zip(basis, moments, strict=True)):
             g = flat @ to_pixels
-            m, v = moments[one] = [beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g]
-            slower = rate / (1 + (t - 1) / half)
-            x = x - slower * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + 1e-8) @ to_pixels.T
+            m, v = moments[level] = [beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g]
+            decayed = rate / (1 + (t - 1) / half_life)
+            x = x - decayed * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + 1e-8) @ to_pixels.T
         x = x.clip(0, 1)
     assert {x.min(), x.max()} == {0, 1}
     np.testing.assert_allclose(canvas.pixels().numpy().reshape(3, -1), x, atol=1e-5)
 
 
-def test_a_pyramid_moves_what_many_pixels_agree_on_faster_than_grain():
-    """Where a gradient has one sign over a whole picture every level adds its step; where it alternates, one does."""
-    grain = torch.ones(1, 3, 32, 32)
-    grain[..., ::2, ::2] = grain[..., 1::2, 1::2] = -1
-    moved = []
-    for gradient in (torch.ones(1, 3, 32, 32), grain):
+def test_a_pyramid_moves_large_areas_faster_than_single_pixels():
+    """A gradient of one sign moves the coefficients of every level. One that alternates moves the finest level only."""
+    alternating = torch.ones(1, 3, 32, 32)
+    alternating[..., ::2, ::2] = alternating[..., 1::2, 1::2] = -1
+    changes = []
+    for gradient in (torch.ones(1, 3, 32, 32), alternating):
         canvas = Canvas(torch.full((1, 3, 32, 32), 0.5), "pyramid")
         canvas.update(gradient, 0.01)
-        moved.append((canvas.pixels() - 0.5)[..., 8:-8, 8:-8].abs().mean().item())
-    assert moved == pytest.approx([0.04, 0.01], rel=1e-3)  # 32, 16, 8 and 4 px
+        changes.append((canvas.pixels() - 0.5)[..., 8:-8, 8:-8].abs().mean().item())
+    assert changes == pytest.approx([0.04, 0.01], rel=1e-3)  # four levels: 32, 16, 8 and 4 px
 
 
 @pytest.mark.parametrize("kind", nst.canvas.KINDS)
 @pytest.mark.parametrize("size", [(24, 32), (17, 23), (6, 8)])
-def test_resized_canvas_keeps_picture_and_moments(size, kind):
+def test_a_resized_canvas_keeps_its_picture_and_moments(size, kind):
     canvas = Canvas(photo(1, 12, 16), kind)
     for gradient in gradients(4, (1, 3, 12, 16)):
         canvas.update(gradient * 10, 0.05)
     larger = canvas.resized(size)
     old, new = canvas.state(), larger.state()
     assert set(Canvas(photo(1, *size), kind).resized(size).state()) == {"pixels"}
-    kept = {"pixels": "pixels", "exp_avg.0": "exp_avg.0", "exp_avg_sq.0": "exp_avg_sq.0"}
+    origins = {"pixels": "pixels", "exp_avg.0": "exp_avg.0", "exp_avg_sq.0": "exp_avg_sq.0"}
     if kind != "pixels" and size[0] > 12:
-        kept |= {f"{name}.{level}": f"{name}.{level - 1}" for name in MOMENTS for level in (1, 2)}
-    for name, was in kept.items():
+        origins |= {f"{name}.{level}": f"{name}.{level - 1}" for name in MOMENTS for level in (1, 2)}
+    for name, origin in origins.items():
         assert np.isfinite(new[name]).all()
-        assert abs(new[name].mean() - old[was].mean()) < 0.25 * old[was].std() + 1e-6, name
+        assert abs(new[name].mean() - old[origin].mean()) < 0.25 * old[origin].std() + 1e-6, name
     for name in ("pixels", "exp_avg.0", "exp_avg_sq.0"):
         assert new[name].shape == (1, 3, *size)
     assert new["step"] == old["step"] == 4
@@ -120,30 +120,30 @@ def test_resized_canvas_keeps_picture_and_moments(size, kind):
     assert larger.state()["step"] == 5
 
 
-def test_resizing_a_smooth_ramp_keeps_it():
+def test_a_resized_ramp_is_still_a_ramp():
     ramp = torch.linspace(0, 1, 16).expand(1, 3, 12, 16)
     result = Canvas(ramp).resized((24, 32)).pixels()[0, 0, 5]
-    positions = (np.arange(32) + 0.5) / 2 - 0.5  # centres of the new pixels among the old
+    positions = (np.arange(32) + 0.5) / 2 - 0.5  # centres of the new pixels, in old pixels
     np.testing.assert_allclose(result.numpy(), np.interp(positions, np.arange(16), ramp[0, 0, 0].numpy()), atol=1e-6)
 
 
-def test_resized_fresh_canvas_has_no_moments():
+def test_a_resized_new_canvas_has_no_moments():
     assert set(Canvas(photo(1, 6, 8)).resized((9, 9)).state()) == {"pixels"}
 
 
 @pytest.mark.parametrize("kind", nst.canvas.KINDS)
 @pytest.mark.parametrize("steps_before", [0, 1, 3])
-def test_restored_canvas_continues_identically(steps_before, kind):
+def test_a_restored_canvas_continues_identically(steps_before, kind):
     canvas = Canvas(photo(1, 13, 18), kind)
     *first, second, third = gradients(steps_before + 2, (1, 3, 13, 18))
     for gradient in first:
         canvas.update(gradient, 0.03)
     arrays = canvas.state()
     assert all(array.dtype == np.float32 for array in arrays.values())
-    kept = {name: array.copy() for name, array in arrays.items()}
+    copies = {name: array.copy() for name, array in arrays.items()}
     restored = Canvas.restore(arrays, kind, torch.device("cpu"))
     for gradient in (second, third):
         canvas.update(gradient, 0.03)
         restored.update(gradient, 0.03)
     assert torch.equal(canvas.pixels(), restored.pixels())
-    assert all(np.array_equal(arrays[name], kept[name]) for name in kept)  # a snapshot, not a view of the canvas
+    assert all(np.array_equal(arrays[name], copies[name]) for name in copies)  # copied from the canvas

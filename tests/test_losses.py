@@ -1,4 +1,4 @@
-"""Losses by hand, and their gradients by central differences."""
+"""Losses against plain loops and NumPy, and their gradients against central differences."""
 
 import math
 
@@ -23,7 +23,7 @@ from nst.losses import (
 
 
 def gram_by_loops(features: np.ndarray) -> np.ndarray:
-    """Eq. 3 of Gatys et al., entry by entry, over the number of positions; (C, H, W) in float64."""
+    """Compute eq. 3 of Gatys et al. entry by entry, divided by the number of positions, for (C, H, W) in float64."""
     channels, height, width = features.shape
     gram = np.zeros((channels, channels))
     for i in range(channels):
@@ -37,8 +37,8 @@ def gram_by_loops(features: np.ndarray) -> np.ndarray:
 # Single losses
 
 
-def test_content_loss_is_the_mean_squared_difference():
-    """Twice eq. 1 of Gatys et al. over the number of entries."""
+def test_the_content_loss_is_the_mean_squared_difference():
+    """It is twice eq. 1 of Gatys et al., divided by the number of entries."""
     f, p = uniform(1, 3, 4, 5, seed=1), uniform(1, 3, 4, 5, seed=2)
     eq1 = 0.5 * ((f.numpy().astype(float) - p.numpy()) ** 2).sum()
     assert content_loss(f, p).item() == pytest.approx(2 * eq1 / 60, rel=1e-5)
@@ -46,20 +46,20 @@ def test_content_loss_is_the_mean_squared_difference():
     assert content_loss(f, p).shape == ()
 
 
-def test_gram_matrix_by_loops():
+def test_the_gram_matrix_equals_plain_loops():
     features = uniform(2, 4, 3, 5)
     expected = np.stack([gram_by_loops(f) for f in features.numpy().astype(float)])
     np.testing.assert_allclose(gram_matrix(features).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_gram_matrix_with_weights():
+def test_the_gram_matrix_with_weights_equals_a_weighted_mean():
     features, weights = uniform(2, 6, 7, 5), uniform(2, 1, 7, 5, seed=3, low=0)
     f, w = features.numpy().astype(float), weights.numpy().astype(float)
     expected = np.einsum("nihw,njhw,nkhw->nij", f, f, w) / w.sum((1, 2, 3))[:, None, None]
     np.testing.assert_allclose(gram_matrix(features, weights).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_gram_matrix_does_not_depend_on_where_things_are_or_how_often_they_repeat():
+def test_the_gram_matrix_does_not_depend_on_positions_or_repetitions():
     features = uniform(1, 4, 6, 6)
     shuffled = features.flatten(2)[:, :, torch.randperm(36)].view(1, 4, 6, 6)
     torch.testing.assert_close(gram_matrix(shuffled), gram_matrix(features))
@@ -68,8 +68,8 @@ def test_gram_matrix_does_not_depend_on_where_things_are_or_how_often_they_repea
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("statistic", STATISTICS.values(), ids=STATISTICS.keys())
-def test_parts_of_a_picture_add_up_to_the_whole(statistic, weighted):
-    """What tiling rests on, with parts of different size."""
+def test_statistics_of_parts_add_up_to_those_of_the_whole_picture(statistic, weighted):
+    """Tiling relies on this. The two parts have different sizes."""
     features = uniform(2, 5, 8, 9)
     weights = uniform(2, 1, 8, 9, seed=4, low=0) if weighted else None
     whole = statistic.accumulate(features, weights)
@@ -84,21 +84,21 @@ def test_parts_of_a_picture_add_up_to_the_whole(statistic, weighted):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_covariance_is_numpys(weighted):
+def test_the_covariance_equals_numpys(weighted):
     features, weights = uniform(1, 4, 5, 7), uniform(1, 1, 5, 7, seed=4, low=0)
     rows, counts = features[0].flatten(1).numpy(), weights.flatten().numpy() if weighted else None
-    found = CovarianceStyle.finish(*CovarianceStyle.accumulate(features, weights if weighted else None))
-    assert found.shape == (1, 4, 5)
-    np.testing.assert_allclose(found[0, :, :4], np.cov(rows, aweights=counts, ddof=0), atol=1e-6)
-    np.testing.assert_allclose(found[0, :, 4], np.average(rows, axis=1, weights=counts), atol=1e-6)
+    result = CovarianceStyle.finish(*CovarianceStyle.accumulate(features, weights if weighted else None))
+    assert result.shape == (1, 4, 5)
+    np.testing.assert_allclose(result[0, :, :4], np.cov(rows, aweights=counts, ddof=0), atol=1e-6)
+    np.testing.assert_allclose(result[0, :, 4], np.average(rows, axis=1, weights=counts), atol=1e-6)
 
 
-def test_covariance_and_mean_count_half_each_over_their_own_size():
-    """Channels a hundred times as bright as they vary: the mean must not drown the covariance, nor C^2 entries C."""
+def test_the_covariance_and_the_mean_count_half_each_relative_to_their_size():
+    """The means are a hundred times the variation: they must not drown the covariance, nor C^2 entries C means."""
     target = CovarianceStyle.finish(*CovarianceStyle.accumulate(100 + uniform(1, 6, 8, 8)))
     scale = CovarianceStyle.scale(target)
-    for part, of in ((target.clone(), slice(0, 6)), (target.clone(), slice(6, 7))):
-        part[..., of] *= 1.1  # 10 % wrong: 0.01 of the square
+    for part, columns in ((target.clone(), slice(0, 6)), (target.clone(), slice(6, 7))):
+        part[..., columns] *= 1.1  # an error of 10 %: 0.01 of the square
         assert compare(part, target, scale).item() == pytest.approx(0.01 / 2, rel=1e-3)
     gram = gram_matrix(uniform(1, 6, 8, 8))
     assert compare(1.1 * gram, gram, GramStyle.scale(gram)).item() == pytest.approx(0.01, rel=1e-3)
@@ -106,12 +106,12 @@ def test_covariance_and_mean_count_half_each_over_their_own_size():
 
 def test_a_mask_of_zeros_has_no_covariance_and_no_nan():
     features = uniform(1, 5, 4, 4).requires_grad_()
-    found = CovarianceStyle.finish(*CovarianceStyle.accumulate(features, torch.zeros(1, 1, 4, 4)))
-    found.sum().backward()
-    assert (found == 0).all() and (features.grad == 0).all()
+    result = CovarianceStyle.finish(*CovarianceStyle.accumulate(features, torch.zeros(1, 1, 4, 4)))
+    result.sum().backward()
+    assert (result == 0).all() and (features.grad == 0).all()
 
 
-def test_weights_of_zero_and_one_equal_cropping():
+def test_weights_of_zero_and_one_are_the_same_as_cropping():
     features = uniform(1, 5, 8, 10)
     weights = torch.zeros(1, 1, 8, 10)
     weights[..., 2:6, 3:9] = 1
@@ -123,7 +123,7 @@ def test_a_constant_weight_changes_nothing():
     torch.testing.assert_close(gram_matrix(features, torch.full((1, 1, 8, 10), 0.3)), gram_matrix(features))
 
 
-def test_empty_mask_gives_zero_and_no_nan():
+def test_an_empty_mask_gives_a_gram_matrix_of_zeros_and_no_nan():
     features = uniform(1, 5, 4, 4).requires_grad_()
     gram = gram_matrix(features, torch.zeros(1, 1, 4, 4))
     gram.sum().backward()
@@ -131,8 +131,8 @@ def test_empty_mask_gives_zero_and_no_nan():
     assert (features.grad == 0).all()
 
 
-def test_style_loss_is_four_times_gatys_e_l():
-    """Eq. 4 taken literally: E = 1 / (4 N^2 M^2) sum (G - A)^2, with G and A not divided by M."""
+def test_the_style_loss_is_four_times_the_e_l_of_gatys():
+    """Eq. 4 says: E = 1 / (4 N^2 M^2) sum (G - A)^2, with G and A not divided by M."""
     n, height, width = 6, 5, 7
     m = height * width
     f, a = (
@@ -145,7 +145,7 @@ def test_style_loss_is_four_times_gatys_e_l():
     assert style_loss(torch.from_numpy(f)[None], target).item() == pytest.approx(4 * e_l, rel=1e-4)
 
 
-def test_style_loss_with_a_mask_sees_only_what_is_under_it():
+def test_a_masked_style_loss_ignores_features_outside_the_mask():
     features, target = uniform(1, 5, 6, 8), gram_matrix(uniform(1, 5, 9, 9, seed=5))
     mask = torch.zeros(1, 1, 6, 8)
     mask[..., :4] = 1
@@ -155,7 +155,7 @@ def test_style_loss_with_a_mask_sees_only_what_is_under_it():
 
 
 def test_sums_are_float32_for_bf16_features():
-    """In bf16 itself a sum over many positions stops growing at 256."""
+    """A sum in bf16 over many positions would stop growing at 256."""
     features = torch.ones(1, 2, 100, 100, dtype=torch.bfloat16)
     sums, count = GramStyle.accumulate(features)
     assert sums.dtype == torch.float32
@@ -163,7 +163,7 @@ def test_sums_are_float32_for_bf16_features():
     assert content_loss(features, features * 0).dtype == torch.float32
 
 
-def test_total_variation_by_loops():
+def test_total_variation_equals_plain_loops():
     x = uniform(2, 3, 4, 6).numpy().astype(float)
     across, down = [], []
     for image in x.reshape(6, 4, 6):
@@ -180,35 +180,36 @@ def test_total_variation_of_a_flat_picture_is_zero_and_of_stripes_is_one():
 
 
 def laplacian_by_loops(x: np.ndarray, pool: int) -> np.ndarray:
+    """Return the Laplacian of the luminance of x (3, H, W), averaged over blocks of `pool` x `pool`."""
     light = 0.299 * x[0] + 0.587 * x[1] + 0.114 * x[2]
     rows, columns = math.ceil(light.shape[0] / pool), math.ceil(light.shape[1] / pool)
     means = np.empty((rows, columns))
     for row in range(rows):
         for column in range(columns):
             means[row, column] = light[row * pool : (row + 1) * pool, column * pool : (column + 1) * pool].mean()
-    found = np.zeros_like(means)
+    result = np.zeros_like(means)
     for row in range(rows):
         for column in range(columns):
             for y, z in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
                 if 0 <= y < rows and 0 <= z < columns:
-                    found[row, column] += means[row, column] - means[y, z]
-    return found
+                    result[row, column] += means[row, column] - means[y, z]
+    return result
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (37, 50), (7, 40)])
-def test_laplacian_loss_by_loops(height, width):
-    """Also where the sides are no multiple of the pool, and where one is smaller than it."""
+def test_the_laplacian_loss_equals_plain_loops(height, width):
+    """Some sides are no multiple of the pool, and one side is smaller than the pool."""
     x, y = (photo(seed, height, width) for seed in (1, 2))
     assert laplacian(x, 8).shape == (1, 1, -(-height // 8), -(-width // 8))
-    wide = [(laplacian_by_loops(x[0].numpy(), pool), laplacian_by_loops(y[0].numpy(), pool)) for pool in (8, 16)]
-    expected = np.mean([((a - b) ** 2).mean() for a, b in wide])
-    found = laplacian_loss(x, {pool: laplacian(y, pool) for pool in (8, 16)}).item()
-    assert expected > 1e-4 and found == pytest.approx(expected, rel=1e-4)
+    pairs = [(laplacian_by_loops(x[0].numpy(), pool), laplacian_by_loops(y[0].numpy(), pool)) for pool in (8, 16)]
+    expected = np.mean([((a - b) ** 2).mean() for a, b in pairs])
+    loss = laplacian_loss(x, {pool: laplacian(y, pool) for pool in (8, 16)}).item()
+    assert expected > 1e-4 and loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_laplacian_loss_leaves_brightness_and_colours_free():
+def test_the_laplacian_loss_ignores_brightness_and_colours():
     x = photo(1, 32, 48) * 0.5
-    redder = x + torch.tensor([0.1, -0.1 * 0.299 / 0.587, 0.0]).view(1, 3, 1, 1)  # as light as before
+    redder = x + torch.tensor([0.1, -0.1 * 0.299 / 0.587, 0.0]).view(1, 3, 1, 1)  # with the same luminance
     target = {8: laplacian(x, 8)}
     assert laplacian_loss(redder, target).item() < 1e-12 and laplacian_loss(x + 0.2, target).item() < 1e-12
     assert laplacian_loss(x.flip(-1), target).item() > 1e-4
@@ -221,7 +222,7 @@ def test_laplacian_loss_leaves_brightness_and_colours_free():
     total_variation,
     lambda x: laplacian_loss(x[:, :3], {2: laplacian(uniform(1, 3, 5, 6, seed=9), 2)}),
 ], ids=["content", "style", "style with mask", "variation", "laplacian"])  # fmt: skip
-def test_gradient_of_every_entry_by_central_differences(loss):
+def test_every_entry_of_the_gradient_equals_central_differences(loss):
     x = uniform(1, 4, 5, 6, seed=7).requires_grad_()
     (gradient,) = torch.autograd.grad(loss(x), x)
     numeric = torch.zeros(x.numel())
@@ -236,8 +237,8 @@ def test_gradient_of_every_entry_by_central_differences(loss):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_gradients_of_covariances_and_of_squared_differences_are_autograds(layout):
-    """Of formulas written with torch's own mean, cov and square, in float64."""
+def test_gradients_of_covariances_and_squared_differences_equal_autograds(layout):
+    """Autograd differentiates formulas with torch's mean, cov and square, in float64."""
     values, other = uniform(1, 5, 6, 7, seed=1), uniform(1, 5, 6, 7, seed=2)
     weights = uniform(5, 6, seed=3)
 

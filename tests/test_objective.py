@@ -1,4 +1,4 @@
-"""The objective by its definition, and its gradient by finite differences."""
+"""The objective agrees with its definition, written out in NumPy, and its gradient with finite differences."""
 
 import copy
 import dataclasses
@@ -28,6 +28,8 @@ SETTINGS = StyleSettings.preset(
 
 
 class Counting(Vgg19):
+    """A Vgg19 that counts its forward passes."""
+
     calls = 0
 
     def iterate_features(self, x, layers=None):
@@ -44,11 +46,11 @@ def extractor(network) -> Counting:
 @pytest.fixture(scope="module")
 def network() -> VGG19:
     torch.manual_seed(0)
-    return VGG19(2, pooling="average")  # average: a maximum's kinks would spoil finite differences
+    return VGG19(2, pooling="average")  # average: max pooling has kinks, where finite differences fail
 
 
 def masked_gram(features: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
-    """In float64; the mask shrinks with the features by averaging blocks."""
+    """Return the Gram matrix in float64. Averages over blocks shrink the mask to the size of the features."""
     f = features.detach().numpy()[0].astype(float)
     factor = 1 if mask is None else mask.shape[-1] // f.shape[-1]
     w = np.ones(f.shape[1:]) if mask is None else mask.numpy()[0, 0].astype(float)
@@ -57,37 +59,37 @@ def masked_gram(features: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_losses_are_what_they_are_defined_as(network, extractor, masked):
-    """Worked out again in NumPy: mean over content layers, shares of styles, mean over style layers, weighted total."""
+def test_the_losses_equal_their_definitions(network, extractor, masked):
+    """NumPy computes the mean over content layers, the weighted styles, their mean over layers and the total again."""
     content, pixels = photo(1), photo(2).requires_grad_()
     mask = photo(8)[:, :1]
     styles = [(photo(3, 48, 24), 3.0, mask if masked else None), (photo(4, 32, 32), 1.0, 1 - mask if masked else None)]
     losses, _ = Objective(extractor, SETTINGS, content, styles).evaluate(pixels)
 
     features = {id(p): extractor.extract_features(p) for p in (content, pixels, styles[0][0], styles[1][0])}
-    mine = features[id(pixels)]
+    of_pixels = features[id(pixels)]
     expected_content = np.mean([
-        ((mine[layer] - features[id(content)][layer]).detach().numpy().astype(float) ** 2).mean()
+        ((of_pixels[layer] - features[id(content)][layer]).detach().numpy().astype(float) ** 2).mean()
         for layer in SETTINGS.content_layers
     ])  # fmt: skip
     expected_style = 0.0
     for picture, weight, mask in styles:
         for layer in SETTINGS.style_layers:
-            difference = masked_gram(mine[layer], mask) - masked_gram(features[id(picture)][layer], None)
+            difference = masked_gram(of_pixels[layer], mask) - masked_gram(features[id(picture)][layer], None)
             expected_style += weight / 4 / 3 * (difference**2).mean()
     expected_tv = total_variation(pixels).item()
-    expected_outlines = laplacian_loss(pixels, {pool: laplacian(content, pool) for pool in (8, 16)}).item()
+    expected_laplacian = laplacian_loss(pixels, {pool: laplacian(content, pool) for pool in (8, 16)}).item()
     assert losses.content.item() == pytest.approx(expected_content, rel=1e-4)
     assert losses.style.item() == pytest.approx(expected_style, rel=1e-4)
-    assert losses.laplacian.item() == pytest.approx(expected_outlines, rel=1e-5)
+    assert losses.laplacian.item() == pytest.approx(expected_laplacian, rel=1e-5)
     assert losses.tv.item() == pytest.approx(expected_tv, rel=1e-5)
-    expected_total = 3.0 * expected_content + 500.0 * expected_outlines + 0.7 * expected_style + 11.0 * expected_tv
+    expected_total = 3.0 * expected_content + 500.0 * expected_laplacian + 0.7 * expected_style + 11.0 * expected_tv
     assert losses.total.item() == pytest.approx(expected_total, rel=1e-4)
     assert not any(value.requires_grad for value in losses)
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_gradient_by_finite_differences_along_random_directions(extractor, masked):
+def test_the_gradient_equals_finite_differences_along_random_directions(extractor, masked):
     mask = photo(8)[:, :1] if masked else None
     objective = Objective(extractor, SETTINGS, photo(1), [(photo(3), 2.0, mask), (photo(4), 1.0, None)])
     pixels = photo(2).requires_grad_()
@@ -98,7 +100,7 @@ def test_gradient_by_finite_differences_along_random_directions(extractor, maske
     def total(at: torch.Tensor) -> float:
         return objective.evaluate(at.requires_grad_())[0].total.item()
 
-    # Towards the gradient the slope is its length; a random direction alone would be nearly orthogonal to it.
+    # A random direction alone would be nearly orthogonal to the gradient: along the gradient the slope is its length.
     along = gradient / gradient.norm()
     for seed in range(3):
         direction = along + uniform(*pixels.shape, seed=20 + seed) * 0.02
@@ -108,8 +110,8 @@ def test_gradient_by_finite_differences_along_random_directions(extractor, maske
         assert slope == pytest.approx((gradient * direction).sum().item(), rel=0.01)
 
 
-def test_zero_at_the_target(extractor):
-    """The photo itself has no content loss, a style's own picture no style loss."""
+def test_each_loss_is_zero_at_its_target(extractor):
+    """The photo has no content loss, and the painting has no style loss."""
     objective = Objective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None)])
     assert objective.evaluate(photo(1).requires_grad_())[0].content.item() == 0
     assert objective.evaluate(photo(3).requires_grad_())[0].style.item() == pytest.approx(0, abs=1e-9)
@@ -118,13 +120,13 @@ def test_zero_at_the_target(extractor):
 def test_targets_are_computed_once(extractor):
     objective = Objective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, None), (photo(4), 1.0, None)])
     assert extractor.calls == 3
-    for done in range(1, 4):
+    for count in range(1, 4):
         objective.evaluate(photo(2).requires_grad_())
-        assert extractor.calls == 3 + done
+        assert extractor.calls == 3 + count
 
 
-def test_targets_do_not_follow_the_pictures_they_came_from(extractor):
-    """The content picture is also what the canvas starts from."""
+def test_the_targets_stay_when_their_pictures_change(extractor):
+    """The canvas starts from the content picture, so the picture may change during a run."""
     content = photo(1)
     objective = Objective(extractor, SETTINGS, content, [(photo(3), 1.0, None)])
     before = objective.evaluate(photo(2).requires_grad_())[0]
@@ -133,19 +135,20 @@ def test_targets_do_not_follow_the_pictures_they_came_from(extractor):
     assert after.content == before.content
 
 
-def test_two_styles_pull_like_one_of_blended_statistics(extractor):
+def test_two_styles_have_the_gradient_of_one_style_with_blended_statistics(extractor):
     """sum w |G - A_i|^2 and |G - sum w A_i|^2 differ by a constant, so their gradients are equal."""
     settings = StyleSettings.preset(
         "classic", content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
     )
-    two = Objective(extractor, settings, photo(1), [(photo(3), 3.0, None), (photo(4), 1.0, None)])
+    two_styles = Objective(extractor, settings, photo(1), [(photo(3), 3.0, None), (photo(4), 1.0, None)])
     blended = Objective(extractor, settings, photo(1), [(photo(3), 1.0, None)])
-    first, second = (target.statistics for target in two.targets.styles)
+    first, second = (target.statistics for target in two_styles.targets.styles)
     blended.targets.styles[0].statistics = {k: 0.75 * first[k] + 0.25 * second[k] for k in first}
     pixels = photo(2).requires_grad_()
-    (losses, gradient), (other_losses, other_gradient) = two.evaluate(pixels), blended.evaluate(pixels)
-    torch.testing.assert_close(gradient, other_gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
-    assert losses.style > other_losses.style
+    losses, gradient = two_styles.evaluate(pixels)
+    blended_losses, blended_gradient = blended.evaluate(pixels)
+    torch.testing.assert_close(gradient, blended_gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
+    assert losses.style > blended_losses.style
 
 
 @pytest.mark.parametrize("scale", [0.5, 40])
@@ -158,7 +161,7 @@ def test_only_the_ratio_of_style_weights_counts(extractor, scale):
     torch.testing.assert_close(results[0][0].style, results[1][0].style)
 
 
-def test_masked_style_acts_only_under_its_mask(extractor):
+def test_a_masked_style_leaves_the_rest_alone(extractor):
     settings = StyleSettings.preset(
         "classic", content_layers=["conv2_1"], style_layers=SETTINGS.style_layers, content_weight=0, tv_weight=0
     )
@@ -167,11 +170,11 @@ def test_masked_style_acts_only_under_its_mask(extractor):
     objective = Objective(extractor, settings, photo(1, 64, 96), [(photo(3), 1.0, mask)])
     gradient = objective.evaluate(photo(2, 64, 96).requires_grad_())[1].abs()
     assert gradient[..., :32].mean() > 0
-    reach = 14  # px: conv3_1 sees that far to either side
+    reach = 14  # px: the receptive field of conv3_1 extends this far to either side
     assert (gradient[..., 32 + reach :] == 0).all()
 
 
-def test_mask_of_ones_is_no_mask(extractor):
+def test_a_mask_of_ones_changes_nothing(extractor):
     pixels = photo(2).requires_grad_()
     plain, masked = (
         Objective(extractor, SETTINGS, photo(1), [(photo(3), 1.0, mask)]).evaluate(pixels)
@@ -198,7 +201,7 @@ def test_a_picture_too_small_for_the_layers_is_refused(extractor):
 
 
 def test_style_on_a_pyramid_is_the_mean_over_levels_and_layers(extractor):
-    """Each level by hand: the picture averaged over 2x2 blocks, its own Gram matrices, the mean of all."""
+    """The expected value: 2x2 blocks are averaged for each level, and the mean runs over all Gram matrices."""
     settings = dataclasses.replace(SETTINGS, style_levels=3)
     style, pixels = photo(2, 64, 64), photo(3, 64, 64)
     losses, _ = Objective(extractor, settings, photo(1, 64, 64), [(style, 1.0, None)]).evaluate(
@@ -206,9 +209,9 @@ def test_style_on_a_pyramid_is_the_mean_over_levels_and_layers(extractor):
     )
     expected = []
     for _ in range(3):
-        mine, theirs = extractor.extract_features(pixels), extractor.extract_features(style)
+        of_pixels, of_style = extractor.extract_features(pixels), extractor.extract_features(style)
         for layer in SETTINGS.style_layers:
-            expected.append(((masked_gram(mine[layer], None) - masked_gram(theirs[layer], None)) ** 2).mean())
+            expected.append(((masked_gram(of_pixels[layer], None) - masked_gram(of_style[layer], None)) ** 2).mean())
         side = pixels.shape[-1] // 2
         pixels, style = (x.reshape(1, 3, side, 2, side, 2).mean((3, 5)) for x in (pixels, style))
     assert losses.style.item() == pytest.approx(np.mean(expected), rel=1e-4)
@@ -224,7 +227,7 @@ def test_a_level_too_small_to_count_is_left_out(extractor):
 
 
 def test_relative_losses_do_not_depend_on_the_scale_of_the_features(network):
-    """Features three times as large leave them as they are, for all that Gram matrices grow ninefold."""
+    """Features three times as large leave the losses as they are, although Gram matrices grow ninefold."""
     settings = StyleSettings(content_layers=("conv1_1",), style_layers=("conv1_1",), relative_losses=True)
     results = []
     for factor in (1, 3):
@@ -238,7 +241,7 @@ def test_relative_losses_do_not_depend_on_the_scale_of_the_features(network):
 
 
 def test_relative_losses_are_one_for_a_picture_without_features(network):
-    """A Gram matrix of zeros is as far from the target as the target is large."""
+    """The distance from a Gram matrix of zeros to the target is the size of the target."""
     extractor = Vgg19(copy.deepcopy(network), ["conv1_1"], mean=IMAGENET_MEAN, std=IMAGENET_STD)
     settings = StyleSettings(content_layers=("conv1_1",), style_layers=("conv1_1",), relative_losses=True)
     objective = Objective(extractor, settings, photo(1), [(photo(2), 1.0, None)])
@@ -249,13 +252,14 @@ def test_relative_losses_are_one_for_a_picture_without_features(network):
 
 
 @pytest.mark.parametrize("statistic", ["gram", "covariance"])
-def test_a_pale_painting_outweighs_nothing(extractor, statistic):
-    """Without contrast its statistic is next to nothing; over the photo's own it is not far from it."""
+def test_the_style_loss_of_a_pale_painting_is_moderate(extractor, statistic):
+    """A painting without contrast has a tiny statistic. The loss is relative to the photo's statistic instead."""
     settings = dataclasses.replace(SETTINGS, relative_losses=True, style_statistic=statistic)
     content = photo(1, 64, 64)
     pale = 0.45 + 0.02 * (content - content.mean())
     losses, _ = Objective(extractor, settings, content, [(pale, 1.0, None)]).evaluate(content)
     assert 0.1 < losses.style.item() < 1.5
+    # A pale photo changes nothing: the loss is then relative to the painting's statistic.
     from_pale, _ = Objective(extractor, settings, pale, [(content, 1.0, None)]).evaluate(pale)
     from_itself, _ = Objective(extractor, settings, content, [(content, 1.0, None)]).evaluate(pale)
-    assert from_pale.style.item() == pytest.approx(from_itself.style.item(), rel=1e-4)  # over the painting's own
+    assert from_pale.style.item() == pytest.approx(from_itself.style.item(), rel=1e-4)

@@ -22,36 +22,36 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(two_stages, tmp_p
     stopped_after(stop, settings).state.save(tmp_path / "run.safetensors")
     state = RunState.load(tmp_path / "run.safetensors")
     rest = list(stylize(CONTENT, STYLE, settings, preview_every=None, resume=state))
-    described = [[(s.step, s.steps, s.stage, s.total_loss) for s in steps] for steps in (whole[stop:], rest)]
-    assert described[0] == described[1]
+    expected, numbers = ([(s.step, s.steps, s.stage, s.total_loss) for s in steps] for steps in (whole[stop:], rest))
+    assert numbers == expected
     assert rest[-1].image.tobytes() == whole[-1].image.tobytes()
     for name, array in whole[-1].state.arrays.items():
         np.testing.assert_array_equal(rest[-1].state.arrays[name], array, strict=name != "step")
     np.testing.assert_array_equal(rest[-1].state.random_state, whole[-1].state.random_state)
 
 
-def test_a_run_stopped_twice_in_one_stage_is_the_same_in_the_default_precision_too(two_stages):
+def test_a_run_stopped_twice_in_one_stage_is_the_same_in_the_default_precision(two_stages):
     settings = replace(two_stages, steps=6, precision="auto")
     whole = paint(settings)
     state = stopped_after(1, settings).state
-    kept = pickle.dumps(state)
+    before = pickle.dumps(state)
     second = paint(settings, resume=state, should_stop=lambda: True)
     assert (second.step, second.stage, second.state.stage_step) == (2, 0, 2)
-    assert pickle.dumps(state) == kept  # it can be used again
+    assert pickle.dumps(state) == before  # the state can be used again
     third, *_, last = stylize(CONTENT, STYLE, settings, resume=second.state)
     assert (third.step, third.stage) == (3, 0)
     assert last.image.tobytes() == whole.image.tobytes()
     assert paint(settings, resume=state).image.tobytes() == whole.image.tobytes()
 
 
-def test_a_finished_run_can_be_given_more_steps(fast):
+def test_a_finished_run_can_be_resumed_with_more_steps(fast):
     half = paint(replace(fast, steps=2))
     steps = list(stylize(CONTENT, STYLE, replace(fast, steps=5), resume=half.state))
     assert [(s.step, s.steps) for s in steps] == [(3, 5), (4, 5), (5, 5)]
     assert steps[-1].image.tobytes() == paint(replace(fast, steps=5)).image.tobytes()
 
 
-def test_steps_added_to_a_run_of_two_stages_are_done_at_the_final_size(two_stages):
+def test_steps_added_to_a_run_of_two_stages_have_the_final_size(two_stages):
     finished = paint(two_stages)
     added = list(stylize(CONTENT, STYLE, replace(two_stages, steps=7), resume=finished.state))
     assert [(s.step, s.stage) for s in added] == [(5, 1), (6, 1), (7, 1)]
@@ -60,14 +60,14 @@ def test_steps_added_to_a_run_of_two_stages_are_done_at_the_final_size(two_stage
 
 @pytest.mark.parametrize("steps", [4, 5, 6])
 def test_a_run_resumed_with_few_steps_left_still_ends_at_the_final_size(two_stages, steps):
-    """Three stages, stopped at 3 of 12; with so few steps in all, the first two would use up what is left."""
+    """The run has three stages and stops at step 3 of 12. The first two stages alone would use up so few steps."""
     three_stages = replace(two_stages, size=256, scales=3, steps=12)
     stopped = stopped_after(3, three_stages)
     *_, last = stylize(CONTENT, STYLE, replace(three_stages, steps=steps), resume=stopped.state)
     assert (last.step, last.stage, last.image.size) == (steps, 2, (256, 256))
 
 
-def test_resuming_is_refused_where_it_cannot_go_on(fast, two_stages):
+def test_a_state_that_does_not_fit_the_run_is_refused(fast, two_stages):
     state = paint(fast).state
     assert "3 steps already" in refused_run(settings=fast, resume=state)
     longer = replace(fast, steps=9)
@@ -76,7 +76,7 @@ def test_resuming_is_refused_where_it_cannot_go_on(fast, two_stages):
     assert "stages" in refused_run(settings=longer, resume=paint(two_stages).state)
 
 
-def test_a_saved_run_comes_back_as_it_was(fast, tmp_path):
+def test_a_loaded_state_equals_the_saved_one(fast, tmp_path):
     state = paint(fast).state
     state.save(tmp_path / "new" / "run.safetensors")
     loaded = RunState.load(tmp_path / "new" / "run.safetensors")
@@ -106,7 +106,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_saved_run_is_refused_in_one_line(fast, tmp_path, damage):
+def test_a_damaged_state_is_refused_in_one_line(fast, tmp_path, damage):
     path = tmp_path / "run.safetensors"
     paint(fast).state.save(path)
     before = path.read_bytes()

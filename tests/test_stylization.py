@@ -1,4 +1,4 @@
-"""The loop: its steps, previews, early ends and refusals, against a plain loop written here and numpy."""
+"""`stylize`: its pictures, steps, previews, early ends and refusals, against nst/reference.py and NumPy."""
 
 import gc
 import pickle
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("small_levels")
 
 
 def change(step: Step, content: Image.Image) -> np.ndarray:
-    """How much each pixel moved from the photo, in grey levels."""
+    """Return how much each pixel moved from the photo, in grey levels."""
     before = content.resize(step.image.size, Image.Resampling.LANCZOS)
     return np.abs(np.asarray(step.image, int) - np.asarray(before, int)).mean(2)
 
@@ -49,7 +49,7 @@ def paint_classic(checkpoint, content, style, steps, side, style_weight):
 
 
 @pytest.mark.parametrize("style_weight", [1.0, 1000.0])
-def test_one_scale_is_the_classic_recipe_written_as_a_plain_loop(random_checkpoint, style_weight):
+def test_the_classic_preset_paints_the_picture_of_the_reference(random_checkpoint, style_weight):
     settings = StyleSettings.preset(
         "classic",
         size=64,
@@ -61,38 +61,38 @@ def test_one_scale_is_the_classic_recipe_written_as_a_plain_loop(random_checkpoi
     )
     losses, pixels = paint_classic(random_checkpoint, CONTENT, STYLE, 5, 64, style_weight)
     steps = list(stylize(CONTENT, STYLE, settings))
-    found = np.array([(s.content_loss, s.style_loss, s.total_loss) for s in steps])
-    # Adam's first steps are as good as signs: a gradient that rounds to the other side of zero moves one pixel far. The
-    # first losses are from before any step; the later ones hold what such pixels add.
-    np.testing.assert_allclose(found[0], losses[0], rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(found, losses, rtol=1e-4, atol=1e-9)
+    step_losses = np.array([(s.content_loss, s.style_loss, s.total_loss) for s in steps])
+    # Adam's first steps depend on little more than the gradient's sign: where rounding changes it, one pixel moves far.
+    # The first losses come before any step; such pixels add to the later ones.
+    np.testing.assert_allclose(step_losses[0], losses[0], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(step_losses, losses, rtol=1e-4, atol=1e-9)
     difference = np.abs(np.asarray(steps[-1].image, float) - pixels)
     assert np.mean(difference > 0.6) < 0.002
 
 
-def test_total_loss_is_the_weighted_sum_and_falls(fast):
+def test_the_total_loss_is_the_weighted_sum_and_falls(fast):
     settings = replace(fast, steps=12, content_weight=2.0, style_weight=300.0, tv_weight=5.0, laplacian_weight=4.0)
     steps = list(stylize(CONTENT, STYLE, settings, preview_every=None))
     for step in steps:
         parts = 2.0 * step.content_loss + 4.0 * step.laplacian_loss + 300.0 * step.style_loss + 5.0 * step.tv_loss
         assert step.total_loss == pytest.approx(parts, rel=1e-5)
-    assert steps[0].content_loss == pytest.approx(0, abs=1e-10)  # it starts from the photo itself
+    assert steps[0].content_loss == pytest.approx(0, abs=1e-10)  # the run starts from the photo
     assert steps[-1].total_loss < 0.8 * steps[0].total_loss
 
 
-def test_first_total_variation_is_that_of_the_photo(fast):
+def test_the_first_total_variation_is_that_of_the_photo(fast):
     x = np.asarray(CONTENT.resize((64, 64), Image.Resampling.LANCZOS), float) / 255
     expected = (np.diff(x, axis=0) ** 2).mean() + (np.diff(x, axis=1) ** 2).mean()
     assert next(stylize(CONTENT, STYLE, fast)).tv_loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_classic_preset_paints_224_by_224(random_checkpoint, pictures):
+def test_the_classic_preset_paints_224_by_224(random_checkpoint, pictures):
     settings = StyleSettings.preset("classic", steps=1, backbone=str(random_checkpoint), device="cpu")
     assert paint(settings, *pictures).image.size == (224, 224)
 
 
 @pytest.mark.parametrize(("keep_aspect", "expected"), [(True, (64, 48)), (False, (64, 64))])
-def test_result_has_the_photos_aspect_unless_told_otherwise(fast, pictures, keep_aspect, expected):
+def test_the_result_is_square_unless_the_photos_aspect_is_kept(fast, pictures, keep_aspect, expected):
     settings = replace(fast, steps=1, keep_aspect=keep_aspect)
     assert paint(settings, *pictures).image.size == expected
 
@@ -104,16 +104,16 @@ def test_paths_and_opened_pictures_give_the_same_result(fast, pictures):
     assert from_paths.image.tobytes() == from_pictures.image.tobytes()
 
 
-def test_given_pictures_are_left_as_they_were(fast):
+def test_a_run_does_not_change_the_pictures_passed_to_it(fast):
     content, style = make_picture(60, 50).convert("RGBA"), make_picture(50, 50).convert("P")
     mask = Image.new("L", (9, 9))
-    content.info["comment"] = "kept"
+    content.info["comment"] = "a photo"
     content.putpixel((0, 0), (1, 2, 3, 4))
     mask.paste(255, (0, 0, 5, 9))
-    given = (content, style, mask)
-    before = [(p.mode, p.size, dict(p.info), p.tobytes()) for p in given]
+    pictures = (content, style, mask)
+    before = [(p.mode, p.size, dict(p.info), p.tobytes()) for p in pictures]
     paint(replace(fast, size=80, steps=1), content, [Style(style, mask=mask)])
-    assert [(p.mode, p.size, dict(p.info), p.tobytes()) for p in given] == before
+    assert [(p.mode, p.size, dict(p.info), p.tobytes()) for p in pictures] == before
 
 
 # Steps
@@ -129,7 +129,7 @@ def test_steps_and_stages_are_numbered_as_the_settings_say(two_stages):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_there_are_as_many_steps_as_asked_for(fast, steps):
+def test_a_run_has_as_many_steps_as_the_settings_say(fast, steps):
     assert len(list(stylize(CONTENT, STYLE, replace(fast, steps=steps)))) == steps
 
 
@@ -137,28 +137,28 @@ def test_there_are_as_many_steps_as_asked_for(fast, steps):
     ("preview_every", "expected"),
     [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5]), (9, [5]), (None, [5]), (1e-9, [1, 2, 3, 4, 5]), (1e9, [1, 5])],
 )
-def test_images_come_as_often_as_asked_and_always_last(fast, preview_every, expected):
+def test_previews_come_at_the_interval_and_with_the_last_step(fast, preview_every, expected):
     steps = stylize(CONTENT, STYLE, replace(fast, steps=5), preview_every=preview_every)
     assert [step.step for step in steps if step.image] == expected
 
 
-def test_images_of_coarse_stages_have_the_final_size(two_stages):
+def test_previews_of_coarse_stages_have_the_final_size(two_stages):
     steps = list(stylize(make_picture(100, 90), STYLE, replace(two_stages, size=150)))
     assert [s.stage for s in steps] == [0, 0, 1, 1]
     assert {s.image.size for s in steps} == {(150, 135)}
     assert steps[-1].state.arrays["pixels"].shape == (1, 3, 135, 150)
 
 
-def test_images_are_the_painted_pixels(fast):
+def test_the_image_holds_the_painted_pixels(fast):
     step = paint(fast)
     pixels = np.moveaxis(step.state.arrays["pixels"][0], 0, -1)
     assert pixels.min() >= 0 and pixels.max() <= 1
     np.testing.assert_array_equal(np.asarray(step.image), np.round(pixels * 255).astype(np.uint8))
 
 
-def test_should_stop_makes_the_step_the_last_with_image_and_state(fast):
-    asked = []
-    steps = stylize(CONTENT, STYLE, fast, preview_every=None, should_stop=lambda: asked.append(1) or len(asked) == 2)
+def test_should_stop_ends_the_run_with_an_image_and_a_state(fast):
+    answers = iter([False, True])
+    steps = stylize(CONTENT, STYLE, fast, preview_every=None, should_stop=lambda: next(answers))
     first, last = steps
     assert first.image is None and first.state is None
     assert (last.step, last.steps, last.seconds_left) == (2, 3, 0)
@@ -179,13 +179,14 @@ def test_steps_can_be_pickled(fast):
 
 
 def tensors_alive() -> int:
+    """Return the number of tensors in memory."""
     gc.collect()
-    # By type, as isinstance() would wake torch's deprecated lazy objects, which warn.
+    # Not isinstance(), which would wake torch's deprecated lazy objects: they warn.
     return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
 
 def test_a_run_closed_early_frees_everything_and_another_can_follow(fast):
-    paint(fast)  # the backbone stays in memory on purpose, shared by all runs; so do targets, within bounds
+    paint(fast)  # the backbone and, up to a limit, targets stay in memory for all runs
     TARGETS.clear()
     content = make_picture(70, 70)
     sentinel, before = weakref.ref(content), tensors_alive()
@@ -205,22 +206,22 @@ def test_a_failed_run_frees_everything(fast):
     before = tensors_alive()
 
     def broken():
-        raise RuntimeError("asked at a bad time")
+        raise RuntimeError("not now")
 
     with pytest.raises(RuntimeError):
         paint(fast, should_stop=broken)
     assert tensors_alive() == before
 
 
-def test_steps_may_be_taken_on_different_threads_and_leave_their_grad_mode_alone(fast):
+def test_steps_run_on_any_thread_and_leave_its_grad_mode_alone(fast):
     expected = paint(fast).image.tobytes()
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second, torch.no_grad():
         for thread in (first, second):
             thread.submit(torch.set_grad_enabled, thread is second).result()
         run = stylize(CONTENT, STYLE, fast)
-        for taken_by in (first, second, first):
-            step = taken_by.submit(next, run).result()
-            modes = [thread.submit(torch.is_grad_enabled).result() for thread in (first, second)]
+        for thread in (first, second, first):
+            step = thread.submit(next, run).result()
+            modes = [pool.submit(torch.is_grad_enabled).result() for pool in (first, second)]
             assert modes == [False, True]
             assert not torch.is_grad_enabled()
         second.submit(run.close).result()
@@ -233,15 +234,15 @@ def test_steps_may_be_taken_on_different_threads_and_leave_their_grad_mode_alone
 
 
 @pytest.mark.parametrize("init", ["content", "noise"])
-def test_same_seed_same_bytes(fast, init):
+def test_the_same_seed_gives_the_same_bytes(fast, init):
     settings = replace(fast, init=init, seed=5)
     torch.manual_seed(1)
     first = paint(settings).image.tobytes()
-    torch.manual_seed(2)  # the global generator must not matter
+    torch.manual_seed(2)  # torch's global generator must not matter
     assert paint(settings).image.tobytes() == first
 
 
-def test_the_seed_matters_only_where_the_start_is_noise(fast):
+def test_the_seed_matters_only_when_the_run_starts_from_noise(fast):
     by_seed = {
         (init, seed): paint(replace(fast, init=init, seed=seed, steps=1)).image.tobytes()
         for init in ("content", "noise")
@@ -251,25 +252,25 @@ def test_the_seed_matters_only_where_the_start_is_noise(fast):
     assert by_seed["noise", 0] != by_seed["noise", 1]
 
 
-def test_noise_start_is_uniform_noise(fast):
+def test_a_start_from_noise_is_uniform_noise(fast):
     step = paint(replace(fast, init="noise", steps=1, learning_rate=1e-6))
     assert np.asarray(step.image).mean() == pytest.approx(127.5, abs=3)
     assert np.asarray(step.image).std() == pytest.approx(255 / 12**0.5, abs=3)
 
 
 @pytest.mark.parametrize("weights", [(1, 3), (0.5, 1.5)])
-def test_several_styles_count_by_their_share(fast, weights):
+def test_several_styles_count_in_proportion_to_their_weights(fast, weights):
     other = make_picture(64, 64, seed=7)
-    one, two = (next(stylize(CONTENT, style, fast)).style_loss for style in (STYLE, other))
+    first, second = (next(stylize(CONTENT, style, fast)).style_loss for style in (STYLE, other))
     both = next(stylize(CONTENT, [Style(STYLE, weights[0]), Style(other, weights[1])], fast)).style_loss
-    assert both == pytest.approx(0.25 * one + 0.75 * two, rel=1e-5)
-    assert abs(one - two) > 0.01 * one
+    assert both == pytest.approx(0.25 * first + 0.75 * second, rel=1e-5)
+    assert abs(first - second) > 0.01 * first
 
 
-def noisy(settings: StyleSettings, **options) -> np.ndarray:
-    """What the first step of a run at 64 px started from, less the photo, in units of pixel value.
+def start_noise(settings: StyleSettings, **options) -> np.ndarray:
+    """Return the noise that a run at 64 px starts with, in units of pixel value: its start minus the photo.
 
-    A step of 1e-6 leaves the start as it was. 8 bits round it: by up to half a level.
+    A step of 1e-6 does not change the start. Rounding to 8 bits adds up to half a level.
     """
     settings = replace(settings, steps=1, learning_rate=1e-6, **options.pop("changes", {}))
     step = paint(settings, **options)
@@ -277,39 +278,40 @@ def noisy(settings: StyleSettings, **options) -> np.ndarray:
     return (np.asarray(step.image, float) - np.asarray(before, float)) / 255
 
 
-def test_noise_is_laid_over_the_photo(fast):
-    """Gaussian, of the said deviation, the seed's; measured where the photo leaves it room on both sides."""
-    found = noisy(fast, changes={"start_noise": 0.05})
-    room = np.abs(np.asarray(CONTENT.resize((64, 64), Image.Resampling.LANCZOS), float) / 255 - 0.5) < 0.3
-    assert room.sum() > 1000
-    assert found[room].std() == pytest.approx(0.05, rel=0.1) and abs(found[room].mean()) < 0.01
-    assert np.array_equal(found, noisy(fast, changes={"start_noise": 0.05}))
-    other = noisy(fast, changes={"start_noise": 0.05, "seed": 1})
-    assert abs(np.corrcoef(found[room], other[room])[0, 1]) < 0.2
-    assert not noisy(fast, changes={"start_noise": 0.0}).any()
+def test_the_start_noise_is_gaussian_with_the_set_deviation_and_seed(fast):
+    """Only pixels far from black and white are measured: elsewhere the noise is clipped."""
+    noise = start_noise(fast, changes={"start_noise": 0.05})
+    grey = np.abs(np.asarray(CONTENT.resize((64, 64), Image.Resampling.LANCZOS), float) / 255 - 0.5) < 0.3
+    assert grey.sum() > 1000
+    assert noise[grey].std() == pytest.approx(0.05, rel=0.1) and abs(noise[grey].mean()) < 0.01
+    assert np.array_equal(noise, start_noise(fast, changes={"start_noise": 0.05}))
+    other = start_noise(fast, changes={"start_noise": 0.05, "seed": 1})
+    assert abs(np.corrcoef(noise[grey], other[grey])[0, 1]) < 0.2
+    assert not start_noise(fast, changes={"start_noise": 0.0}).any()
 
 
-def test_noise_stays_within_the_masks_and_leaves_kept_colours_alone(fast):
+def test_the_start_noise_stays_within_the_masks_and_keeps_preserved_colours(fast):
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64))
-    found = noisy(fast, changes={"start_noise": 0.05}, style=[Style(STYLE, mask=mask)])
-    assert np.abs(found[:, :31]).mean() > 0.02 and not found[:, 33:].any()
-    grey = noisy(fast, changes={"start_noise": 0.05, "preserve_colours": True})
-    assert grey.std() > 0.03 and np.abs(grey - grey.mean(2, keepdims=True)).max() < 0.2  # clipped at black and white
-    assert np.median(np.abs(grey - grey.mean(2, keepdims=True))) < 0.003
+    noise = start_noise(fast, changes={"start_noise": 0.05}, style=[Style(STYLE, mask=mask)])
+    assert np.abs(noise[:, :31]).mean() > 0.02 and not noise[:, 33:].any()
+    noise = start_noise(fast, changes={"start_noise": 0.05, "preserve_colours": True})
+    colour = np.abs(noise - noise.mean(2, keepdims=True))
+    assert noise.std() > 0.03 and colour.max() < 0.2  # not 0: clipped at black and white
+    assert np.median(colour) < 0.003
 
 
-def test_every_stage_starts_with_noise_but_a_continued_one_does_not(two_stages, monkeypatch):
-    laid = []
-    monkeypatch.setattr(Canvas, "add_noise", lambda canvas, noise: laid.append(tuple(noise.shape)))
+def test_every_stage_starts_with_noise_but_a_resumed_one_does_not(two_stages, monkeypatch):
+    shapes = []
+    monkeypatch.setattr(Canvas, "add_noise", lambda canvas, noise: shapes.append(tuple(noise.shape)))
     settings = replace(two_stages, start_noise=0.1)
-    half = stopped_after(1, settings)
-    assert laid == [(1, 3, 64, 64)]
-    paint(settings, resume=half.state)
-    assert laid[1:] == [(1, 3, 128, 128)]
+    stopped = stopped_after(1, settings)
+    assert shapes == [(1, 3, 64, 64)]
+    paint(settings, resume=stopped.state)
+    assert shapes[1:] == [(1, 3, 128, 128)]
 
 
-def test_a_style_alone_is_the_same_in_every_form(fast):
+def test_a_single_style_may_have_any_form(fast):
     forms = [STYLE, [STYLE], (Style(STYLE),), [Style(STYLE, 7)], [Style(STYLE, mask=Image.new("L", (5, 5), 255))]]
     losses = [next(stylize(CONTENT, style, fast)).style_loss for style in forms]
     assert losses == pytest.approx([losses[0]] * len(forms), rel=1e-5)
@@ -317,14 +319,14 @@ def test_a_style_alone_is_the_same_in_every_form(fast):
 
 @pytest.mark.parametrize("white", ["left", "right"])
 def test_a_mask_confines_the_style_to_its_white_part(fast, white):
-    # One level: on the coarser ones of so small a picture, every position sees across the mask's edge.
+    # One level: on the coarser levels of so small a picture, every position's receptive field crosses the mask's edge.
     plain = {"style_levels": 1, "relative_losses": False, "style_weight": 1000.0, "learning_rate": 0.02}
-    plain |= {"canvas": "pixels", "laplacian_weight": 0.0}  # nor does one coefficient or outline span the edge
+    plain |= {"canvas": "pixels", "laplacian_weight": 0.0}  # no coefficient and no outline spans the edge
     settings = replace(fast, steps=6, tv_weight=0.0, **plain)
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64) if white == "left" else (32, 0, 64, 64))
-    moved = change(paint(settings, style=[Style(STYLE, mask=mask)]), CONTENT)
-    left, right = moved[:, :24].mean(), moved[:, 40:].mean()
+    difference = change(paint(settings, style=[Style(STYLE, mask=mask)]), CONTENT)
+    left, right = difference[:, :24].mean(), difference[:, 40:].mean()
     inside, outside = (left, right) if white == "left" else (right, left)
     assert inside > 5 and outside < 0.5 * inside
     everywhere = change(paint(settings), CONTENT)
@@ -334,7 +336,7 @@ def test_a_mask_confines_the_style_to_its_white_part(fast, white):
 # Input that cannot be used
 
 
-def test_pictures_that_cannot_be_used_are_refused_by_name(fast, tmp_path):
+def test_unusable_files_are_refused_by_name(fast, tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     assert refused_run(content=tmp_path / "photo.png", settings=fast).startswith("photo.png: no such file")
     assert refused_run(style=tmp_path / "notes.txt", settings=fast).startswith("notes.txt: ")
@@ -342,19 +344,19 @@ def test_pictures_that_cannot_be_used_are_refused_by_name(fast, tmp_path):
 
 
 @pytest.mark.parametrize("which", ["content", "style"])
-def test_a_sliver_of_a_picture_is_refused_run(fast, which):
+def test_a_very_narrow_picture_is_refused(fast, which):
     message = refused_run(**{which: make_picture(20, 400)}, settings=fast)
     assert message.startswith(f"The {which} picture: its short side would be 3 px")
 
 
 @pytest.mark.parametrize("picture", [None, 3, b"photo.png", np.zeros((64, 64, 3), np.uint8)])
 @pytest.mark.parametrize("which", ["content", "style"])
-def test_what_is_no_picture_is_refused_run(fast, which, picture):
+def test_an_object_that_is_no_picture_is_refused(fast, which, picture):
     assert type(picture).__name__ in refused_run(**{which: picture}, settings=fast)
 
 
 @pytest.mark.parametrize("style", [[], (), [None], [STYLE, 3], {"picture": STYLE}, [[STYLE]], [Style(STYLE, mask=3)]])
-def test_styles_that_cannot_be_used_are_refused_run(fast, style):
+def test_unusable_styles_are_refused(fast, style):
     refused_run(style=style, settings=fast)
 
 
@@ -370,7 +372,7 @@ def test_preview_every_must_be_a_number_above_0(fast, preview_every):
 
 
 @pytest.mark.parametrize("options", [{"settings": {"size": 64}}, {"settings": "quick"}, {"resume": "run.safetensors"}])
-def test_arguments_of_the_wrong_type_are_refused_run(fast, options):
+def test_arguments_of_the_wrong_type_are_refused(fast, options):
     assert "not " in refused_run(**({"settings": fast} | options))
 
 

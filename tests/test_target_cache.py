@@ -1,4 +1,4 @@
-"""Targets kept from run to run: counted, bounded, and the same as when made anew."""
+"""The cache of targets: what it builds, how large it grows, and that pictures are the same with it."""
 
 import threading
 
@@ -12,8 +12,9 @@ from nst.engine.target_cache import TARGETS, TargetCache, digest
 SETTINGS = StyleSettings(size=64, steps=2, scales=1)
 
 
-def table(values):
-    return {"x": torch.zeros(values)}  # 4 bytes each
+def table(count):
+    """Return a table of `count` zeros, 4 bytes each."""
+    return {"x": torch.zeros(count)}
 
 
 def paint(content, style, settings=SETTINGS):
@@ -25,15 +26,15 @@ def paint(content, style, settings=SETTINGS):
 def pictures():
     generator = torch.Generator().manual_seed(0)
     values = torch.randint(0, 256, (3, 80, 80, 3), dtype=torch.uint8, generator=generator).numpy()
-    return [Image.fromarray(one) for one in values]
+    return [Image.fromarray(pixels) for pixels in values]
 
 
-def test_a_second_run_builds_nothing_and_paints_the_same(pictures):
+def test_a_second_run_builds_no_targets_and_paints_the_same(pictures):
     photo, painting, other = pictures
     TARGETS.clear()
     before = TARGETS.built
     first = paint(photo, painting)
-    assert TARGETS.built - before == 3  # the photo's as content and as style, and the painting's
+    assert TARGETS.built - before == 3  # the photo's content and style, and the painting's style
     assert paint(photo, painting) == first
     assert TARGETS.built - before == 3
     paint(photo, other)
@@ -45,7 +46,7 @@ def test_a_second_run_builds_nothing_and_paints_the_same(pictures):
 @pytest.mark.parametrize(
     "changes", [{"size": 48}, {"pooling": "max"}, {"style_levels": 1}, {"style_layers": ("conv1_1",)}]
 )
-def test_what_changes_the_features_builds_anew(pictures, changes):
+def test_a_setting_that_changes_the_features_builds_new_targets(pictures, changes):
     photo, painting, _ = pictures
     TARGETS.clear()
     paint(photo, painting)
@@ -57,7 +58,7 @@ def test_what_changes_the_features_builds_anew(pictures, changes):
     assert paint(photo, painting, changed) == with_cache
 
 
-def test_weights_alone_build_nothing(pictures):
+def test_other_weights_build_no_targets(pictures):
     photo, painting, _ = pictures
     paint(photo, painting)
     before = TARGETS.built
@@ -65,36 +66,42 @@ def test_weights_alone_build_nothing(pictures):
     assert TARGETS.built == before
 
 
-def test_bounded_in_bytes_and_the_least_recently_used_goes_first():
+def test_a_full_cache_drops_the_least_recently_used_table():
     cache = TargetCache(limit_bytes=4000)
     for key in "abc":
         cache.get(key, lambda: table(300))
-    cache.get("a", lambda: pytest.fail("a was there"))
-    cache.get("d", lambda: table(300))  # b has waited longest
+    cache.get("a", lambda: pytest.fail("a was in the cache"))
+    cache.get("d", lambda: table(300))  # drops b
     assert cache.bytes <= 4000
-    cache.get("a", lambda: pytest.fail("a was there"))
+    cache.get("a", lambda: pytest.fail("a was in the cache"))
     built = cache.built
     cache.get("b", lambda: table(300))
     assert cache.built == built + 1
 
 
-def test_what_is_too_large_is_not_kept():
+def test_a_table_that_is_too_large_is_not_stored():
     cache = TargetCache(limit_bytes=4000)
     cache.get("small", lambda: table(100))
     assert len(cache.get("large", lambda: table(600))["x"]) == 600
     assert cache.bytes == 400
 
 
-def test_two_threads_may_ask_for_different_tables_at_once():
-    cache, inside = TargetCache(), threading.Barrier(2, timeout=20)
-    build = lambda: inside.wait() is None or table(1)  # noqa: E731 - each waits for the other to be building
+def test_two_threads_build_different_tables_at_the_same_time():
+    cache, both_build = TargetCache(), threading.Barrier(2, timeout=20)
+
+    def build():
+        both_build.wait()
+        return table(1)
+
     threads = [threading.Thread(target=cache.get, args=(key, build)) for key in "ab"]
-    [t.start() for t in threads]
-    [t.join(30) for t in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
     assert cache.built == 2
 
 
-def test_a_digest_tells_pictures_apart():
+def test_different_pictures_have_different_digests():
     x = torch.rand(1, 3, 4, 6)
     y = x.clone()
     assert digest(x) == digest(y) == digest(x.to(memory_format=torch.channels_last))

@@ -1,4 +1,4 @@
-"""Tiles: they cover the picture once, see enough, and change neither losses nor gradients."""
+"""Tiles cover the picture once, have a sufficient margin, and change neither losses nor gradients."""
 
 from dataclasses import replace
 
@@ -49,8 +49,8 @@ def test_inner_parts_cover_every_pixel_and_every_feature_once(height, width, sid
 
 
 @pytest.mark.parametrize("layer", LAYERS[:9])
-def test_reach_is_how_far_a_feature_sees(network, layer):
-    """Found by the gradient of one feature in the middle, in a network without zeros."""
+def test_reach_covers_the_receptive_field(layer):
+    """The gradient of a feature in the middle is its receptive field, in a network without zeros."""
     positive = VGG19(2, pooling="average")
     for parameter in positive.parameters():
         torch.nn.init.constant_(parameter, 0.01)
@@ -66,50 +66,50 @@ def test_reach_is_how_far_a_feature_sees(network, layer):
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("layer", DEEP[2:])
-def test_features_of_tiles_are_those_of_the_whole(network, layer, pooling):
-    x, look = photo(213, 171), extractor(network, [layer], pooling)
-    whole = look.extract_features(x)[layer]
+def test_features_of_tiles_equal_those_of_the_whole_picture(network, layer, pooling):
+    x, vgg = photo(213, 171), extractor(network, [layer], pooling)
+    whole = vgg.extract_features(x)[layer]
     tiles = cut_into_tiles(213, 171, 80, [layer])
     assert len(tiles) > 3
     for tile in tiles:
-        part = look.extract_features(x[(..., *tile.outer)])[layer]
-        found, expected = part[(..., *tile.inner_of_tile_map(layer))], whole[(..., *tile.inner_of_picture_map(layer))]
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * whole.abs().max().item())
+        part = vgg.extract_features(x[(..., *tile.outer)])[layer]
+        inner, expected = part[(..., *tile.inner_of_tile_map(layer))], whole[(..., *tile.inner_of_picture_map(layer))]
+        torch.testing.assert_close(inner, expected, rtol=1e-4, atol=1e-4 * whole.abs().max().item())
 
 
 @pytest.mark.parametrize(("levels", "masked"), [(1, True), (3, False), (2, True)])
-def test_tiled_losses_and_gradient_are_the_untiled_ones(network, levels, masked):
+def test_tiled_losses_and_gradients_equal_the_untiled_ones(network, levels, masked):
     settings = StyleSettings.preset(
         "classic", content_layers=["conv2_2", "conv3_2"], style_layers=DEEP[:4], style_levels=levels,
         relative_losses=masked, tv_weight=5.0, device="cpu", precision="float32",
     )  # fmt: skip
-    look = extractor(network, (*settings.content_layers, *settings.style_layers))
+    vgg = extractor(network, (*settings.content_layers, *settings.style_layers))
     mask = photo(181, 117, 5)[:, :1] if masked else None
     styles = [(photo(90, 120, 2), 2.0, mask), (photo(70, 60, 3), 1.0, None)]
-    whole = Objective(look, settings, photo(181, 117, 1), styles)
-    tiled = Objective(look, settings, photo(181, 117, 1), styles, tile_side=64)
-    seen = []
-    iterate = look.iterate_features
-    look.iterate_features = lambda x, layers=None: seen.append(x.shape) or iterate(x, layers)
+    whole = Objective(vgg, settings, photo(181, 117, 1), styles)
+    tiled = Objective(vgg, settings, photo(181, 117, 1), styles, tile_side=64)
+    shapes = []
+    iterate = vgg.iterate_features
+    vgg.iterate_features = lambda x, layers=None: shapes.append(x.shape) or iterate(x, layers)
     pixels = photo(181, 117, 4)
     losses, gradient = tiled.evaluate(pixels)
-    assert len(seen) >= 2 * 6 and max(shape[-2] for shape in seen) < 181
+    assert len(shapes) >= 2 * 6 and max(shape[-2] for shape in shapes) < 181
     expected_losses, expected = whole.evaluate(pixels)
-    for found, wanted in zip(losses, expected_losses, strict=True):
-        assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
+    for loss, expected_loss in zip(losses, expected_losses, strict=True):
+        assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-4)
     assert ((gradient - expected).norm() / expected.norm()).item() < 1e-4
     assert (gradient - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
-def test_bf16_tiles_agree_as_well_as_bf16_can(network):
+def test_tiles_in_bf16_agree_within_its_precision(network):
     settings = replace(StyleSettings(), device="cpu", precision="bf16")
     half = VGG19(2, pooling="average")
     half.load_state_dict(network.state_dict())
     half = half.to(torch.bfloat16, memory_format=torch.channels_last)
-    look = extractor(half, (*settings.content_layers, *settings.style_layers))
+    vgg = extractor(half, (*settings.content_layers, *settings.style_layers))
     styles = [(photo(128, 96, 2), 1.0, None)]
     gradients = [
-        Objective(look, settings, photo(160, 128, 1), styles, side).evaluate(photo(160, 128, 4))[1]
+        Objective(vgg, settings, photo(160, 128, 1), styles, side).evaluate(photo(160, 128, 4))[1]
         for side in (None, 64)
     ]
     assert ((gradients[0] - gradients[1]).norm() / gradients[0].norm()).item() < 0.02
