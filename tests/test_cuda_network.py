@@ -1,4 +1,4 @@
-"""The arithmetic of the GPU kernels, checked without a GPU: in a process where Triton interprets them."""
+"""The arithmetic of the GPU kernels without a GPU: Triton interprets them in a process of their own."""
 
 import importlib.util
 import os
@@ -18,15 +18,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
-def test_kernels_and_network_interpreted():
+def test_the_interpreted_kernels_compute_what_plain_layers_compute():
     tests = Path(__file__).with_name("helpers") / "gpu_interpreted.py"
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", str(tests)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"})
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert " passed" in done.stdout
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"})
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
+    assert " passed" in result.stdout
 
 
-def test_processors_use_plain_layers():
+def test_a_processor_uses_plain_layers():
     extractor = build_extractor(load_backbone("cifar100"), StyleSettings(), choose_hardware("cpu", "float32"))
     assert extractor.cuda_network is None
 

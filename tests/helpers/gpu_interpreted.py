@@ -1,6 +1,6 @@
-"""The GPU's kernels, interpreted by Triton on a processor: `test_cuda_network.py` runs this file in its own process.
+"""Test the GPU's kernels while Triton interprets them on a processor; `test_cuda_network.py` starts this file.
 
-This tests the arithmetic only, not what a compiler makes of it, nor streams: `test_gpu.py` does that on a GPU.
+These tests check the arithmetic only. `test_gpu.py` tests compiled kernels and streams, on a GPU.
 """
 
 import pytest
@@ -15,7 +15,7 @@ from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.settings import StyleSettings
 
-SIZES = [(6, 9), (7, 8), (16, 13)]  # odd sides: a pooling leaves something over
+SIZES = [(6, 9), (7, 8), (16, 13)]  # odd sides: pooling drops the last row or column
 CLASSIC = StyleSettings.preset("classic", keep_aspect=True)
 BALANCED = StyleSettings.preset("balanced", keep_aspect=True)
 
@@ -28,6 +28,7 @@ def without_a_gpu(monkeypatch):
 
 
 def rows(x: Tensor) -> Tensor:
+    """Return features (1, C, H, W) as the kernels store them: (H * W, C)."""
     return x.detach().permute(0, 2, 3, 1).reshape(-1, x.shape[1]).contiguous()
 
 
@@ -37,27 +38,27 @@ def assert_close(result: Tensor, expected: Tensor, atol: float = 1e-5):
 
 @pytest.mark.parametrize("maximum", [False, True])
 @pytest.mark.parametrize("height, width", SIZES)
-def test_pooling_and_its_gradient(height, width, maximum):
+def test_pooling_and_its_gradient_equal_torchs(height, width, maximum):
     x = F.relu(torch.randn(1, 16, height, width)).mul(4).round().div(4).requires_grad_()  # with ties
     y = (F.max_pool2d if maximum else F.avg_pool2d)(x, 2)
     assert_close(kernels.pool(rows(x), height, width, maximum), rows(y))
-    deeper, own = torch.randn_like(y), torch.randn_like(x)
+    deeper, loss = torch.randn_like(y), torch.randn_like(x)  # gradients from the next layer and from this layer's loss
     (gradient,) = torch.autograd.grad(y, x, deeper)
-    result = kernels.unpool(rows(deeper), rows(own), rows(x), height, width, maximum)
-    assert_close(result, rows((gradient + own) * (x > 0)))
+    result = kernels.unpool(rows(deeper), rows(loss), rows(x), height, width, maximum)
+    assert_close(result, rows((gradient + loss) * (x > 0)))
     assert_close(kernels.unpool(rows(deeper), None, rows(x), height, width, maximum), rows(gradient * (x > 0)))
 
 
-def test_the_mask_of_a_relu():
-    deeper, own, y = (torch.randn(150, 16) for _ in range(3))
+def test_mask_is_the_gradient_of_a_relu():
+    deeper, loss, y = (torch.randn(150, 16) for _ in range(3))
     before = deeper.clone()
-    assert_close(kernels.mask(deeper, own, y), (deeper + own) * (y > 0))
+    assert_close(kernels.mask(deeper, loss, y), (deeper + loss) * (y > 0))
     assert_close(kernels.mask(deeper, None, y), deeper * (y > 0))
     assert torch.equal(deeper, before)  # autograd may need it again
 
 
 @pytest.mark.parametrize("height, width", SIZES)
-def test_the_first_layer_and_its_gradient(height, width):
+def test_the_first_layer_and_its_gradient_equal_torchs(height, width):
     pixels = torch.rand(1, 3, height, width, requires_grad=True)
     mean, std, weight, bias = torch.rand(3), torch.rand(3) + 0.3, torch.randn(16, 3, 3, 3), torch.randn(16)
     normalized = (pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
@@ -78,7 +79,7 @@ def test_the_first_layer_and_its_gradient(height, width):
     (BALANCED, {"preserve_colours": True}, None, True),
     (BALANCED, {"pooling": "max"}, 32, True),
 ])  # fmt: skip
-def test_losses_and_gradient_are_those_of_plain_layers(settings, changes, tile_side, masked):
+def test_losses_and_gradients_equal_those_of_plain_layers(settings, changes, tile_side, masked):
     settings = StyleSettings.from_dict(settings.to_dict() | changes)
     pixels, content, style = (torch.rand(1, 3, 34, 51) for _ in range(3))
     mask = torch.rand(1, 1, 34, 51) if masked else None
