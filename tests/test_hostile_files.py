@@ -87,6 +87,7 @@ def test_a_real_shell_shows_one_line(corpus, tmp_path):
     assert is_one_line(result.stderr[:-1], case.path)
 
 
+@pytest.mark.slow
 def test_a_file_name_that_is_not_text_can_be_printed(tmp_path):
     """File names are bytes, and the terminal here has only ASCII."""
     path = tmp_path / b"caf\xe9.png".decode("utf-8", "surrogateescape")
