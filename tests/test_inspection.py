@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
+import nst
 from helpers.pictures import make_picture
 from helpers.refusals import refusal
-from nst.tools.inspection import feature_maps, reconstruct, synthesise
+from nst.tools.inspection import feature_maps, reconstruct, synthesize
 
 PICTURE = make_picture(96, 64, seed=1)
 
@@ -96,7 +97,7 @@ def test_the_picture_is_reconstructed_from_a_shallow_layer(backbone):
 
 
 def test_a_synthesized_style_has_the_loss_but_not_the_layout_of_the_picture(backbone):
-    steps = list(synthesise(PICTURE, ["conv1_1", "conv2_1"], backbone, size=64, steps=30, preview_every=None))
+    steps = list(synthesize(PICTURE, ["conv1_1", "conv2_1"], backbone, size=64, steps=30, preview_every=None))
     assert all(step.total_loss == pytest.approx(step.style_loss) for step in steps)
     assert steps[-1].style_loss < 0.2 * steps[0].style_loss
     assert [step.image is None for step in steps] == [True] * 29 + [False]
@@ -105,7 +106,7 @@ def test_a_synthesized_style_has_the_loss_but_not_the_layout_of_the_picture(back
 
 def test_a_run_can_be_stopped(backbone):
     assert len(list(reconstruct(PICTURE, "conv1_1", backbone, size=64, should_stop=lambda: True))) == 1
-    assert len(list(synthesise(PICTURE, ["conv1_1"], backbone, size=64, should_stop=lambda: True))) == 1
+    assert len(list(synthesize(PICTURE, ["conv1_1"], backbone, size=64, should_stop=lambda: True))) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,10 +114,14 @@ def test_a_run_can_be_stopped(backbone):
     [
         (reconstruct, "conv9_1", {}, "conv9_1"),
         (reconstruct, "conv1_1", {"size": 512}, "256"),
-        (synthesise, ["conv1_1"], {"size": 512}, "256"),
-        (synthesise, [], {}, "style_layers"),
-        (synthesise, ["conv1_1"], {"steps": 0}, "steps"),
+        (synthesize, ["conv1_1"], {"size": 512}, "256"),
+        (synthesize, [], {}, "style_layers"),
+        (synthesize, ["conv1_1"], {"steps": 0}, "steps"),
     ],
 )
 def test_runs_with_wrong_arguments_are_refused_at_the_first_step(backbone, run, layers, options, message):
     assert message in refusal(next, run(PICTURE, layers, backbone, **options))
+
+
+def test_synthesise_is_another_name_of_synthesize():
+    assert nst.synthesise is synthesize
