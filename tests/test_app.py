@@ -1,4 +1,4 @@
-"""The app as its users meet it: over its API, and in a real browser."""
+"""The app as its users see it: over its API, and in a real browser."""
 
 import re
 import time
@@ -26,10 +26,10 @@ def files(pictures):
     return [handle_file(str(path)) for path in pictures]
 
 
-# --- over the API -----------------------------------------------------------------------------------------------------
+# Over the API
 
 
-def test_api_paints_with_previews_and_ends_with_a_lossless_png(client, files):
+def test_the_api_yields_previews_and_ends_with_a_lossless_png(client, files):
     job = client.submit(*files, size=96, steps=40, api_name="/stylize")
     *_, (picture, status, download) = results = list(job)
     assert len(results) >= 3  # "starting", previews, the end
@@ -39,21 +39,21 @@ def test_api_paints_with_previews_and_ends_with_a_lossless_png(client, files):
     assert (png.format, png.size, png.mode) == ("PNG", (96, 72), "RGB")
 
 
-def test_api_preset_decides_what_is_left_out(client, files):
+def test_the_api_takes_missing_settings_from_the_preset(client, files):
     _, status, download = client.predict(*files, preset="classic", steps=1, api_name="/stylize")
     assert Image.open(download).size == (224, 224), status
 
 
-def test_api_documents_itself(client):
+def test_the_api_documents_one_endpoint_and_its_parameters(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/stylize"]  # everything else is the page's own business
+    assert list(endpoints) == ["/stylize"]  # the page's other events have no API
     parameters = {p["parameter_name"]: p for p in endpoints["/stylize"]["parameters"]}
     assert [name for name, p in parameters.items() if not p["parameter_has_default"]] == ["content", "style"]
     assert list(parameters)[:4] == ["content", "style", "preset", "size"]
     assert endpoints["/stylize"]["description"].startswith("Paint a photo in the style of a picture")
 
 
-def test_api_stop_in_mid_run_frees_the_place_for_the_next(client, files):
+def test_a_cancelled_api_run_makes_room_for_the_next(client, files):
     job = client.submit(*files, size=512, steps=1000, api_name="/stylize")
     while len(job.outputs()) < 2:
         assert not job.done()
@@ -63,7 +63,7 @@ def test_api_stop_in_mid_run_frees_the_place_for_the_next(client, files):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "pattern"),
     [
         ({"size": 100_000}, "size"),
         ({"size": -5}, "size"),
@@ -74,22 +74,22 @@ def test_api_stop_in_mid_run_frees_the_place_for_the_next(client, files):
         ({"backbone": "/etc/passwd"}, "backbone|choices|passwd"),
     ],
 )
-def test_api_refuses_bad_settings_in_one_line(client, files, settings, said):
+def test_the_api_refuses_bad_settings_in_one_line(client, files, settings, pattern):
     with pytest.raises(Exception) as caught:
         client.predict(*files, **({"steps": 2} | settings), api_name="/stylize")
     message = str(caught.value)
-    assert re.search(said, message) and "Traceback" not in message and "\n" not in message.strip()
+    assert re.search(pattern, message) and "Traceback" not in message and "\n" not in message.strip()
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "truncated", "heic"])
-def test_api_refuses_what_is_not_a_picture_by_its_name(client, files, tmp_path, kind):
+def test_the_api_refuses_a_bad_picture_by_its_name(client, files, tmp_path, kind):
     from gradio_client import handle_file
 
     bad = tmp_path / "holiday.png"
     make_picture(64, 64).save(bad)
-    whole = bad.read_bytes()
+    data = bad.read_bytes()
     bad.write_bytes({
-        "text": b"not a picture", "empty": b"", "truncated": whole[: len(whole) // 2],
+        "text": b"not a picture", "empty": b"", "truncated": data[: len(data) // 2],
         "heic": b"\0\0\0\x18ftypheic" + bytes(64),
     }[kind])  # fmt: skip
     with pytest.raises(Exception) as caught:
@@ -98,7 +98,7 @@ def test_api_refuses_what_is_not_a_picture_by_its_name(client, files, tmp_path, 
     assert "holiday.png" in message and "/" not in message.replace("I/O", "") and "Traceback" not in message
 
 
-def test_two_visitors_each_get_their_own_picture(app_url, pictures):
+def test_two_clients_at_once_each_get_their_own_picture(app_url, pictures):
     from gradio_client import Client, handle_file
 
     photo, painting = (handle_file(str(path)) for path in pictures)
@@ -110,19 +110,19 @@ def test_two_visitors_each_get_their_own_picture(app_url, pictures):
         assert max(Image.open(job.result()[2]).size) == size
 
 
-# --- in a browser -----------------------------------------------------------------------------------------------------
+# In a browser
 
 
-def test_visitor_watches_stops_and_downloads(page, pictures, tmp_path):
+def test_a_visitor_watches_stops_and_downloads(page, pictures, tmp_path):
     from playwright.sync_api import expect
 
     upload_pictures(page, *pictures)
     page.locator("#stylize").click()
-    shown = page.locator("#output img")
-    shown.wait_for()
+    output = page.locator("#output img")
+    output.wait_for()
     previews = set()
     while len(previews) < 5:
-        previews.add(shown.get_attribute("src"))
+        previews.add(output.get_attribute("src"))
         page.wait_for_timeout(50)
     page.locator("#stop").click()
     expect(page.locator("#download")).to_be_enabled()
@@ -137,19 +137,19 @@ def test_visitor_watches_stops_and_downloads(page, pictures, tmp_path):
     assert len(png.convert("RGB").getcolors(512 * 384)) > 100  # a picture, not a plain sheet
 
 
-def test_visitor_is_told_what_is_missing(page):
+def test_the_page_says_which_pictures_are_missing(page):
     page.locator("#stylize").click()
     page.get_by_text("Add a photo.", exact=True).wait_for()
     page.get_by_text("Add a painting.", exact=True).wait_for()
 
 
-def test_visitor_reads_why_a_file_is_refused_and_can_go_on(page, pictures, tmp_path):
+def test_the_page_says_why_a_file_is_refused_and_accepts_another(page, pictures, tmp_path):
     from playwright.sync_api import expect
 
     bad = tmp_path / "broken.png"
     bad.write_bytes(pictures[0].read_bytes()[:200])
     page.locator("#content input[type=file]").first.set_input_files(bad)
-    toast = page.locator(".toast-body").first  # at once, before a run is asked for
+    toast = page.locator(".toast-body").first  # at once, before any run is started
     expect(toast).to_contain_text("broken.png")
     assert "Traceback" not in toast.inner_text() and "/tmp" not in toast.inner_text()
     expect(page.locator("#content img")).to_have_count(0)

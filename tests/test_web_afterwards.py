@@ -1,5 +1,6 @@
-"""What the page offers once a picture is painted: comparing, stages, films, files, this visit's pictures, restoring."""
+"""The page after a run: comparison, stages, films, downloads, the visit's pictures, and restored settings."""
 
+import dataclasses
 import re
 
 import av
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A photo that is transparent on its left, a painting."""
+    """A photo whose left half is transparent, and a painting."""
     folder = tmp_path_factory.mktemp("files")
     photo = make_picture(96, 72, seed=1).convert("RGBA")
     photo.putalpha(Image.fromarray(np.tile(np.uint8([0] * 48 + [255] * 48), (72, 1))))
@@ -38,26 +39,26 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def painted(module_visit, files):
-    """A page with one finished picture; the tests below use it one after the other."""
+    """A page with one finished picture, which the tests below share."""
     page = module_visit(SMALL_RUN)
     upload_pictures(page, *files)
     assert press_and_wait(page).startswith("Done")
     return page
 
 
-def test_before_and_after_under_an_edge_that_keys_move(painted):
+def test_keys_move_the_edge_between_before_and_after(painted):
     open_tab(painted, "Before and after")
     edge = painted.locator("#compare input[type=range]")
     edge.focus()
     edge.press("Home")
-    at = painted.locator("#compare .compare")
-    assert at.evaluate("(e) => e.style.getPropertyValue('--at')") == "0%"
+    comparison = painted.locator("#compare .compare")
+    assert comparison.evaluate("(e) => e.style.getPropertyValue('--at')") == "0%"
     before, after = (read_image(painted, f"#compare img.{name}") for name in ("before", "after"))
     assert before.size == after.size == (64, 48)
-    painting_only = at.screenshot()
+    painting_only = comparison.screenshot()
     edge.press("End")
-    assert at.evaluate("(e) => e.style.getPropertyValue('--at')") == "100%"
-    assert at.screenshot() != painting_only
+    assert comparison.evaluate("(e) => e.style.getPropertyValue('--at')") == "100%"
+    assert comparison.screenshot() != painting_only
 
 
 def test_the_scrubber_shows_the_stages(painted, files):
@@ -72,19 +73,19 @@ def test_the_scrubber_shows_the_stages(painted, files):
     first = read_image(painted, "#stage img")
     refused = []
     painted.on("response", lambda response: refused.append(response.url) if response.status >= 400 else None)
-    set_number(painted, "scrubber", 40)  # beyond the last: the last
+    set_number(painted, "scrubber", 40)  # the slider takes its last value
     expect(image).to_have_attribute("src", final)
-    assert not refused  # the event after a refused one is lost, if it comes before the answer
+    assert not refused  # an event that comes before the answer to a refused one would be lost
     photo = Image.open(files[0]).convert("RGBA")
     photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB").resize(first.size)
-    distance = [
-        np.asarray(ImageChops.difference(one, photo)).mean() for one in (first, read_image(painted, "#stage img"))
+    distances = [
+        np.asarray(ImageChops.difference(stage, photo)).mean() for stage in (first, read_image(painted, "#stage img"))
     ]
-    assert distance[0] < distance[1]
+    assert distances[0] < distances[1]
 
 
 @pytest.mark.parametrize("suffix", ["webp", "mp4"])
-def test_the_process_as_a_film(painted, tmp_path, suffix):
+def test_the_stages_can_be_downloaded_as_a_film(painted, tmp_path, suffix):
     open_tab(painted, "Stages")
     painted.locator(f"#make_{suffix}").click()
     link = painted.locator(f"#film a[href$='.{suffix}']")
@@ -104,31 +105,31 @@ def test_the_process_as_a_film(painted, tmp_path, suffix):
     ("kind", "transparent", "mode"),
     [("PNG", True, "rgba"), ("PNG, 16 bits", False, "rgb48be"), ("TIFF, 16 bits", True, "TIFF")],
 )
-def test_files_as_asked_for_each_with_the_recipe(painted, files, tmp_path, kind, transparent, mode):
+def test_downloads_have_the_chosen_format_and_the_recipe(painted, files, tmp_path, kind, transparent, mode):
     painted.get_by_role("radio", name=kind, exact=True).check()
     painted.get_by_label("Keep transparency").set_checked(transparent)
 
-    def form(path) -> tuple[str, np.ndarray]:
+    def read_format(path) -> tuple[str, np.ndarray]:
         if path.suffix == ".tif":
             return "TIFF", tifffile.imread(path)
         with av.open(path) as file:
             frame = next(file.decode(video=0))
             return frame.format.name, frame.to_ndarray()
 
-    wanted = (mode, (48, 64, 4 if transparent else 3))
-    for _ in range(150):  # until the file is there that both the kind and the transparency ask for
-        name, pixels = form(path := download(painted, "#download", tmp_path))
-        if (name, pixels.shape) == wanted:
+    expected = (mode, (48, 64, 4 if transparent else 3))
+    for _ in range(150):  # until the server has written the file with both choices
+        name, pixels = read_format(path := download(painted, "#download", tmp_path))
+        if (name, pixels.shape) == expected:
             break
         painted.wait_for_timeout(200)
-    assert (name, pixels.shape) == wanted
+    assert (name, pixels.shape) == expected
     assert pixels.dtype == (np.uint8 if kind == "PNG" else np.uint16)
     if transparent:
         assert pixels[:, :30, 3].max() == 0 and pixels[:, 34:, 3].min() == np.iinfo(pixels.dtype).max
     assert read_recipe(path) == describe(*files, StyleSettings.preset("quick", size=64, steps=12, scales=1))
 
 
-def test_this_visits_pictures_and_what_can_be_done_with_them(painted):
+def test_the_pictures_of_a_visit_can_be_inspected_and_reused(painted):
     from playwright.sync_api import expect
 
     toggle_sections(painted, "Advanced", "Pictures of this visit")
@@ -146,26 +147,25 @@ def test_this_visits_pictures_and_what_can_be_done_with_them(painted):
     painted.wait_for_function("document.querySelector('#content img').naturalWidth == 64")
     painted.locator("#as_photo").click()
     painted.wait_for_function("document.querySelector('#content img').naturalWidth == 80")
-    photo, painting = (read_image(painted, f"{one} img").size for one in ("#content", "#style"))
+    photo, painting = (read_image(painted, f"{name} img").size for name in ("#content", "#style"))
     painted.locator("#swap").click()
     painted.wait_for_function("document.querySelector('#style img').naturalWidth == 80")
     assert read_image(painted, "#content img").size == painting != photo
 
 
-def result_with(settings: StyleSettings, files, path):
+def save_result_with(settings: StyleSettings, files, path):
+    """Save a picture whose recipe has these settings. Return its path."""
     recipe = describe(*files, StyleSettings.preset("quick", size=64, steps=2))
-    import dataclasses
-
     return save_result(make_picture(64, 48), path, dataclasses.replace(recipe, settings=settings, steps_done=1))
 
 
-def test_settings_restored_from_a_results_file(visit, files, tmp_path):
+def test_a_results_file_restores_its_settings(visit, files, tmp_path):
     from playwright.sync_api import expect
 
     settings = StyleSettings.preset("classic", size=96, steps=7, seed=11, init="noise", style_layers=("conv2_1",))
     page = visit()
     toggle_sections(page, "Advanced", "Keep and restore")
-    page.locator("#restore input[type=file]").set_input_files(result_with(settings, files, tmp_path / "a.png"))
+    page.locator("#restore input[type=file]").set_input_files(save_result_with(settings, files, tmp_path / "a.png"))
     for field, value in {"size": "96", "steps": "7", "seed": "11", "tv_weight": "0"}.items():
         expect(page.locator(f"#{field} input[type=number]")).to_have_value(value)
     expect(page.locator("#init input")).to_have_value("noise")
@@ -178,7 +178,7 @@ def test_settings_restored_from_a_results_file(visit, files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "name"),
     [
         ({"size": 4096}, "size"),
         ({"backbone": "someone/else"}, "backbone"),
@@ -186,18 +186,18 @@ def test_settings_restored_from_a_results_file(visit, files, tmp_path):
         (None, "recipe"),
     ],
 )
-def test_what_cannot_be_restored_is_refused_by_its_name(visit, files, tmp_path, changes, said):
+def test_settings_that_cannot_be_restored_are_refused_by_name(visit, files, tmp_path, changes, name):
     path = tmp_path / "result.png"
     if changes is None:
         make_picture(64, 48).save(path)
     else:
-        result_with(StyleSettings.preset("quick", **changes), files, path)
+        save_result_with(StyleSettings.preset("quick", **changes), files, path)
     page = visit()
     toggle_sections(page, "Advanced", "Keep and restore")
     page.locator("#restore input[type=file]").set_input_files(path)
     toast = page.locator(".toast-body").first
     toast.wait_for()
     text = toast.inner_text()
-    assert said in text and "/" not in text.replace("someone/else", "") and "Traceback" not in text
+    assert name in text and "/" not in text.replace("someone/else", "") and "Traceback" not in text
     assert page.locator("#size input[type=number]").first.input_value() == "512"
     assert status(page).input_value().startswith("Add two pictures")

@@ -1,4 +1,4 @@
-"""The page itself: for eyes and screen readers, in light and dark, on a phone, by keyboard; the tab on the network."""
+"""The page itself: accessibility in light and dark, on a phone and by keyboard; and its tab about the network."""
 
 import re
 
@@ -21,7 +21,7 @@ from nst.models.card import SUPERCLASSES
 pytestmark = pytest.mark.slow
 
 EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
-# The lowest contrast of text that is seen, by WCAG's formula, of its colour with what is under it; [ratio, text].
+# Return [ratio, text]: the visible text with the lowest contrast to its background, by WCAG's formula.
 CONTRAST = """() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
   const rgba = (css) => {
@@ -53,7 +53,7 @@ CONTRAST = """() => {
   }
   return lowest;
 }"""
-# How far things moved by themselves, as browsers measure it: the sum of all that no visitor's act has just caused.
+# Sum up the layout shifts that browsers report, except those just after an action of the visitor.
 SHIFTS = """() => {
   window.shifted = 0;
   new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
@@ -63,18 +63,18 @@ SHIFTS = """() => {
 
 
 def problems(page) -> list[str]:
-    """What axe finds of serious or critical impact."""
-    found = Axe().run(page).response["violations"]
+    """Return the violations that axe reports with a serious or critical impact."""
+    violations = Axe().run(page).response["violations"]
     return [
-        f"{one['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
+        f"{violation['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
     ]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious_and_every_text_can_be_read(visit, pictures, theme):
+def test_axe_finds_nothing_serious_and_all_text_has_enough_contrast(visit, pictures, theme):
     page = visit(SMALL_RUN, color_scheme=theme)
 
     def check() -> None:
@@ -102,8 +102,8 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
 
     page = visit(SMALL_RUN, width=390, has_touch=True)
     button = page.locator("#stylize").bounding_box()
-    assert button["y"] < 1100 and 0 <= button["x"] < button["x"] + button["width"] <= 390  # a flick away
-    result, advanced = (page.locator(one).bounding_box()["y"] for one in ("#views", "#advanced"))
+    assert button["y"] < 1100 and 0 <= button["x"] < button["x"] + button["width"] <= 390  # a short scroll away
+    result, advanced = (page.locator(name).bounding_box()["y"] for name in ("#views", "#advanced"))
     assert result < advanced  # the picture before the many controls
     upload_pictures(page, *pictures)
     page.locator("#stylize").tap()
@@ -114,12 +114,13 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
     def check(where: str) -> None:
         settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, where
-        beyond = """() => [...document.querySelectorAll("button, input, textarea, img, h1, p, label")].filter((one) =>
-            one.checkVisibility() && one.getBoundingClientRect().right > 391 && !one.closest("[aria-hidden=true]")
-        ).map((one) => one.outerHTML.slice(0, 120))"""
+        beyond = """() => [...document.querySelectorAll("button, input, textarea, img, h1, p, label")].filter(
+            (element) => element.checkVisibility() && element.getBoundingClientRect().right > 391 &&
+            !element.closest("[aria-hidden=true]")
+        ).map((element) => element.outerHTML.slice(0, 120))"""
         assert page.evaluate(beyond) == [], where
 
-    assert page.locator("#continue").evaluate("(e) => e.scrollWidth <= e.clientWidth")  # its words fit into it
+    assert page.locator("#continue").evaluate("(e) => e.scrollWidth <= e.clientWidth")  # its text fits
     toggle_sections(page, *EVERYTHING)
     for title in ("Picture", "Before and after", "Stages", "What the network sees"):
         open_tab(page, title)
@@ -127,13 +128,13 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
     toggle_sections(page, "The network that looks")
     check("curves")
     open_tab(page, "Paint")
-    for width in (1280, 390):  # turned, or a window made smaller: what was drawn wide becomes narrow again
+    for width in (1280, 390):  # a wide drawing becomes narrow again when the phone is turned
         page.set_viewport_size({"width": width, "height": 900})
         settle(page)
     check("made smaller")
 
 
-def test_by_keyboard_alone_from_arrival_to_download(visit):
+def test_the_page_works_by_keyboard_alone(visit):
     from playwright.sync_api import expect
 
     page = visit("?preset=quick&size=128&steps=1000&scales=1")
@@ -143,8 +144,8 @@ def test_by_keyboard_alone_from_arrival_to_download(visit):
             page.keyboard.press(key)
             if page.evaluate("(s) => document.activeElement.matches(s)", element):
                 ring = "(e) => getComputedStyle(e).outlineStyle + getComputedStyle(e).boxShadow"
-                seen = page.locator(element).first.evaluate(ring)
-                assert seen != "nonenone", f"{element}: it cannot be seen that it has the focus"
+                style = page.locator(element).first.evaluate(ring)
+                assert style != "nonenone", f"{element} does not show that it has the focus"
                 return
         raise AssertionError(f"{element} cannot be reached by {key}")
 
@@ -171,7 +172,7 @@ def test_by_keyboard_alone_from_arrival_to_download(visit):
     assert caught.value.suggested_filename == "stylized.png"
 
 
-def test_nothing_jumps_while_it_paints(visit, pictures):
+def test_nothing_shifts_during_a_run(visit, pictures):
     page = visit("?preset=quick&size=128&steps=40&scales=2")
     upload_pictures(page, *pictures)
     settle(page)
@@ -181,7 +182,7 @@ def test_nothing_jumps_while_it_paints(visit, pictures):
     assert page.evaluate("window.shifted") < 0.02
 
 
-def test_a_picture_is_three_clicks_away(visit):
+def test_three_clicks_make_a_picture(visit):
     from playwright.sync_api import expect
 
     page = visit("?size=96&steps=8")
@@ -196,12 +197,12 @@ def test_a_picture_is_three_clicks_away(visit):
     assert page.evaluate("window.clicks") == 3
 
 
-def test_what_the_network_sees(visit, pictures):
+def test_the_page_shows_what_the_network_sees(visit, pictures):
     from playwright.sync_api import expect
 
     page = visit(SMALL_RUN)
     open_tab(page, "What the network sees")
-    said = page.locator("#look_status textarea, #look_status input").first
+    look_status = page.locator("#look_status textarea, #look_status input").first
     page.locator("#look").click()
     expect(page.locator(".toast-body").first).to_contain_text("Add a photo and a painting")
     open_tab(page, "Paint")
@@ -210,20 +211,20 @@ def test_what_the_network_sees(visit, pictures):
     page.locator("#layer input").click()
     page.get_by_role("option", name="conv1_2").click()
     page.locator("#look").click()
-    expect(said).to_have_value(re.compile("^Photo, from conv1_2 alone: step"))
+    expect(look_status).to_have_value(re.compile("^Photo, from conv1_2 alone: step"))
     for name in ("photo", "painting"):
         expect(page.locator(f"#{name}_maps button.thumbnail-item")).to_have_count(8)
         assert len(read_image(page, f"#{name}_maps img").getcolors(1 << 24)) > 10
-    expect(said).to_have_value(re.compile("^Style of conv1_1: step"))
+    expect(look_status).to_have_value(re.compile("^Style of conv1_1: step"))
     for name, shape in (("photo", 4 / 3), ("painting", 1)):
         page.locator(f"#{name}_seen img").wait_for()
         width, height = read_image(page, f"#{name}_seen img").size
         assert width / height == pytest.approx(shape, rel=0.02)
     page.locator("#stop_looking").click()
-    expect(said).to_have_value("Stopped")
+    expect(look_status).to_have_value("Stopped")
 
 
-def test_how_the_network_was_trained(page):
+def test_the_page_shows_how_the_network_was_trained(page):
     from nst.models.checkpoints import bundled_checkpoint, read_metadata
 
     open_tab(page, "What the network sees")

@@ -1,4 +1,4 @@
-"""The page's parts without a browser: links, controls, masks, the loss plot's points, the session."""
+"""The page's parts without a browser: links, controls, masks, the loss plot, the session, the status."""
 
 import pickle
 from dataclasses import fields, replace
@@ -25,12 +25,12 @@ def as_query(text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_link_gives_back_the_settings(preset):
+def test_a_link_restores_the_settings(preset):
     settings = StyleSettings.preset(
         preset, size=96, seed=7, content_weight=0.1, keep_aspect=False, style_layers=("conv1_2", "conv5_4")
     )
-    for named in (preset, None):
-        assert settings_from_query(as_query(settings_to_query(settings, named)), 1024) == settings
+    for name in (preset, None):
+        assert settings_from_query(as_query(settings_to_query(settings, name)), 1024) == settings
     assert settings_to_query(PRESETS[preset], None) == f"preset={preset}"
     assert settings_from_query({"theme": "dark", "__theme": "dark"}, 1024) is None
 
@@ -39,12 +39,11 @@ def test_a_link_gives_back_the_settings(preset):
     "query",
     ["size=x", "keep_aspect=maybe", "preset=none", "size=1e9", "seed=-1", "style_layers=conv9_1", "backbone=/x.pt"],
 )
-def test_a_link_that_cannot_be_is_refused_by_its_name(query):
-    said = refusal(settings_from_query, as_query(query), 1024)
-    assert query.partition("=")[0] in said
+def test_a_wrong_value_in_a_link_is_refused_by_its_name(query):
+    assert query.partition("=")[0] in refusal(settings_from_query, as_query(query), 1024)
 
 
-def test_the_controls_show_and_give_back_any_offered_settings():
+def test_the_controls_show_and_return_the_settings_of_every_preset():
     assert set(CONTROLS) <= {field.name for field in fields(StyleSettings)}
     for settings in PRESETS.values():
         assert settings_from(StyleSettings(), control_values(settings)).content_layers == settings.content_layers
@@ -52,15 +51,15 @@ def test_the_controls_show_and_give_back_any_offered_settings():
     assert check_offered(StyleSettings(device="cuda"), 1024).device == "auto"
 
 
-def test_a_mask_is_white_where_something_was_drawn():
+def test_a_mask_is_white_where_the_visitor_painted():
     layer = Image.new("RGBA", (40, 20))
     layer.paste((99, 102, 241, 150), (0, 0, 10, 20))
     drawing = {"background": make_picture(40, 20), "layers": [layer], "composite": layer}
     mask = np.asarray(mask_of(drawing))
     assert mask.shape == (20, 40) and (mask[:, :10] == 255).all() and (mask[:, 10:] == 0).all()
     empty = {"layers": [Image.new("RGBA", (8, 8))]}
-    for nothing in (None, {"layers": []}, mask_background(make_picture(900, 300)), empty):
-        assert mask_of(nothing) is None
+    for drawing_of_nothing in (None, {"layers": []}, mask_background(make_picture(900, 300)), empty):
+        assert mask_of(drawing_of_nothing) is None
     assert mask_background(make_picture(900, 300))["background"].size == (512, 171)
     first, second = styles_of(make_picture(9, 9), [(make_picture(8, 8), 2.0), (None, 1.0)], drawing)
     assert (first.weight, second.weight) == (1, 2)
@@ -68,14 +67,14 @@ def test_a_mask_is_white_where_something_was_drawn():
 
 
 @pytest.mark.parametrize("count", [0, 1, 59, 60, 61, 1000])
-def test_the_curve_has_few_points_and_the_latest_among_them(count):
+def test_the_loss_curve_has_few_points_and_includes_the_latest(count):
     table = loss_table([(step, 1.0, 2.0) for step in range(1, count + 1)])
     assert len(table) <= 2 * MAX_POINTS
-    assert list(table["step"])[-2:] == [count, count][: 2 * min(count, 1)]
+    assert list(table["step"])[-2:] == ([count, count] if count else [])
     assert {str(table[name].dtype) for name in ("step", "loss")} == {"int64", "float64"}
 
 
-def test_a_session_is_plain_data_and_keeps_few_pictures(random_checkpoint, tmp_path):
+def test_a_session_can_be_pickled_and_keeps_few_pictures(random_checkpoint, tmp_path):
     settings = StyleSettings(size=64, steps=2, scales=1, backbone=str(random_checkpoint), style_levels=1)
     photo, painting = make_picture(64, 64), make_picture(64, 64, seed=2)
     *_, step = stylize(photo, painting, settings)
@@ -86,7 +85,7 @@ def test_a_session_is_plain_data_and_keeps_few_pictures(random_checkpoint, tmp_p
         run.add(step)
         session.finish(run)
     assert len(session.existing_items()) == MAX_ITEMS
-    session.items[0].path.unlink()  # as the cleaner does
+    session.items[0].path.unlink()  # as the app's cleaner does
     assert len(pickle.loads(pickle.dumps(session)).existing_items()) == MAX_ITEMS - 1
     longer = run.continued(settings, run.recipe, step.state)
     longer.add(step)
@@ -98,14 +97,14 @@ def test_a_session_is_plain_data_and_keeps_few_pictures(random_checkpoint, tmp_p
     assert not any(states[1:])  # only the latest run can be continued
 
 
-def test_what_is_held_of_a_visitor_is_small_and_goes_on_bit_for_bit(random_checkpoint, tmp_path):
+def test_a_session_is_small_and_its_run_continues_bit_for_bit(random_checkpoint, tmp_path):
     make_picture(4000, 3000, seed=3).save(tmp_path / "photo.jpg")
     settings = StyleSettings(size=512, steps=2, scales=1, backbone=str(random_checkpoint), style_levels=1)
     photo, painting = load_picture(tmp_path / "photo.jpg"), make_picture(64, 64, seed=2)
     *_, step = stylize(photo, painting, settings)
     session, run = Session(), Run(tmp_path / "photo.jpg", settings, describe(photo, painting, settings))
     rng = np.random.default_rng(0)
-    for _ in range(60):  # with grain, as a painting has it
+    for _ in range(60):  # with grain, as paintings have
         grain = rng.integers(0, 60, (384, 512, 3), dtype=np.uint8)
         picture = Image.fromarray(np.asarray(make_picture(512, 384), np.uint8) // 2 + grain)
         run.add(replace(step, image=picture, state=None))
@@ -113,17 +112,17 @@ def test_what_is_held_of_a_visitor_is_small_and_goes_on_bit_for_bit(random_check
     session.finish(run)
     assert len(run.film.stored) > 20 and len(pickle.dumps(session)) < 12_000_000
     longer = replace(settings, steps=3)
-    kept = pickle.loads(pickle.dumps(session)).latest_run()
-    *_, wanted = stylize(photo, painting, longer, resume=step.state)
-    *_, found = stylize(kept.read_photo(), painting, longer, resume=kept.read_last_step().state)
-    assert ImageChops.difference(wanted.image, found.image).getbbox() is None
+    restored = pickle.loads(pickle.dumps(session)).latest_run()
+    *_, expected = stylize(photo, painting, longer, resume=step.state)
+    *_, result = stylize(restored.read_photo(), painting, longer, resume=restored.read_last_step().state)
+    assert ImageChops.difference(expected.image, result.image).getbbox() is None
     run.photo.unlink()
     assert "deleted" in refusal(run.read_photo)
     run.result.unlink()
     assert "deleted" in refusal(run.read_last_step) and "deleted" in refusal(run.export)
 
 
-def test_a_run_that_went_on_otherwise_says_that_it_cannot_be_repeated(random_checkpoint):
+def test_a_run_continued_with_other_settings_cannot_be_repeated(random_checkpoint):
     settings = StyleSettings(size=64, steps=4, backbone=str(random_checkpoint))
     photo, painting = make_picture(64, 64), make_picture(64, 64, seed=2)
     begun = replace(describe(photo, painting, settings), steps_done=2)
@@ -131,6 +130,6 @@ def test_a_run_that_went_on_otherwise_says_that_it_cannot_be_repeated(random_che
     other = replace(same, settings=replace(same.settings, style_weight=9.0)).continued(begun)
     assert same.repeatable and recipe_warning(same) == ""
     assert not other.repeatable and "cannot repeat" in recipe_warning(other)
-    assert not same.continued(other).repeatable  # once is enough
+    assert not same.continued(other).repeatable  # one such change is enough
     assert not PaintingRecipe.from_json(other.to_json()).repeatable
     assert not describe(photo, photo, settings).continued(begun).repeatable

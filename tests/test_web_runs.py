@@ -1,4 +1,4 @@
-"""Runs on the page: watched, stopped, continued, with several paintings and a mask, by two visitors at once."""
+"""Runs on the page: progress, stop and continue, several paintings, a mask, two visitors at once, links."""
 
 import re
 
@@ -30,13 +30,13 @@ def last(steps):
     return step
 
 
-def furthest(first: Image.Image, second: Image.Image) -> int:
-    """The largest difference of any channel, of 255."""
+def largest_difference(first: Image.Image, second: Image.Image) -> int:
+    """Return the largest difference of any channel, from 0 to 255."""
     assert first.size == second.size
     return max(high for _, high in ImageChops.difference(first.convert("RGB"), second).getextrema())
 
 
-def test_continue_goes_on_from_where_it_stopped_with_another_weight(visit, pictures, tmp_path):
+def test_continue_resumes_the_run_with_another_weight(visit, pictures, tmp_path):
     page = visit(SMALL_RUN)
     upload_pictures(page, *pictures)
     assert press_and_wait(page).startswith("Done")
@@ -44,18 +44,18 @@ def test_continue_goes_on_from_where_it_stopped_with_another_weight(visit, pictu
     toggle_sections(page, "Advanced")
     set_number(page, "steps", 20)
     set_number(page, "style_weight", 90)
-    said = press_and_wait(page, "#continue")
-    assert said.startswith("Done") and "cannot repeat it" in said
+    text = press_and_wait(page, "#continue")
+    assert text.startswith("Done") and "cannot repeat it" in text
     path = download(page, "#download", tmp_path)
 
     first = last(stylize(*pictures, SETTINGS)).state
     longer = StyleSettings.preset("quick", size=64, steps=20, scales=1, style_weight=90)
     recipe = read_recipe(path)
     assert recipe.settings == longer and recipe.steps_done == 20 and not recipe.repeatable
-    assert furthest(Image.open(path), last(stylize(*pictures, longer, resume=first)).image) == 0
+    assert largest_difference(Image.open(path), last(stylize(*pictures, longer, resume=first)).image) == 0
 
 
-def test_while_it_runs_the_picture_grows_and_the_figures_are_told(visit, pictures):
+def test_a_run_shows_the_picture_the_losses_and_the_time_left(visit, pictures):
     from playwright.sync_api import expect
 
     page = visit("?preset=quick&size=256&steps=1000&scales=1")
@@ -70,7 +70,7 @@ def test_while_it_runs_the_picture_grows_and_the_figures_are_told(visit, picture
     )
     page.locator("#losses canvas, #losses svg.marks").first.wait_for()
     drawings = page.evaluate(
-        """async () => {  // how often the plot is drawn anew within three seconds
+        """async () => {  // count the changes of the plot within three seconds
           let count = 0;
           const observer = new MutationObserver(() => { count += 1; });
           observer.observe(document.querySelector("#losses"), {childList: true, subtree: true, attributes: true});
@@ -108,11 +108,11 @@ def test_several_paintings_count_by_their_weights(visit, pictures, tmp_path):
     press_and_wait(page)
     path = download(page, "#download", tmp_path)
     expected = last(stylize(pictures[0], [Style(pictures[1]), Style(third, 2.5)], SETTINGS)).image
-    assert furthest(Image.open(path), expected) == 0
+    assert largest_difference(Image.open(path), expected) == 0
     assert [style.weight for style in read_recipe(path).styles] == [1, 2.5]
 
 
-def test_a_mask_painted_on_the_photo_says_where_the_painting_goes(visit, pictures, tmp_path):
+def test_a_mask_painted_on_the_photo_confines_the_style(visit, pictures, tmp_path):
     photo = tmp_path / "large.png"
     make_picture(480, 320, seed=1).save(photo)
     page = visit("?preset=quick&size=64&steps=15&scales=1&tv_weight=0")
@@ -126,12 +126,12 @@ def test_a_mask_painted_on_the_photo_says_where_the_painting_goes(visit, picture
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
     page.mouse.down()
-    for row in (0.5, 0.7):  # few moves: each is a picture to draw without a graphics card
+    for row in (0.5, 0.7):  # few moves: each one redraws the editor, which is slow without a graphics card
         for column in (0.12, 0.3):
             page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     page.mouse.up()
     settle(page)
-    toggle_sections(page, "Where to paint")  # folded away, or it is drawn again and again
+    toggle_sections(page, "Where to paint")  # an open editor is redrawn again and again
     press_and_wait(page)
     path = download(page, "#download", tmp_path)
     assert read_recipe(path).styles[0].mask is not None
@@ -154,20 +154,20 @@ def test_two_visitors_at_once_see_only_their_own_pictures(visit, pictures, tmp_p
     for page, photo in zip(pages, (pictures[0], other), strict=True):
         expect(status(page)).to_have_value(re.compile("^Done"))
         path = download(page, "#download", tmp_path)
-        assert furthest(Image.open(path), last(stylize(photo, pictures[1], SETTINGS)).image) == 0
+        assert largest_difference(Image.open(path), last(stylize(photo, pictures[1], SETTINGS)).image) == 0
         toggle_sections(page, "Pictures of this visit")
         expect(page.locator("#gallery button.thumbnail-item")).to_have_count(1)
 
 
 @pytest.mark.parametrize("query", ["?size=5000", "?preset=no", "?style_layers=conv9_9", "?backbone=/etc/passwd"])
-def test_a_link_that_asks_for_too_much_is_left_out_in_words(visit, query):
+def test_an_unusable_setting_in_a_link_is_left_out_with_a_message(visit, query):
     page = visit(query)
     toast = page.locator(".toast-body").first
     toast.wait_for()
     assert "left out" in toast.inner_text() and "Traceback" not in toast.inner_text()
 
 
-def test_nothing_to_stop_or_continue_is_said(page):
+def test_a_new_page_has_nothing_to_stop_or_continue(page):
     from playwright.sync_api import expect
 
     for button in ("#continue", "#download", "#as_photo"):
