@@ -18,7 +18,7 @@ from nst.training.data import ImageDataset, augment, normalize, open_split, rand
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch) -> Path:
-    """The same pictures as the official python archive holds them; torchvision's loader without its md5 sums."""
+    """The same pictures in the layout of CIFAR-100's archive. torchvision's loader does not check its md5 sums here."""
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     names = sorted(CLASS_COLOURS)
@@ -38,7 +38,7 @@ def archive(tmp_path, monkeypatch) -> Path:
 # ImageDataset
 
 
-def test_items_are_the_pictures_resized_and_normalized(tables):
+def test_items_are_pictures_resized_and_normalized(tables):
     dataset = ImageDataset(tables / "train.csv", size=48)
     assert len(dataset) == 48 and dataset.classes == sorted(CLASS_COLOURS)
     for index in (0, 7, 47):
@@ -52,29 +52,30 @@ def test_items_are_the_pictures_resized_and_normalized(tables):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_it_feeds_a_data_loader(tables, workers):
+def test_a_data_loader_can_read_the_dataset(tables, workers):
     dataset = ImageDataset(tables / "train.csv", size=32)
     batches = list(torch.utils.data.DataLoader(dataset, batch_size=10, num_workers=workers))
     assert [tuple(x.shape) for x, _ in batches] == [(10, 3, 32, 32)] * 4 + [(8, 3, 32, 32)]
     assert torch.cat([y for _, y in batches]).bincount().tolist() == [12] * 4
 
 
-def described(dataset: ImageDataset) -> list:
+def contents(dataset: ImageDataset) -> list:
+    """Return the class and the values of every item, sorted."""
     items = [dataset[index] for index in range(len(dataset))]
     return sorted((dataset.classes[label], tensor.numpy().tobytes()) for tensor, label in items)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_the_three_layouts_hold_the_same(tables, folders, archive, split):
+def test_the_three_layouts_hold_the_same_pictures(tables, folders, archive, split):
     datasets = [open_split(folder, split, 32) for folder in (tables, folders, archive, archive.parent)]
-    expected = described(datasets[0])
+    expected = contents(datasets[0])
     assert len(expected) == (48 if split == "train" else 16)
     for dataset in datasets[1:]:
         assert dataset.classes == datasets[0].classes == ["brick", "grass", "sky", "snow"]
-        assert described(dataset) == expected
+        assert contents(dataset) == expected
 
 
-def test_archive_pictures_have_their_own_labels(archive):
+def test_pictures_of_the_archive_have_the_right_labels(archive):
     dataset = ImageDataset.from_cifar100(archive.parent, 32, train=False)
     pictures, labels = dataset.in_memory()
     for picture, label in zip(pictures, labels, strict=True):
@@ -121,7 +122,7 @@ def test_in_memory_keeps_small_squares_and_scales_the_rest(tables, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ([("image", "kind"), ("a.png", "x")], "train.csv: no column 'label'; it has image, kind"),
         ([("file", "label"), ("a.png", "x")], "train.csv: no column 'image'"),
@@ -132,8 +133,8 @@ def test_in_memory_keeps_small_squares_and_scales_the_rest(tables, tmp_path):
         ([("image", "label"), ("a.png", "")], "train.csv, row 2"),
     ],
 )
-def test_malformed_tables_are_refused(tmp_path, rows, said):
-    assert refusal(ImageDataset, write_table(tmp_path, *rows)).startswith(said)
+def test_malformed_tables_are_refused(tmp_path, rows, message):
+    assert refusal(ImageDataset, write_table(tmp_path, *rows)).startswith(message)
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path):
@@ -186,7 +187,7 @@ def test_a_damaged_or_missing_archive_is_refused(archive, monkeypatch):
 
 
 @pytest.mark.parametrize(("side", "padding"), [(32, 4), (8, 1), (4, 1)])
-def test_augmented_pictures_are_mirrored_shifts_and_flips_and_nothing_else(side, padding):
+def test_augment_draws_every_shift_with_mirrored_borders_and_every_flip(side, padding):
     picture = torch.arange(3 * side * side, dtype=torch.int32).view(3, side, side)
     padded = np.pad(picture.numpy(), ((0, 0), (padding, padding), (padding, padding)), mode="reflect")
     allowed = {}
@@ -196,19 +197,19 @@ def test_augmented_pictures_are_mirrored_shifts_and_flips_and_nothing_else(side,
             allowed[crop.tobytes()] = (dy, dx, False)
             allowed[crop[:, :, ::-1].tobytes()] = (dy, dx, True)
     augmented = augment(picture.expand(3000, -1, -1, -1), torch.Generator().manual_seed(3))
-    drawn = [allowed[one.numpy().tobytes()] for one in augmented]
+    drawn = [allowed[pixels.numpy().tobytes()] for pixels in augmented]
     assert len(set(drawn)) == len(allowed) == 2 * (2 * padding + 1) ** 2
     assert 0.45 < np.mean([flipped for _, _, flipped in drawn]) < 0.55
 
 
-def test_random_crops_are_squares_within_the_picture_of_all_sides_and_some_are_flipped():
-    """Read off a picture whose colours are its coordinates."""
+def test_random_crops_are_squares_of_all_sizes_within_the_picture_and_half_are_flipped():
+    """The colours of the picture are its coordinates, so the crops tell where they come from."""
     x = torch.arange(32, dtype=torch.float32).expand(32, 32)
     picture = (8 * torch.stack([x, x.T, torch.zeros(32, 32)])).to(torch.uint8)
     crops = random_crops(picture.expand(2000, -1, -1, -1), torch.Generator().manual_seed(3), 64, 0.375) / 8 + 0.5
     assert crops.shape == (2000, 3, 64, 64) and not (crops[:, 2] - 0.5).any()
-    inner = slice(16, 48)  # away from the borders, where a curve through four pixels runs beyond the picture
-    across = (crops[:, 0, 32, 47] - crops[:, 0, 32, 16]) / 31 * 64  # pixels of the picture per window
+    inner = slice(16, 48)  # away from the borders, where bicubic interpolation uses pixels beyond the picture
+    across = (crops[:, 0, 32, 47] - crops[:, 0, 32, 16]) / 31 * 64  # the crop's width in pixels of the picture
     down = (crops[:, 1, 47, 32] - crops[:, 1, 16, 32]) / 31 * 64
     flipped = across < 0
     assert 0.45 < flipped.float().mean() < 0.55 and (down > 0).all()
@@ -220,16 +221,16 @@ def test_random_crops_are_squares_within_the_picture_of_all_sides_and_some_are_f
         assert centres[sides < 16].std() > 3 and abs(centres.mean() - 16) < 0.4
 
 
-@pytest.mark.parametrize("changed", [augment, lambda x, generator: random_crops(x, generator, 16, 0.5)])
-def test_augmentation_depends_on_nothing_but_its_generator(changed):
+@pytest.mark.parametrize("transform", [augment, lambda x, generator: random_crops(x, generator, 16, 0.5)])
+def test_augmentation_depends_only_on_its_generator(transform):
     pictures = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
     before = pictures.clone()
-    first, again, other = (changed(pictures, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    first, repeated, other = (transform(pictures, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, repeated) and not torch.equal(first, other)
     assert torch.equal(pictures, before) and first.dtype == torch.uint8
 
 
-def test_normalize_is_torchvisions_at_the_same_size():
+def test_normalize_equals_torchvisions_at_the_same_size():
     pictures = [make_picture(32, 32, seed=seed) for seed in (1, 2)]
     recipe = torchvision.transforms.Compose(
         [torchvision.transforms.ToTensor(), torchvision.transforms.Normalize(MEAN, STD)]
@@ -245,5 +246,5 @@ def test_normalize_scales_as_pillow_does(size):
     picture = make_picture(32, 32, seed=4)
     batch = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     expected = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), np.float64) / 255
-    found = normalize(batch, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size)[0].permute(1, 2, 0)
-    np.testing.assert_allclose(found, expected, atol=1.01 / 255)  # Pillow rounds to 8 bits, twice
+    result = normalize(batch, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size)[0].permute(1, 2, 0)
+    np.testing.assert_allclose(result, expected, atol=1.01 / 255)  # Pillow rounds to 8 bits, twice

@@ -1,6 +1,6 @@
-"""Two processes that train one network: the same steps as one process, one set of files, stopped and resumed together.
+"""Two processes train one network: with the steps of one process, one set of files, and one stop and resumption.
 
-With narrow networks: what is tested does not depend on their width.
+The networks are narrow: nothing here depends on their width.
 """
 
 import json
@@ -31,13 +31,14 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes meet over Linux's loopback"),
 ]
-HERE = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "lo"}  # not every machine can resolve its own name
+LOOPBACK = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "lo"}  # not every machine can resolve its own name
 
 
 def torchrun(program: Path, *arguments: object) -> list[str]:
+    """Return the arguments with which Python runs `program` in two processes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    # Behind the two dashes, torchrun does not take --run for an abbreviation of its own --run-path.
+    # Before the two dashes, torchrun would take --run for an abbreviation of --run-path.
     return ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port",
             str(port), "--", str(program), *map(str, arguments)]  # fmt: skip
 
@@ -55,7 +56,7 @@ from nst.training.trainer import Trainer
 
 
 class Descent(torch.optim.SGD):
-    '''Instead of Adam, whose steps would be the same for a sum of gradients as for their mean.'''
+    '''Gradient descent. Adam's steps would be the same for a sum of gradients as for their mean.'''
 
     def __init__(self, groups, lr, **_):
         super().__init__(groups, lr=lr)
@@ -77,7 +78,7 @@ for norm in norms:
 with torch.no_grad():
     trainer.network(images / 64 - 2)
 for norm in norms:
-    norm.eval()  # its statistics, once sensible, are the one thing that each process has of its own
+    norm.eval()  # its statistics differ between processes, so they stay as they are now
 first = {{name: p.detach().clone() for name, p in trainer.network.named_parameters()}}
 losses = [trainer.train_step(32)[0].item() for _ in range(5)]
 last = dict(trainer.network.named_parameters())
@@ -87,24 +88,23 @@ torch.save({{"first": first, "last": last, "losses": losses}}, name)
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path):
-    """Without the two things that are each process's own: batch norm's statistics and dropout."""
+    """Batch norm's statistics and dropout differ between processes, so they are switched off."""
     script = tmp_path / "steps.py"
     script.write_text(STEPS)
     for command in ([script, tmp_path / "steps"], torchrun(script, tmp_path / "steps")):
-        result = shell(*command, env=HERE)
+        result = shell(*command, env=LOOPBACK)
         assert result.returncode == 0, result.stderr
-    one, left, right = (torch.load(tmp_path / f"steps-{name}") for name in ("0-of-1", "0-of-2", "1-of-2"))
-    for mine, other in zip(left["losses"], right["losses"], strict=True):
-        assert mine != other  # other pictures
-    assert [sum(pair) for pair in zip(left["losses"], right["losses"], strict=True)] == pytest.approx(one["losses"])
-    moved = 0.0
-    for name, weight in one["last"].items():
-        assert torch.equal(left["first"][name], one["first"][name]) and torch.equal(
-            left["last"][name], right["last"][name]
-        )
+    single, left, right = (torch.load(tmp_path / f"steps-{name}") for name in ("0-of-1", "0-of-2", "1-of-2"))
+    for first, second in zip(left["losses"], right["losses"], strict=True):
+        assert first != second  # the processes have different pictures
+    assert [sum(pair) for pair in zip(left["losses"], right["losses"], strict=True)] == pytest.approx(single["losses"])
+    largest_change = 0.0
+    for name, weight in single["last"].items():
+        assert torch.equal(left["first"][name], single["first"][name])
+        assert torch.equal(left["last"][name], right["last"][name])
         torch.testing.assert_close(left["last"][name], weight, rtol=0, atol=1e-5, msg=name)
-        moved = max(moved, (weight - one["first"][name]).abs().max().item())
-    assert moved > 1e-2
+        largest_change = max(largest_change, (weight - single["first"][name]).abs().max().item())
+    assert largest_change > 1e-2
 
 
 # train.py
@@ -114,7 +114,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 def easy(tmp_path_factory) -> Path:
     """300 training and 20 test pictures of each of four colours; three labels in ten are of another colour.
 
-    The best there is to learn, a loss of -0.7 ln 0.7 - 0.3 ln 0.1 = 0.94, is then a floor that every training ends at.
+    The lowest possible loss is -0.7 ln 0.7 - 0.3 ln 0.1 = 0.94, and every training ends near it.
     """
     folder = tmp_path_factory.mktemp("easy")
     names = list(CLASS_COLOURS)
@@ -133,31 +133,31 @@ def settings(easy: Path, runs: Path, name: str) -> list:
             "--epochs", 2, "--batch-size", 40, "--label-smoothing", 0]  # fmt: skip
 
 
-def said_by_us(stdout: str) -> str:
-    """Without the lines by which the gloo of older versions of torch tells that it has connected."""
+def without_gloo_lines(stdout: str) -> str:
+    """Return `stdout` without the lines that gloo prints when it connects, in older versions of torch."""
     return "".join(line for line in stdout.splitlines(keepends=True) if not line.startswith("[Gloo]"))
 
 
 @pytest.fixture(scope="module")
 def together(easy, runs):
-    """Two epochs by two processes."""
+    """Train for two epochs with two processes."""
     program = write_narrow_program(runs / "narrow.py")
-    result = shell(*torchrun(program, *settings(easy, runs, "together")), env=HERE)
+    result = shell(*torchrun(program, *settings(easy, runs, "together")), env=LOOPBACK)
     assert result.returncode == 0, result.stderr
     return result
 
 
-def test_two_processes_learn_what_one_learns(together, easy, runs):
-    """Batch norm sees half the pictures in each: not the same weights, but as good."""
+def test_two_processes_learn_as_much_as_one(together, easy, runs):
+    """Batch norm sees half of each batch in a process, so the weights differ, but they are as good."""
     alone = shell(runs / "narrow.py", *settings(easy, runs, "alone"))
     assert alone.returncode == 0, alone.stderr
-    found, expected = json.loads(said_by_us(together.stdout)), json.loads(alone.stdout)
-    assert 0.93 < expected["loss"] < 1 and found["loss"] == pytest.approx(expected["loss"], rel=0.03)
-    assert found["top1"] == expected["top1"] == 70
+    shared, expected = json.loads(without_gloo_lines(together.stdout)), json.loads(alone.stdout)
+    assert 0.93 < expected["loss"] < 1 and shared["loss"] == pytest.approx(expected["loss"], rel=0.03)
+    assert shared["top1"] == expected["top1"] == 70
 
 
-def test_only_one_process_writes(together, runs):
-    assert said_by_us(together.stdout).count("\n") == 1 and "Traceback" not in together.stderr
+def test_only_one_process_writes_files_and_output(together, runs):
+    assert without_gloo_lines(together.stdout).count("\n") == 1 and "Traceback" not in together.stderr
     assert sorted(path.name for path in (runs / "together").iterdir()) == ["metrics.jsonl", "state.pt"]
     rows = metrics_rows(runs / "together")
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -174,7 +174,7 @@ step = nst.training.trainer.Trainer.train_step
 
 def slow(trainer, size):
     if trainer.step == 40 and trainer.rank == 0:
-        os.killpg(os.getpgid(os.getppid()), signal.SIGINT)  # what a shell does: to torchrun, which hands it on
+        os.killpg(os.getpgid(os.getppid()), signal.SIGINT)  # as a shell does: torchrun passes it on
     if trainer.step >= 40:
         time.sleep(0.5)
     return step(trainer, size)
@@ -183,30 +183,30 @@ nst.training.trainer.Trainer.train_step = slow
 """
 
 
-def test_ctrl_c_stops_both_and_both_can_be_resumed(together, easy, runs):
+def test_ctrl_c_stops_both_processes_and_the_run_can_be_resumed(together, easy, runs):
     arguments = settings(easy, runs, "stopped")
     command = [sys.executable, *torchrun(write_narrow_program(runs / "ctrl_c.py", CTRL_C), *arguments)]
-    process = subprocess.Popen(command, cwd=ROOT, env=HERE, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, env=LOOPBACK, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
     try:
         stdout, stderr = process.communicate(timeout=300)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    said = [line for line in stderr.splitlines() if line.startswith("Stopped after step")]
-    assert process.returncode != 0 and said_by_us(stdout) == "" and len(said) == 1, stderr
+    messages = [line for line in stderr.splitlines() if line.startswith("Stopped after step")]
+    assert process.returncode != 0 and without_gloo_lines(stdout) == "" and len(messages) == 1, stderr
     state = torch.load(runs / "stopped" / "state.pt", weights_only=True)
-    assert 40 < state["step"] < 60 and said[0].startswith(f"Stopped after step {state['step']} of 60")
+    assert 40 < state["step"] < 60 and messages[0].startswith(f"Stopped after step {state['step']} of 60")
     assert not (runs / "stopped.safetensors").exists()
-    result = shell(*torchrun(runs / "narrow.py", *arguments, "--resume"), env=HERE)
+    result = shell(*torchrun(runs / "narrow.py", *arguments, "--resume"), env=LOOPBACK)
     assert result.returncode == 0, result.stderr
     assert_same_weights(runs / "stopped.safetensors", runs / "together.safetensors")
     assert [row["epoch"] for row in metrics_rows(runs / "stopped")] == [1, 2]
 
 
-def test_a_batch_that_cannot_be_shared_out_is_one_line(easy, runs):
-    result = shell(*torchrun(runs / "narrow.py", *settings(easy, runs, "odd"), "--batch-size", 35), env=HERE)
-    said = [line for line in result.stderr.splitlines() if line.startswith("train.py: ")]
-    assert result.returncode != 0 and said_by_us(result.stdout) == ""
-    assert len(said) == 1 and "--batch-size must be a multiple of the 2 processes" in said[0], result.stderr
+def test_a_batch_size_that_cannot_be_divided_is_refused_in_one_line(easy, runs):
+    result = shell(*torchrun(runs / "narrow.py", *settings(easy, runs, "odd"), "--batch-size", 35), env=LOOPBACK)
+    messages = [line for line in result.stderr.splitlines() if line.startswith("train.py: ")]
+    assert result.returncode != 0 and without_gloo_lines(result.stdout) == ""
+    assert len(messages) == 1 and "--batch-size must be a multiple of the 2 processes" in messages[0], result.stderr
     assert not (runs / "odd").exists()

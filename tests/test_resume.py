@@ -1,6 +1,6 @@
-"""A training that is stopped, killed, short of disk or diverging, and what a continued one makes of it.
+"""A training is stopped, killed, short of disk space or diverging; then it is resumed.
 
-With narrow networks, whose states are small: every bit of the weights must be the same all the same.
+The networks are narrow, so their states are small. Every bit of the weights must still be the same.
 """
 
 import csv
@@ -38,19 +38,20 @@ THREE = [*SMALL_TRAINING, "--epochs", 3]
 
 
 def into(runs: Path, name: str) -> list:
+    """Return the flags that name the run's folder and its checkpoint."""
     return ["--run", runs / name, "--output", runs / f"{name}.safetensors"]
 
 
 @pytest.fixture(scope="module")
 def whole(tables, runs):
-    """Three epochs of three steps without interruption."""
+    """Train for three epochs of three steps without interruption."""
     result = shell(write_narrow_program(runs / "narrow.py"), "--data", tables, *into(runs, "whole"), *THREE)
     assert result.returncode == 0, result.stderr
     return result
 
 
 def assert_as_whole(runs: Path, name: str) -> None:
-    """The run `name` ended as the uninterrupted one, and left nothing half-written."""
+    """Check that the run `name` ended as the uninterrupted one did, and that it left no unfinished file."""
     assert_same_weights(runs / f"{name}.safetensors", runs / "whole.safetensors")
     rows, expected = metrics_rows(runs / name), metrics_rows(runs / "whole")
     assert [row["epoch"] for row in rows] == [1, 2, 3]
@@ -92,7 +93,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def test_a_training_stopped_by_ctrl_c_and_resumed_exports_the_same_weights(whole, tables, runs, train_narrow):
+def test_a_run_resumed_after_ctrl_c_exports_the_same_weights(whole, tables, runs, train_narrow):
     arguments = ["--data", tables, *into(runs, "parts"), *THREE]
     process = start(write_narrow_program(runs / "slow.py", SLOW), *arguments)
     try:
@@ -114,13 +115,13 @@ def test_a_training_stopped_by_ctrl_c_and_resumed_exports_the_same_weights(whole
     assert_as_whole(runs, "parts")
 
 
-def stop_at(monkeypatch, wanted: int) -> None:
-    """Ctrl-C while that step, counted from 1, is being computed."""
+def stop_at(monkeypatch, number: int) -> None:
+    """Send Ctrl-C while step `number`, counted from 1, is being computed."""
     original = Trainer.train_step
 
     def step(*arguments):
         step.count += 1
-        if step.count == wanted:
+        if step.count == number:
             signal.raise_signal(signal.SIGINT)
         return original(*arguments)
 
@@ -128,17 +129,17 @@ def stop_at(monkeypatch, wanted: int) -> None:
     monkeypatch.setattr(Trainer, "train_step", step)
 
 
-def test_going_on_from_an_earlier_state_exports_the_same_weights(whole, tables, runs, train_narrow, monkeypatch):
-    """After a crash the last saved state may be older than the metrics; what came after it is done again."""
+def test_a_run_resumed_from_an_earlier_state_exports_the_same_weights(whole, tables, runs, train_narrow, monkeypatch):
+    """After a crash the saved state may be older than the metrics: the epochs after it are trained again."""
     arguments = ["--data", tables, *into(runs, "crashed"), *THREE]
     batches = []
     original = training.augment
 
-    def noted(images, generator):
+    def recorded_augment(images, generator):
         batches.append([image.numpy().tobytes() for image in images])
         return original(images, generator)
 
-    monkeypatch.setattr(training, "augment", noted)
+    monkeypatch.setattr(training, "augment", recorded_augment)
     with monkeypatch.context() as patch:
         stop_at(patch, 4)
         result = train_narrow(*arguments)
@@ -147,12 +148,12 @@ def test_going_on_from_an_earlier_state_exports_the_same_weights(whole, tables, 
     result = train_narrow(*arguments, "--resume")
     assert result.code == 0, result.stderr
     assert_as_whole(runs, "crashed")
-    epochs = [[one for batch in batches[start : start + 3] for one in batch] for start in (0, 3, 6)]
-    assert all(len(set(epoch)) == len(epoch) == 48 for epoch in epochs)  # every picture once an epoch, the second too
+    epochs = [[image for batch in batches[start : start + 3] for image in batch] for start in (0, 3, 6)]
+    assert all(len(set(epoch)) == len(epoch) == 48 for epoch in epochs)  # each picture once
     assert epochs[0] != epochs[1] != epochs[2] and set(epochs[0]) == set(epochs[1])
 
 
-def test_the_default_recipe_in_bf16_is_resumed_exactly_too(tables, runs, train_narrow, monkeypatch):
+def test_the_default_recipe_in_bf16_is_resumed_exactly(tables, runs, train_narrow, monkeypatch):
     """Other layouts in memory and whatever optimiser it has."""
     settings = ["--data", tables, "--batch-size", 16, "--epochs", 2, "--device", "cpu", "--precision", "bf16"]
     assert train_narrow(*settings, *into(runs, "bf16")).code == 0
@@ -173,7 +174,7 @@ def test_ctrl_c_in_the_last_batch_of_an_epoch_loses_no_row(folders, runs, train_
     assert [row["epoch"] for row in metrics_rows(runs / "edge")] == [1]
     assert not (runs / "edge.safetensors").exists()
     with monkeypatch.context() as patch:
-        stop_at(patch, 2)  # the very last step: nothing is left to stop
+        stop_at(patch, 2)  # the last step of all: nothing is left to stop
         result = train_narrow(*arguments, "--resume")
     assert result.code == 0, result.stderr
     assert [row["epoch"] for row in metrics_rows(runs / "edge")] == [1, 2]
@@ -190,29 +191,29 @@ import torch
 save = torch.save
 saves = []
 
-def killed(state, path):
-    whole = io.BytesIO()
-    save(state, whole)
+def killed_save(state, path):
+    complete = io.BytesIO()
+    save(state, complete)
     saves.append(path)
     if len(saves) == {number}:
         with open(path, "wb") as file:
-            file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+            file.write(complete.getvalue()[: len(complete.getvalue()) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     save(state, path)
 
-torch.save = killed
+torch.save = killed_save
 """
 
 
-@pytest.mark.parametrize(("often", "number", "kept"), [("", 2, 3), (OFTEN, 5, 4)], ids=["epoch's end", "amid an epoch"])
-def test_killed_while_the_state_is_written_the_earlier_one_is_whole(
-    whole, tables, runs, train_narrow, often, number, kept
+@pytest.mark.parametrize(("often", "number", "step"), [("", 2, 3), (OFTEN, 5, 4)], ids=["epoch's end", "amid an epoch"])
+def test_a_run_killed_while_it_writes_a_state_keeps_the_earlier_one(
+    whole, tables, runs, train_narrow, often, number, step
 ):
     name = f"killed-{number}"
     program = write_narrow_program(runs / f"{name}.py", often + KILLED.format(number=number))
     result = shell(program, "--data", tables, *into(runs, name), *THREE)
     assert result.returncode == -signal.SIGKILL, result.stderr
-    assert saved_step(runs / name) == kept
+    assert saved_step(runs / name) == step
     (unfinished,) = (runs / name).glob(".state*")
     assert 0 < unfinished.stat().st_size < 0.6 * (runs / name / "state.pt").stat().st_size
     result = train_narrow("--data", tables, *into(runs, name), *THREE, "--resume")
@@ -220,7 +221,7 @@ def test_killed_while_the_state_is_written_the_earlier_one_is_whole(
     assert_as_whole(runs, name)
 
 
-def test_killed_while_the_first_state_is_written_the_run_starts_anew(whole, tables, runs, train_narrow):
+def test_a_run_killed_while_it_writes_its_first_state_starts_again(whole, tables, runs, train_narrow):
     program = write_narrow_program(runs / "killed-1.py", KILLED.format(number=1))
     arguments = ["--data", tables, *into(runs, "killed-1"), *THREE]
     assert shell(program, *arguments).returncode == -signal.SIGKILL
@@ -229,7 +230,7 @@ def test_killed_while_the_first_state_is_written_the_run_starts_anew(whole, tabl
     assert_as_whole(runs, "killed-1")
 
 
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, runs, train_narrow, rng):
+def test_a_run_killed_at_a_random_moment_is_resumed_to_the_same_weights(whole, tables, runs, train_narrow, rng):
     arguments = ["--data", tables, *into(runs, "any"), *THREE]
     process = start(write_narrow_program(runs / "often.py", SLOW.replace("0.3", "0.05") + OFTEN), *arguments)
     try:
@@ -251,27 +252,27 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(whole, tables, r
 def test_a_diverging_training_stops_and_keeps_its_state(whole, tables, runs, train_narrow, monkeypatch):
     original = training.normalize
 
-    def spoilt(*arguments):
+    def damaged(*arguments):
         x = original(*arguments)
-        spoilt.count += len(x) == 16  # a batch of training; the 16 test pictures after each epoch count too
-        return x * float("nan") if spoilt.count == 6 else x
+        damaged.count += len(x) == 16  # a batch of training; the 16 test pictures after each epoch count too
+        return x * float("nan") if damaged.count == 6 else x
 
-    spoilt.count = 0
+    damaged.count = 0
     arguments = ["--data", tables, *into(runs, "diverged"), *THREE]
     with monkeypatch.context() as patch:
-        patch.setattr(training, "normalize", spoilt)
+        patch.setattr(training, "normalize", damaged)
         result = train_narrow(*arguments)
     assert result.code == 1 and not result.stdout
-    row, said = result.stderr.splitlines()  # the first epoch's row, and one line
+    row, message = result.stderr.splitlines()  # the first epoch's row, and one line
     assert json.loads(row)["epoch"] == 1
-    assert said.startswith("train.py: The loss") and "epoch 2" in said and str(runs / "diverged") in said
+    assert message.startswith("train.py: The loss") and "epoch 2" in message and str(runs / "diverged") in message
     assert saved_step(runs / "diverged") == 3 and not (runs / "diverged.safetensors").exists()
     result = train_narrow(*arguments, "--resume")
     assert result.code == 0, result.stderr
     assert_as_whole(runs, "diverged")
 
 
-def test_a_learning_rate_far_too_high_is_one_line(tables, runs, train_narrow):
+def test_a_learning_rate_far_too_high_is_an_error_of_one_line(tables, runs, train_narrow):
     result = train_narrow("--data", tables, *into(runs, "high"), *THREE, "--lr", 1e30, "--schedule", "constant")
     assert result.code == 1 and not result.stdout
     assert re.fullmatch(r"train\.py: The loss [^\n]+ epoch 1;[^\n]+ --lr\.\n", result.stderr), result.stderr
@@ -280,14 +281,16 @@ def test_a_learning_rate_far_too_high_is_one_line(tables, runs, train_narrow):
 
 @pytest.fixture
 def full_disk():
-    """Call it, and no file can grow beyond that many bytes: it fails in the same place as a full disk."""
+    """Call it with a number of bytes: no file can grow beyond it, and writing fails as it does on a full disk."""
     resource = pytest.importorskip("resource", reason="Windows has no file size limit to set")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, train_narrow, full_disk, monkeypatch):
+def test_a_full_disk_is_one_line_and_the_run_can_be_resumed(
+    whole, tables, runs, train_narrow, full_disk, monkeypatch
+):
     arguments = ["--data", tables, *into(runs, "full"), *THREE]
     with monkeypatch.context() as patch:
         stop_at(patch, 4)
@@ -296,17 +299,16 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, trai
     full_disk(len(before) // 2)
     result = train_narrow(*arguments, "--resume")
     assert result.code == 1 and not result.stdout
-    row, said = result.stderr.splitlines()
-    assert json.loads(row)["epoch"] == 2 and said.startswith("train.py: state.pt: cannot be written (")
+    row, message = result.stderr.splitlines()
+    assert json.loads(row)["epoch"] == 2 and message.startswith("train.py: state.pt: cannot be written (")
     assert (runs / "full" / "state.pt").read_bytes() == before
     full_disk(-1)
     assert train_narrow(*arguments, "--resume").code == 0
     assert_as_whole(runs, "full")
     checkpoint = (runs / "full.safetensors").read_bytes()
     full_disk(len(checkpoint) // 2)
-    assert "full.safetensors: cannot be written (" in train_py_refusal(
-        train_narrow(*arguments, "--resume")
-    )  # only the export is left
+    result = train_narrow(*arguments, "--resume")  # only the export is left
+    assert "full.safetensors: cannot be written (" in train_py_refusal(result)
     assert (runs / "full.safetensors").read_bytes() == checkpoint
     assert not list(runs.glob(".full*"))
 
@@ -314,7 +316,7 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(whole, tables, runs, trai
 # Refused
 
 
-def test_a_state_is_neither_overwritten_nor_continued_by_accident(whole, tables, runs, train_narrow):
+def test_a_state_is_not_overwritten_or_resumed_by_accident(whole, tables, runs, train_narrow):
     run = ["--data", tables, "--run", runs / "whole", "--output", runs / "other.safetensors", *THREE]
     before = (runs / "whole" / "state.pt").stat().st_mtime_ns
     assert "--resume" in train_py_refusal(train_narrow(*run))
@@ -354,27 +356,28 @@ def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path,
     assert not (tmp_path / "out.safetensors").exists()
 
 
-# Begun with another run's network
+# Started with another run's network
 
 
-def test_a_run_begins_with_the_network_of_another(whole, tables, runs, train_narrow):
+def test_a_run_starts_with_the_network_of_another(whole, tables, runs, train_narrow):
     start = ["--data", tables, *SMALL_TRAINING, "--epochs", 1, "--seed", 5, "--start-from", runs / "whole" / "state.pt"]
     assert train_narrow(*start, *into(runs, "started")).code == 0
-    told = read_metadata(runs / "started.safetensors")
-    assert told["recipe"]["epochs"] == 1 and told["started_from"]["epochs"] == 3
-    before, (own,) = metrics_rows(runs / "whole"), metrics_rows(runs / "started")
-    assert told["curve"] == [*before, own | {"epoch": 4}] and told["epochs"] == 4
+    metadata = read_metadata(runs / "started.safetensors")
+    assert metadata["recipe"]["epochs"] == 1 and metadata["started_from"]["epochs"] == 3
+    earlier, (row,) = metrics_rows(runs / "whole"), metrics_rows(runs / "started")
+    assert metadata["curve"] == [*earlier, row | {"epoch": 4}] and metadata["epochs"] == 4
     assert "started_from" not in read_metadata(runs / "whole.safetensors")
     assert metrics_rows(runs / "started")[0]["train_loss"] < metrics_rows(runs / "whole")[0]["train_loss"]
-    assert train_narrow(*start, *into(runs, "started"), "--resume").code == 0  # the state says where it came from
-    assert read_metadata(runs / "started.safetensors")["started_from"] == told["started_from"]
+    assert train_narrow(*start, *into(runs, "started"), "--resume").code == 0  # the state names its origin
+    assert read_metadata(runs / "started.safetensors")["started_from"] == metadata["started_from"]
     third = ["--data", tables, *SMALL_TRAINING, "--epochs", 1, "--start-from", runs / "started" / "state.pt"]
     assert train_narrow(*third, *into(runs, "third")).code == 0
-    told = read_metadata(runs / "third.safetensors")
-    assert [row["epoch"] for row in told["curve"]] == [1, 2, 3, 4, 5] and "curve" not in str(told["started_from"])
+    metadata = read_metadata(runs / "third.safetensors")
+    assert [row["epoch"] for row in metadata["curve"]] == [1, 2, 3, 4, 5]
+    assert "curve" not in str(metadata["started_from"])
 
 
-def test_only_the_network_of_another_run_is_taken(whole, runs):
+def test_start_from_loads_only_the_network(whole, runs):
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
     state = torch.load(runs / "whole" / "state.pt", weights_only=True)
     classes = state["network"]["classifier.3.bias"].numel()
@@ -387,7 +390,7 @@ def test_only_the_network_of_another_run_is_taken(whole, runs):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_frozen_layers_stay_to_the_last_bit_and_those_above_learn(whole, runs, optimizer):
+def test_frozen_layers_do_not_change_and_the_layers_above_learn(whole, runs, optimizer):
     state = torch.load(runs / "whole" / "state.pt", weights_only=True)["network"]
     recipe = Recipe(batch_size=16, optimizer=optimizer, freeze="conv2_1", pooling="average")
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
@@ -398,15 +401,15 @@ def test_frozen_layers_stay_to_the_last_bit_and_those_above_learn(whole, runs, o
     trainer.network.train()
     for _ in range(2):
         trainer.train_step(32)
-    kept = {name for name, value in trainer.network.state_dict().items() if torch.equal(value, state[name])}
+    unchanged = {name for name, value in trainer.network.state_dict().items() if torch.equal(value, state[name])}
     below = {name for name in state if name.startswith("features.") and int(name.split(".")[1]) < 10}  # conv2_1's ReLU
-    assert below <= kept
+    assert below <= unchanged
     weights = {name for name in state if name.endswith("weight")}
-    assert kept & weights == below & weights
+    assert unchanged & weights == below & weights
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged", "other classes"])
-def test_a_network_that_cannot_be_started_from_is_refused_in_one_line(whole, tables, runs, tmp_path, train_narrow,
+def test_an_unusable_state_to_start_from_is_refused_in_one_line(whole, tables, runs, tmp_path, train_narrow,
                                                                       damage):  # fmt: skip
     state, data = tmp_path / "other.pt", (runs / "whole" / "state.pt").read_bytes()
     if damage != "missing":
@@ -418,5 +421,5 @@ def test_a_network_that_cannot_be_started_from_is_refused_in_one_line(whole, tab
             write_table(tmp_path, ("image", "label"), *rows, name=f"{split}.csv")
     data = tmp_path if damage == "other classes" else tables
     result = train_narrow("--data", data, *into(tmp_path, "run"), *SMALL_TRAINING, "--start-from", state)
-    said = {"missing": "no such training state", "damaged": "a damaged training state"}.get(damage, damage)
-    assert state.name in train_py_refusal(result) and said in train_py_refusal(result)
+    message = {"missing": "no such training state", "damaged": "a damaged training state"}.get(damage, damage)
+    assert state.name in train_py_refusal(result) and message in train_py_refusal(result)

@@ -1,4 +1,4 @@
-"""`train.py` on a handful of pictures: what it writes, measures and refuses; the recipes; one step, by hand."""
+"""`train.py` on a few pictures: its files, its measures and its refusals; the recipes; steps against their formulas."""
 
 import dataclasses
 import json
@@ -61,7 +61,7 @@ def test_training_writes_a_row_for_each_epoch_and_learns(whole, runs):
     assert all(row["images_per_second"] > 0 and 0 <= row["test_top1"] <= row["test_top5"] <= 100 for row in rows)
 
 
-def test_the_export_is_small_and_says_what_it_is(whole, runs):
+def test_the_exported_checkpoint_is_small_and_describes_itself(whole, runs):
     path = runs / "whole.safetensors"
     assert path.stat().st_size < 45e6
     with safe_open(path, "np") as file:
@@ -78,8 +78,8 @@ def test_the_export_is_small_and_says_what_it_is(whole, runs):
     assert path.with_suffix(".svg").read_text().startswith("<?xml")
 
 
-def test_the_metrics_are_those_that_torchvisions_vgg19_finds(whole, runs):
-    """The exported weights in torchvision's network: the same accuracy and cross entropy, counted here."""
+def test_torchvisions_vgg19_measures_the_same_accuracy_and_loss(whole, runs):
+    """torchvision's network loads the exported weights, and this test computes accuracy and cross entropy."""
     weights = {key: value.float() for key, value in load_file(runs / "whole.safetensors").items()}
     features = torchvision.models.vgg19(weights=None, init_weights=False).features
     for index, layer in enumerate(features):
@@ -98,8 +98,8 @@ def test_the_metrics_are_those_that_torchvisions_vgg19_finds(whole, runs):
     with safe_open(runs / "whole.safetensors", "np") as file:
         by_class = json.loads(file.metadata()["top1_by_class"])
     for number, name in enumerate(names):
-        right = (logits.argmax(1) == labels)[labels == number].double().mean().item()
-        assert by_class[name] == pytest.approx(100 * right, abs=0.01)
+        accuracy = (logits.argmax(1) == labels)[labels == number].double().mean().item()
+        assert by_class[name] == pytest.approx(100 * accuracy, abs=0.01)
     printed = json.loads(whole.stdout)
     assert printed["top1"] == pytest.approx(top1, abs=0.01) and printed["top5"] == 100
     assert printed["loss"] == pytest.approx(loss, abs=2e-3)
@@ -110,9 +110,9 @@ def test_evaluate_prints_one_line_of_json(whole, runs, folders):
     before = path.read_bytes()
     result = shell("train.py", "--evaluate", path, "--data", folders, "--device", "cpu")
     assert (result.returncode, result.stdout.count("\n")) == (0, 1), result.stderr
-    found, trained = json.loads(result.stdout), json.loads(whole.stdout)
-    assert (found["pictures"], found["checkpoint"]) == (16, path.name)
-    assert [found[key] for key in ("top1", "top5", "loss")] == [trained[key] for key in ("top1", "top5", "loss")]
+    measured, trained = json.loads(result.stdout), json.loads(whole.stdout)
+    assert (measured["pictures"], measured["checkpoint"]) == (16, path.name)
+    assert [measured[key] for key in ("top1", "top5", "loss")] == [trained[key] for key in ("top1", "top5", "loss")]
     assert path.read_bytes() == before
 
 
@@ -132,7 +132,7 @@ def test_settings_out_of_range_are_refused_in_one_line(tables, tmp_path, train_p
 
 
 @pytest.mark.parametrize(
-    ("problem", "said"),
+    ("problem", "message"),
     [
         ("no folder", "no such data folder"),
         ("nothing in it", "found neither train.csv"),
@@ -143,7 +143,7 @@ def test_settings_out_of_range_are_refused_in_one_line(tables, tmp_path, train_p
         ("loose pictures", "holds no pictures"),
     ],
 )
-def test_data_that_cannot_be_used_is_refused_in_one_line(tmp_path, train_py, problem, said):
+def test_unusable_data_is_refused_in_one_line(tmp_path, train_py, problem, message):
     data = tmp_path / "data"
     if problem != "no folder":
         data.mkdir()
@@ -161,12 +161,12 @@ def test_data_that_cannot_be_used_is_refused_in_one_line(tmp_path, train_py, pro
     if problem == "loose pictures":
         (data / "train").mkdir()
         shutil.move(data / "good.png", data / "train")
-    assert said in train_py_refusal(train_py("--data", data, "--run", tmp_path / "run", *SMALL_TRAINING))
+    assert message in train_py_refusal(train_py("--data", data, "--run", tmp_path / "run", *SMALL_TRAINING))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_the_shell_sees_one_line_and_a_status_for_a_broken_picture(tables, tmp_path):
+def test_a_broken_picture_is_refused_in_one_line_in_a_shell(tables, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     good = tables / "train_pictures" / "sky, 0.png"
     for name in ("train.csv", "test.csv"):
@@ -176,31 +176,31 @@ def test_the_shell_sees_one_line_and_a_status_for_a_broken_picture(tables, tmp_p
     assert re.fullmatch(r"train\.py: train\.csv, row 3: broken\.png: [^\n]+\n", result.stderr), result.stderr
 
 
-def test_evaluating_what_is_no_checkpoint_is_refused_in_one_line(tables, tmp_path, train_py):
+def test_evaluating_a_missing_checkpoint_is_refused_in_one_line(tables, tmp_path, train_py):
     result = train_py("--evaluate", tmp_path / "no.safetensors", "--data", tables)
     assert "no such checkpoint" in train_py_refusal(result)
 
 
-def test_a_checkpoint_is_not_measured_on_what_it_cannot_see(random_checkpoint, tables, train_py):
+def test_evaluating_at_a_size_that_is_too_small_is_refused(random_checkpoint, tables, train_py):
     for size in (0, 31, -3):
         assert "--size" in train_py_refusal(train_py("--evaluate", random_checkpoint, "--data", tables, "--size", size))
 
 
-@pytest.mark.parametrize("wanted", [[], ["--resume"], ["--evaluate", "any.safetensors"], ["--download"],
+@pytest.mark.parametrize("arguments", [[], ["--resume"], ["--evaluate", "any.safetensors"], ["--download"],
                                     ["--evaluate", "any.safetensors", "--push-to-hub", "owner/name"]])  # fmt: skip
-def test_what_needs_pictures_says_so_without_them(train_py, wanted):
-    assert "--data is needed" in train_py_refusal(train_py(*wanted))
+def test_a_task_that_needs_pictures_is_refused_without_data(train_py, arguments):
+    assert "--data is needed" in train_py_refusal(train_py(*arguments))
 
 
 @pytest.mark.slow
-def test_the_benchmark_is_one_line_of_json(tmp_path):
+def test_the_benchmark_prints_one_line_of_json(tmp_path):
     result = shell(write_narrow_program(tmp_path / "narrow.py"), "--benchmark", "--size", 32, "--batch-size", 8,
                    "--device", "cpu")  # fmt: skip
     assert (result.returncode, result.stdout.count("\n")) == (0, 1), result.stderr
-    found = json.loads(result.stdout)
-    assert found["plain_float32"] > 0 and found["ours"] > 0 and found["ratio"] > 0
-    assert found["ratio"] == pytest.approx(found["ours"] / found["plain_float32"], rel=0.05)
-    assert (found["size"], found["batch"]) == (32, 8)
+    figures = json.loads(result.stdout)
+    assert figures["plain_float32"] > 0 and figures["ours"] > 0 and figures["ratio"] > 0
+    assert figures["ratio"] == pytest.approx(figures["ours"] / figures["plain_float32"], rel=0.05)
+    assert (figures["size"], figures["batch"]) == (32, 8)
 
 
 # Recipes
@@ -254,8 +254,8 @@ def test_every_recipe_can_be_chosen_in_the_shell(tables, tmp_path, train_narrow)
         assert written == dataclasses.asdict(recipe) | {"epochs": 1, "size": 32, "start_size": 32, "augment": False}
 
 
-def test_the_seed_recipe_is_the_plain_one():
-    """Its settings are the yardstick that everything else is measured with: they stay."""
+def test_the_seed_recipe_keeps_its_plain_settings():
+    """All other recipes are compared with it, so its settings must not change."""
     recipe = choose_recipe("seed")
     assert (recipe.epochs, recipe.batch_size, recipe.size, recipe.start_size) == (20, 25, 224, 224)
     assert (recipe.optimizer, recipe.lr, recipe.schedule, recipe.weight_decay) == ("adam", 1e-3, "constant", 0)
@@ -272,7 +272,7 @@ def test_the_learning_rate_rises_to_its_peak_once_and_falls_to_zero():
     assert rates[peak] == pytest.approx(1) and 28 <= peak <= 31
     np.testing.assert_allclose(np.diff(rates[:30]), 1 / 30)
     assert np.all(np.diff(rates[peak + 1 :]) < 0) and 0 < rates[-1] < 1e-3
-    assert rates[115] == pytest.approx(0.5, rel=1e-6)  # half-way down
+    assert rates[115] == pytest.approx(0.5, rel=1e-6)  # half-way down the slope
     assert schedule(0, 1, one_cycle()) == pytest.approx(1)
 
 
@@ -281,23 +281,23 @@ def test_a_constant_learning_rate_is_constant():
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 8, 20])
-def test_pictures_grow_and_have_their_full_size_at_the_end(epochs):
+def test_pictures_grow_to_their_full_size(epochs):
     sizes = [picture_size(epoch, one_cycle(epochs=epochs, start_size=32, size=100)) for epoch in range(epochs)]
     assert sizes == sorted(sizes) and sizes[-1] == 100
     assert sizes[0] == 32 or epochs == 1
-    assert set(sizes) <= {32, 56, 100}  # 56: as many times 32 as 100 is times it, nearly
+    assert set(sizes) <= {32, 56, 100}  # 56 is near the geometric mean of 32 and 100
     assert {picture_size(epoch, choose_recipe("seed", epochs=epochs)) for epoch in range(epochs)} == {224}
 
 
-def test_each_size_has_about_as_much_time():
-    """The time of an epoch goes with the area."""
+def test_each_size_takes_about_the_same_time():
+    """The time of an epoch is proportional to the area."""
     sizes = [picture_size(epoch, choose_recipe("default", start_size=24, size=48)) for epoch in range(20)]
     times = [side**2 * sizes.count(side) for side in sorted(set(sizes))]
     assert sorted(set(sizes)) == [24, 32, 48]
     assert max(times) < 1.2 * min(times)
 
 
-def test_two_thirds_of_the_time_are_at_a_size_that_is_also_the_middle():
+def test_the_start_size_gets_the_epochs_of_an_equal_middle_size():
     sizes = [picture_size(epoch, choose_recipe("default", start_size=32, size=40)) for epoch in range(20)]
     assert sizes == 15 * [32] + 5 * [40]
 
@@ -306,6 +306,7 @@ def test_two_thirds_of_the_time_are_at_a_size_that_is_also_the_middle():
 
 
 def dots(count: int, side: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `count` pictures of random dots, and labels of four classes."""
     generator = torch.Generator().manual_seed(9)
     images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
     return images, torch.arange(count) % 4
@@ -315,10 +316,10 @@ def dots(count: int, side: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
     {"optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, "label_smoothing": 0.0},
     {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.3, "label_smoothing": 0.2},
 ])  # fmt: skip
-def test_steps_are_those_of_the_literature(settings, monkeypatch):
-    """Kingma & Ba's Adam, algorithm 1, and Loshchilov & Hutter's decay, on the smoothed cross entropy, written out."""
+def test_training_steps_equal_the_formulas_of_the_papers(settings, monkeypatch):
+    """The formulas: algorithm 1 of Kingma & Ba, the decay of Loshchilov & Hutter, and the smoothed cross entropy."""
     monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n))
-    # Adam's first steps go by the gradient's sign: where it is zero, Winograd's rounding would be a step.
+    # Adam's first steps follow the gradient's sign: Winograd's rounding of a zero would be a whole step.
     monkeypatch.setattr(training, "TrainedConv2d", torch.nn.Conv2d)
     images, labels = dots(10)
     recipe = choose_recipe("seed", size=32, start_size=32, batch_size=5, epochs=1, **settings)
@@ -340,40 +341,40 @@ def test_steps_are_those_of_the_literature(settings, monkeypatch):
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
                 first[name] = 0.9 * first[name] + 0.1 * gradient
                 second[name] = 0.999 * second[name] + 0.001 * gradient**2
-                ahead, spread = first[name] / (1 - 0.9**step), (second[name] / (1 - 0.999**step)).sqrt()
+                mean, deviation = first[name] / (1 - 0.9**step), (second[name] / (1 - 0.999**step)).sqrt()
                 decay = recipe.weight_decay if weight.dim() > 1 else 0.0
-                weight.sub_(recipe.lr * decay * weight + recipe.lr * ahead / (spread + 1e-8))
-        loss, right = trainer.train_step(32)
+                weight.sub_(recipe.lr * decay * weight + recipe.lr * mean / (deviation + 1e-8))
+        loss, correct = trainer.train_step(32)
         assert loss.item() == pytest.approx(losses.sum().item(), rel=1e-5)
-        assert right.item() == (log.argmax(1) == labels[part]).sum().item()
-    found = dict(trainer.network.named_parameters())
-    # A bias before batch norm has no gradient but rounding, which Adam blows up.
-    without = {id(convolution.bias) for convolution in trainer.network.convolutions().values()}
+        assert correct.item() == (log.argmax(1) == labels[part]).sum().item()
+    parameters = dict(trainer.network.named_parameters())
+    # The gradient of a bias before batch norm is only rounding, which Adam turns into whole steps.
+    without_gradient = {id(convolution.bias) for convolution in trainer.network.convolutions().values()}
     for name, weight in weights.items():
-        wrong = (found[name] - weight).abs() > 1e-5
-        assert id(found[name]) in without or wrong.double().mean() < 1e-3, name
+        wrong = (parameters[name] - weight).abs() > 1e-5
+        assert id(parameters[name]) in without_gradient or wrong.double().mean() < 1e-3, name
 
 
 @pytest.mark.slow
-def test_one_step_of_the_seed_recipe_at_224_px():
+def test_a_step_of_the_seed_recipe_at_224_px_changes_every_weight():
     images, labels = dots(2)
     trainer = Trainer(choose_recipe("seed"), images, labels, 100, CPU, MEAN, STD)
     before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
     trainer.network.train()
-    loss, right = trainer.train_step(picture_size(0, trainer.recipe))
-    assert loss.isfinite() and loss > 0 and right in (0, 1, 2)
+    loss, correct = trainer.train_step(picture_size(0, trainer.recipe))
+    assert loss.isfinite() and loss > 0 and correct in (0, 1, 2)
     for name, weight in trainer.network.named_parameters():
         assert weight.isfinite().all(), name
         assert name.endswith("bias") or not torch.equal(weight, before[name]), name
 
 
-def hundred_classes(each: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`each` pictures of 100 classes: a square in one of ten colours on a ground in one of ten, and noise."""
+def hundred_classes(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `count` pictures of each of 100 classes: a square and a ground in one of ten colours each, and noise."""
     colours = 255 * torch.tensor([
         (0, 0, 0), (1, 1, 1), (1, 0, 0), (1, 0.5, 0), (1, 1, 0), (0, 0.8, 0), (0, 1, 1), (0, 0.3, 1), (0.5, 0, 0.8),
         (1, 0.5, 0.7),
     ])  # fmt: skip
-    labels = torch.arange(100).repeat(each)
+    labels = torch.arange(100).repeat(count)
     images = colours[labels // 10][:, :, None, None].expand(-1, -1, 32, 32).clone()
     images[:, :, 8:24, 8:24] = colours[labels % 10][:, :, None, None]
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
@@ -384,9 +385,10 @@ def hundred_classes(each: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("kind", ["generated", "CIFAR-100"])
 @pytest.mark.slow
 def test_the_seed_recipe_starts_to_learn_a_hundred_classes(kind):
-    """Better than chance (loss ln 100 = 4.6, 1 %) on pictures it has not seen, within an epoch."""
+    """Within an epoch it does better than chance (a loss of ln 100 = 4.6, 1 %) on pictures of another set."""
     if kind == "generated":
-        steps, (images, labels), (others, truth) = 56, hundred_classes(10, seed=1), hundred_classes(4, seed=2)
+        steps, (images, labels) = 56, hundred_classes(10, seed=1)
+        test_images, test_labels = hundred_classes(4, seed=2)
     else:
         folder = os.environ.get("CIFAR100", "")
         if not (Path(folder) / "train.csv").exists():
@@ -397,20 +399,21 @@ def test_the_seed_recipe_starts_to_learn_a_hundred_classes(kind):
         dataset.pictures, dataset.labels = [dataset.pictures[i] for i in chosen], [dataset.labels[i] for i in chosen]
         images, labels = dataset.in_memory()
         held_out = torch.arange(len(labels)) % 55 >= 50
-        images, labels, others, truth = images[~held_out], labels[~held_out], images[held_out], labels[held_out]
-    assert labels.unique().tolist() == truth.unique().tolist() == list(range(100))
+        test_images, test_labels = images[held_out], labels[held_out]
+        images, labels = images[~held_out], labels[~held_out]
+    assert labels.unique().tolist() == test_labels.unique().tolist() == list(range(100))
     recipe, hardware = choose_recipe("seed", size=64, start_size=64), choose_hardware("cpu")
     trainer = Trainer(recipe, images, labels, 100, hardware, MEAN, STD)
     trainer.network.train()
     for _ in range(steps):
         trainer.train_step(picture_size(0, recipe))
-    # Batch norm's running statistics are those of the network some tens of steps ago, which say nothing about this one.
+    # Batch norm's running statistics lag tens of steps behind the weights, so they are measured again.
     for module in trainer.network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.reset_running_stats()
-            module.momentum = None  # the mean of what is seen from now on
+            module.momentum = None  # the mean over all batches from here on
     with torch.no_grad(), autocast(hardware):
-        for some in torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:200].split(25):
-            trainer.network(normalize(images[some], MEAN, STD, 64))
-    result = evaluate(trainer.network, others, truth, size=64, mean=MEAN, std=STD, hardware=hardware)
+        for indices in torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:200].split(25):
+            trainer.network(normalize(images[indices], MEAN, STD, 64))
+    result = evaluate(trainer.network, test_images, test_labels, size=64, mean=MEAN, std=STD, hardware=hardware)
     assert result["loss"] < 4.4 and result["top1"] > 2, result
