@@ -154,7 +154,7 @@ def test_a_run_resumed_from_an_earlier_state_exports_the_same_weights(whole, tab
 
 
 def test_the_default_recipe_in_bf16_is_resumed_exactly(tables, runs, train_narrow, monkeypatch):
-    """Other layouts in memory and whatever optimiser it has."""
+    """The recipe has its own optimizer, and bf16 has other memory layouts."""
     settings = ["--data", tables, "--batch-size", 16, "--epochs", 2, "--device", "cpu", "--precision", "bf16"]
     assert train_narrow(*settings, *into(runs, "bf16")).code == 0
     with monkeypatch.context() as patch:

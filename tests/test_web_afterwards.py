@@ -75,7 +75,7 @@ def test_the_scrubber_shows_the_stages(painted, files):
     painted.on("response", lambda response: refused.append(response.url) if response.status >= 400 else None)
     set_number(painted, "scrubber", 40)  # the slider takes its last value
     expect(image).to_have_attribute("src", final)
-    assert not refused  # an event that comes before the answer to a refused one would be lost
+    assert not refused  # the page would lose an event that comes before the answer to a refused event
     photo = Image.open(files[0]).convert("RGBA")
     photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB").resize(first.size)
     distances = [

@@ -125,11 +125,11 @@ def test_a_session_is_small_and_its_run_continues_bit_for_bit(random_checkpoint,
 def test_a_run_continued_with_other_settings_cannot_be_repeated(random_checkpoint):
     settings = StyleSettings(size=64, steps=4, backbone=str(random_checkpoint))
     photo, painting = make_picture(64, 64), make_picture(64, 64, seed=2)
-    begun = replace(describe(photo, painting, settings), steps_done=2)
-    same = describe(photo, painting, settings).continued(begun)
-    other = replace(same, settings=replace(same.settings, style_weight=9.0)).continued(begun)
+    started = replace(describe(photo, painting, settings), steps_done=2)
+    same = describe(photo, painting, settings).continued(started)
+    other = replace(same, settings=replace(same.settings, style_weight=9.0)).continued(started)
     assert same.repeatable and recipe_warning(same) == ""
     assert not other.repeatable and "cannot repeat" in recipe_warning(other)
     assert not same.continued(other).repeatable  # one such change is enough
     assert not PaintingRecipe.from_json(other.to_json()).repeatable
-    assert not describe(photo, photo, settings).continued(begun).repeatable
+    assert not describe(photo, photo, settings).continued(started).repeatable
