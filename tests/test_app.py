@@ -32,7 +32,7 @@ def files(pictures):
 def test_the_api_yields_previews_and_ends_with_a_lossless_png(client, files):
     job = client.submit(*files, size=96, steps=40, api_name="/stylize")
     *_, (picture, status, download) = results = list(job)
-    assert len(results) >= 3  # "starting", previews, the end
+    assert len(results) >= 3  # a first status, previews, the end
     assert status.startswith("Done") and "96 x 72 px" in status
     assert Image.open(picture).size == (96, 72)
     png = Image.open(download)

@@ -1,4 +1,4 @@
-"""Two processes train one network: with the steps of one process, one set of files, and one stop and resumption.
+"""Two processes train one network: they take the steps of one process, write its files, and stop and resume together.
 
 The networks are narrow: nothing here depends on their width.
 """
@@ -114,7 +114,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 def easy(tmp_path_factory) -> Path:
     """300 training and 20 test pictures of each of four colours; three labels in ten are of another colour.
 
-    The lowest possible loss is -0.7 ln 0.7 - 0.3 ln 0.1 = 0.94, and every training ends near it.
+    The lowest possible loss is -0.7 ln 0.7 - 0.3 ln 0.1 = 0.94, and each training here ends near it.
     """
     folder = tmp_path_factory.mktemp("easy")
     names = list(CLASS_COLOURS)

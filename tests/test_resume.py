@@ -181,7 +181,7 @@ def test_ctrl_c_in_the_last_batch_of_an_epoch_loses_no_row(folders, runs, train_
     assert (runs / "edge.safetensors").exists()
 
 
-# Killed
+# A killed process
 
 
 KILLED = """
@@ -246,7 +246,7 @@ def test_a_run_killed_at_a_random_moment_is_resumed_to_the_same_weights(whole, t
     assert_as_whole(runs, "any")
 
 
-# Diverged, or out of disk
+# Divergence and a full disk
 
 
 def test_a_diverging_training_stops_and_keeps_its_state(whole, tables, runs, train_narrow, monkeypatch):
@@ -313,7 +313,7 @@ def test_a_full_disk_is_one_line_and_the_run_can_be_resumed(
     assert not list(runs.glob(".full*"))
 
 
-# Refused
+# Refusals
 
 
 def test_a_state_is_not_overwritten_or_resumed_by_accident(whole, tables, runs, train_narrow):
@@ -356,7 +356,7 @@ def test_a_state_that_cannot_be_resumed_is_refused_in_one_line(tables, tmp_path,
     assert not (tmp_path / "out.safetensors").exists()
 
 
-# Started with another run's network
+# A start with another run's network
 
 
 def test_a_run_starts_with_the_network_of_another(whole, tables, runs, train_narrow):

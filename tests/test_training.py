@@ -44,7 +44,7 @@ CPU = choose_hardware("cpu", "float32")
 
 @pytest.fixture(scope="module")
 def whole(tables, runs):
-    """Three epochs of three steps."""
+    """Train for three epochs of three steps."""
     result = shell(
         "train.py", "--data", tables, "--run", runs / "whole", "--output", runs / "whole.safetensors", "--epochs", 3,
         *SMALL_TRAINING,
@@ -116,7 +116,7 @@ def test_evaluate_prints_one_line_of_json(whole, runs, folders):
     assert path.read_bytes() == before
 
 
-# Refused
+# Refusals
 
 
 @pytest.mark.parametrize(
