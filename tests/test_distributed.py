@@ -205,7 +205,8 @@ def test_ctrl_c_stops_both_processes_and_the_run_can_be_resumed(together, easy, 
 
 
 def test_a_batch_size_that_cannot_be_divided_is_refused_in_one_line(easy, runs):
-    result = shell(*torchrun(runs / "narrow.py", *settings(easy, runs, "odd"), "--batch-size", 35), env=LOOPBACK)
+    program = write_narrow_program(runs / "odd.py")
+    result = shell(*torchrun(program, *settings(easy, runs, "odd"), "--batch-size", 35), env=LOOPBACK)
     messages = [line for line in result.stderr.splitlines() if line.startswith("train.py: ")]
     assert result.returncode != 0 and without_gloo_lines(result.stdout) == ""
     assert len(messages) == 1 and "--batch-size must be a multiple of the 2 processes" in messages[0], result.stderr
