@@ -33,7 +33,7 @@ _MODULES = {
     "estimate": "nst.estimation",
     "check_memory": "nst.estimation",
     "stylize": "nst.stylization",
-    "Style": "nst.stages",
+    "Style": "nst.pictures",
     "Step": "nst.stylization",
     "RunState": "nst.run_state",
     "PaintingRecipe": "nst.output.recipe",

@@ -233,7 +233,7 @@ def _run_batch(arguments: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from nst.stages import Style
+    from nst.pictures import Style
     from nst.tools.batch import count_failures, is_first_process, jobs_of_this_process, paint_all, plan
 
     styles = [Style(*_split_weight(text)) for text in args.style]

@@ -15,6 +15,7 @@ from torch import Tensor
 from nst.io.colour import luminance
 
 SMALLEST_SCALE = 1e-8  # a flat target has a scale of 0; its loss is divided by this instead
+SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the image pyramid has too few positions to count
 CHUNK = 2048  # positions in one bf16 matrix product; see `_Moments`
 
 # --- content ----------------------------------------------------------------------------------------------------------
@@ -148,6 +149,14 @@ STATISTICS = {"gram": GramStyle, "covariance": CovarianceStyle}
 def compare(statistic: Tensor, target: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     """Return the mean squared difference of two statistics, divided by `scale`, a scalar."""
     return (F.mse_loss(statistic, target, reduction="none") / scale).mean()
+
+
+def image_pyramid(pixels: Tensor, levels: int) -> list[Tensor]:
+    """Return the picture, its half size, and so on, at most `levels` of them (Snelgrove 2017)."""
+    pyramid = [pixels]
+    while len(pyramid) < levels and min(pyramid[-1].shape[-2:]) >= 2 * SMALLEST_LEVEL:
+        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
+    return pyramid
 
 
 def _rows(features: Tensor) -> Tensor:

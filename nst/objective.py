@@ -18,11 +18,11 @@ from nst.engine.hardware import Hardware
 from nst.engine.tiling import Tile, cut_into_tiles, default_tile_side
 from nst.io.colour import grey
 from nst.layers import layer_stride
-from nst.losses import STATISTICS, compare, laplacian_loss, squared_difference, total_variation
+from nst.losses import STATISTICS, compare, image_pyramid, laplacian_loss, squared_difference, total_variation
 from nst.models.checkpoints import Backbone
 from nst.models.vgg import Vgg19
 from nst.settings import StyleSettings
-from nst.targets import Key, TargetBuilder, image_pyramid
+from nst.targets import Key, StyleInput, TargetBuilder
 
 
 class Losses(NamedTuple):
@@ -48,7 +48,7 @@ class Objective:
         extractor: Vgg19,
         settings: StyleSettings,
         content: Tensor,
-        styles: Sequence[tuple[Tensor, float, Tensor | None]],
+        styles: Sequence[StyleInput],
         tile_side: int | None = None,
         cache_key: str | None = None,
     ):

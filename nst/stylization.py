@@ -21,19 +21,10 @@ from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.optimize import Guard, Optimizer, Request, StepResult
 from nst.optimize_cuda import CudaOptimizer
+from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_input
 from nst.run_state import RunState
 from nst.settings import StyleSettings
-from nst.stages import (
-    RemainingStage,
-    Style,
-    check_final_sides,
-    load_styles,
-    remaining_stages,
-    restore_canvas,
-    start_noise,
-    start_picture,
-    style_input,
-)
+from nst.stages import RemainingStage, remaining_stages, restore_canvas
 
 
 @dataclass
@@ -140,16 +131,28 @@ def stylize(
         clock.begin_stage()
         for number, result in enumerate(optimizer.run(stage.steps, monitor.watch(steps_done)), steps_done + 1):
             is_last = number == monitor.last_step
-            step = Step(number, settings.steps, stage.number, *result.losses, *clock.tick(stage), result.note)
-            step.image = _image(result, optimizer.canvas, stages[-1].size, is_last)
+            seconds_left = clock.tick(stage)
+            image = _image(result, optimizer.canvas, stages[-1].size, is_last)
+            state = None
             if is_last:
-                step.seconds_left = 0.0
+                arrays, random_state = optimizer.canvas.state(), generator.get_state().numpy()
                 stage_steps = stage.steps_done + number - steps_done
-                random_state = generator.get_state().numpy()
-                arrays = optimizer.canvas.state()
-                step.state = RunState(arrays, number, stage.number, stage_steps, random_state, guard.rate_factor)
-            step.seconds = time.perf_counter() - started
-            yield step
+                state = RunState(arrays, number, stage.number, stage_steps, random_state, guard.rate_factor)
+            yield Step(
+                step=number,
+                steps=settings.steps,
+                stage=stage.number,
+                content_loss=result.losses.content,
+                laplacian_loss=result.losses.laplacian,
+                style_loss=result.losses.style,
+                tv_loss=result.losses.tv,
+                total_loss=result.losses.total,
+                seconds=clock.seconds(),
+                seconds_left=0.0 if is_last else seconds_left,
+                note=result.note,
+                image=image,
+                state=state,
+            )
             if is_last:
                 return
         steps_done, canvas = number, optimizer.canvas
@@ -208,15 +211,19 @@ class _Clock:
     """Measures a run, and estimates the time left from the pace of the current stage."""
 
     def __init__(self, started: float, stages: Sequence[RemainingStage]):
-        self.started = started
+        self._started = started
         self._pixels_left = sum(stage.pixels * stage.steps for stage in stages)
 
     def begin_stage(self) -> None:
+        """Forget the pace of the stage before."""
         self._stage_started, self._stage_pixels = time.perf_counter(), 0
 
-    def tick(self, stage: RemainingStage) -> tuple[float, float]:
-        """Count one step; return the seconds since the run began and the seconds left."""
-        now = time.perf_counter()
+    def seconds(self) -> float:
+        """Return the seconds since the run began."""
+        return time.perf_counter() - self._started
+
+    def tick(self, stage: RemainingStage) -> float:
+        """Count one step of this stage; return the seconds left."""
         self._pixels_left -= stage.pixels
         self._stage_pixels += stage.pixels
-        return now - self.started, self._pixels_left * (now - self._stage_started) / self._stage_pixels
+        return self._pixels_left * (time.perf_counter() - self._stage_started) / self._stage_pixels

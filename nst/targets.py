@@ -11,12 +11,11 @@ from nst.engine.target_cache import TARGETS, digest
 from nst.engine.tiling import Tile, cut_into_tiles
 from nst.io.colour import grey, match_luminance
 from nst.layers import layer_stride
-from nst.losses import SMALLEST_SCALE, STATISTICS, laplacian
+from nst.losses import SMALLEST_SCALE, STATISTICS, image_pyramid, laplacian
 from nst.models.vgg import Vgg19
 from nst.settings import StyleSettings
 
 OUTLINE_POOLS = (8, 16)  # px averaged: these keep where things are. 4 would suppress strokes, 32 let things move
-SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the pyramid has too few positions to count
 
 Key = tuple[int, str]  # a level of the image pyramid and a layer
 StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
@@ -45,8 +44,9 @@ class StyleTarget:
 
 @dataclass
 class Targets:
-    """content: the photo's features by layer. content_scales: what the loss at each layer is divided by.
+    """The targets of one stage.
 
+    content: the photo's features by layer. content_scales: what the content loss at each layer is divided by.
     outlines: the photo's Laplacians by pool, in px; empty where the outlines do not count.
     """
 
@@ -54,14 +54,6 @@ class Targets:
     content_scales: dict[str, Tensor | float]
     outlines: dict[int, Tensor]
     styles: list[StyleTarget]
-
-
-def image_pyramid(pixels: Tensor, levels: int) -> list[Tensor]:
-    """Return the picture, its half size, and so on, at most `levels` of them (Snelgrove 2017)."""
-    pyramid = [pixels]
-    while len(pyramid) < levels and min(pyramid[-1].shape[-2:]) >= 2 * SMALLEST_LEVEL:
-        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
-    return pyramid
 
 
 class TargetBuilder:

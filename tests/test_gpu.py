@@ -17,7 +17,7 @@ from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.optimize import Guard
 from nst.optimize_cuda import CudaOptimizer
-from nst.stages import Style
+from nst.pictures import Style
 from nst.training.data import augment, random_crops
 from nst.training.recipes import Recipe
 from nst.training.trainer import Trainer

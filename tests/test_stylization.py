@@ -18,10 +18,10 @@ from nst.canvas import Canvas
 from nst.engine.target_cache import TARGETS
 from nst.io.tensors import to_tensor
 from nst.models.checkpoints import load_backbone
+from nst.pictures import Style
 from nst.reference import Reference
 from nst.reference import paint as paint_reference
 from nst.settings import StyleSettings
-from nst.stages import Style
 from nst.stylization import Step, stylize
 
 IMAGENET = [torch.tensor(v).double().view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]

@@ -23,8 +23,8 @@ from nst.io.decoding import refuse_damage
 from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import FILE_SUFFIXES, NAMES, load_backbone
 from nst.models.hub import split_hub_id
+from nst.pictures import Style
 from nst.settings import StyleSettings
-from nst.stages import Style
 
 KEY = "nst-recipe"  # the name of the PNG text chunk, and the first key of the JSON, which holds the version
 VERSION = 2

@@ -16,8 +16,8 @@ from nst.io.reading import load_picture
 from nst.output.film import Film, check_format
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
 from nst.output.results import save_result
+from nst.pictures import Style
 from nst.settings import StyleSettings
-from nst.stages import Style
 from nst.stylization import Step, stylize
 
 

@@ -14,7 +14,7 @@ from nst.web.errors import readable_errors
 from nst.web.inputs import Picture
 from nst.web.options import BACKBONES, Options
 from nst.web.run_queue import RunQueue
-from nst.web.status import ending_line, progress_line
+from nst.web.status import STOPPED_EARLY, ending_line, progress_line
 from nst.web.storage import new_result
 
 
@@ -109,7 +109,7 @@ class StylizeEndpoint:
                     elif step.image is not None and step.state is None:
                         yield step.image, progress_line(step), gr.skip()
             if isinstance(step, str):
-                yield gr.skip(), "Stopped before it began.", gr.skip()
+                yield gr.skip(), STOPPED_EARLY, gr.skip()
                 return
             path = save_result(step.image, new_result(), replace(recipe, steps_done=step.step))
             yield step.image, ending_line(step, self._options.time_limit), str(path)

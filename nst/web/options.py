@@ -16,7 +16,7 @@ def _option(default: int | str, variable: str, text: str, low: int = 0, high: in
 
 @dataclass(frozen=True)
 class Options:
-    """Every field is a flag (`--queue-size`) and an environment variable; a flag counts more."""
+    """Every field is a flag (`--queue-size`) and an environment variable; a flag overrides the variable."""
 
     host: str = _option("127.0.0.1", "GRADIO_SERVER_NAME", "address to serve on; 0.0.0.0 is every network")
     port: int = _option(7860, "GRADIO_SERVER_PORT", "port to serve on", 1, 65535)

@@ -73,7 +73,7 @@ class RunQueue:
             if has_slot:
                 with self._slots:
                     self._running -= 1
-                    self._slots.notify()
+                    self._slots.notify_all()  # runs that wait, and `stop_all`
             if self._stop_flags.get(session) is stop_flag:
                 del self._stop_flags[session]
 
@@ -93,7 +93,7 @@ class RunQueue:
             self._slots.wait_for(lambda: self._running == 0, timeout=seconds)
 
     def _has_free_slot(self) -> bool:
-        return self._running < self._options.concurrency
+        return self._running < self._options.concurrency and not self._is_closed
 
     def _paint_now(
         self,

@@ -19,10 +19,9 @@ from nst.web.options import Options
 from nst.web.run_queue import RunQueue
 from nst.web.session import Run, Session
 from nst.web.stage_slider import stage_slider
-from nst.web.status import NOTHING_TO_STOP, ending_line, progress_line, recipe_warning
+from nst.web.status import NOTHING_TO_STOP, STOPPED_EARLY, ending_line, progress_line, recipe_warning
 
 MORE_STEPS = 50  # that Continue adds to a run that has done all its steps
-STOPPED_EARLY = "Stopped before it began."
 FAILED = "The run ended early: read the message, change what it names, and try again."
 
 

@@ -20,7 +20,7 @@ from nst.web.storage import Storage, open_storage, stored_files
 MAX_STATES = 50  # visitors whose state (gallery, film frames) stays in memory; the longest absent lose theirs first
 SWEEP_SECONDS = 10  # between two sweeps of the storage
 SILENCE_SECONDS = 20  # until a silent connection ends; with the step that is under way, its slot is free within 30 s
-ENDING_SECONDS = 5  # how long runs may take to end with the picture so far, once the server shall end
+ENDING_SECONDS = 5  # that runs have to end with the picture so far, when the server is asked to end
 
 
 def main(arguments: Sequence[str], program: str = "app.py") -> int:

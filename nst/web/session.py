@@ -136,7 +136,10 @@ class GalleryItem:
 
 @dataclass
 class Session:
-    """run: the latest run that ended with a picture. items: the gallery, the newest picture first."""
+    """The state of one browser session.
+
+    run: the latest run that ended with a picture. items: the gallery, the newest picture first.
+    """
 
     run: Run | None = None
     items: list[GalleryItem] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from nst import PaintingRecipe, Step
 
 NOTHING_TO_STOP = "Nothing is being painted yet."
+STOPPED_EARLY = "Stopped before it began."
 
 
 def progress_line(step: Step) -> str:

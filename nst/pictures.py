@@ -1,0 +1,100 @@
+"""The pictures of a run: the styles as they are loaded, and everything as tensors of the size of one stage."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nst.errors import StyleTransferError
+from nst.io.colour import match_covariance, recolour
+from nst.io.reading import PictureLike, load_picture
+from nst.io.sizes import MIN_SIDE, check_sides, fitted_size, resize_picture
+from nst.io.tensors import to_tensor
+from nst.settings import StyleSettings
+from nst.stages import RemainingStage
+from nst.targets import StyleInput
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style picture, its weight among several (above 0), and a mask picture: white where the style is painted."""
+
+    picture: PictureLike
+    weight: float = 1.0
+    mask: PictureLike | None = None
+
+
+def load_styles(style: PictureLike | Sequence[Style]) -> list[Style]:
+    """Return the styles with their pictures and masks loaded as PIL images.
+
+    Raises StyleTransferError if there is none, or for a picture, mask or weight that cannot be used.
+    """
+    if not isinstance(style, (list, tuple)):
+        style = [Style(style)]
+    if not style:
+        raise StyleTransferError("At least one style picture is needed.")
+    loaded = []
+    for number, item in enumerate(style, 1):
+        name = "The style picture" if len(style) == 1 else f"Style picture {number}"
+        item = item if isinstance(item, Style) else Style(item)
+        weight: Any = item.weight
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf"):
+            raise StyleTransferError(f"{name}: its weight must be a number above 0, not {weight!r}.")
+        is_path = isinstance(item.picture, (str, os.PathLike))
+        mask = None if item.mask is None else load_picture(item.mask, f"{name}'s mask")
+        loaded.append(Style(load_picture(item.picture, None if is_path else name), float(weight), mask))
+    return loaded
+
+
+def check_final_sides(photo: Image.Image, styles: Sequence[Style], settings: StyleSettings, long_side: int) -> None:
+    """Raise StyleTransferError if the photo or a style picture would be too narrow at the final size."""
+    check_sides(fitted_size(photo.size, long_side, settings.keep_aspect), "The content picture")
+    for style in styles:
+        check_sides(fitted_size(style.picture.size, long_side, settings.keep_aspect), "The style picture")
+
+
+def style_input(style: Style, settings: StyleSettings, stage: RemainingStage, device: torch.device) -> StyleInput:
+    """Return a style's picture, weight and mask for one stage.
+
+    The long side of the style picture is that of the stage times `style_scale`. The mask has the stage's size.
+    """
+    picture_size = fitted_size(style.picture.size, stage.long_side, settings.keep_aspect)
+    width, height = (side * settings.style_scale for side in picture_size)
+    enlargement = max(1.0, MIN_SIDE / min(width, height))  # a long thin style would be too small in a coarse stage
+    picture = resize_picture(style.picture, (round(width * enlargement), round(height * enlargement)))
+    mask = None
+    if style.mask is not None:
+        mask = to_tensor(style.mask.resize(stage.size, Image.Resampling.LANCZOS)).mean(1, keepdim=True).to(device)
+    return to_tensor(picture).to(device), style.weight, mask
+
+
+def start_picture(
+    content: Tensor, styles: Sequence[StyleInput], settings: StyleSettings, generator: torch.Generator
+) -> Tensor:
+    """Return the picture that a run starts from: the photo, the photo in the first painting's colours, or noise."""
+    if settings.init == "content":
+        return content
+    if settings.init == "style":
+        start = match_covariance(content, styles[0][0])
+    else:
+        start = torch.rand(content.shape, generator=generator).to(content.device)
+    return recolour(start, content) if settings.preserve_colours else start
+
+
+def start_noise(
+    content: Tensor, styles: Sequence[StyleInput], settings: StyleSettings, generator: torch.Generator
+) -> Tensor:
+    """Return Gaussian noise of the content's size, in the channels that are painted and only where a style is painted.
+
+    Its standard deviation is `settings.start_noise`. Flat areas have nothing that a stroke could grow from without it.
+    """
+    channels = 1 if settings.preserve_colours else 3
+    noise = torch.randn(1, channels, *content.shape[-2:], generator=generator).to(content.device)
+    masks = [mask for _, _, mask in styles]
+    if not any(mask is None for mask in masks):
+        noise = noise * torch.stack(masks).amax(0)
+    return settings.start_noise * noise
