@@ -390,6 +390,7 @@ def test_problems_that_appear_late_are_refused_in_one_line(
 # Ctrl-C
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_last_picture(small_pictures, random_checkpoint, tmp_path):
     output = tmp_path / "out.png"
     command = [sys.executable, "-m", "nst", *small_pictures, "-o", output, "--size", 64, "--steps", 10_000,

@@ -35,6 +35,7 @@ def test_preserved_colours_are_those_of_the_photo(random_checkpoint, init):
     assert preserved[0] > 5
 
 
+@pytest.mark.slow
 def test_a_larger_laplacian_weight_keeps_more_of_the_photos_outlines(random_checkpoint):
     """scikit-image compares the outlines in pictures of an eighth of the size: the agreement rises with the weight."""
     photo, style = make_picture(96, 96, seed=1), make_picture(80, 60, seed=2)

@@ -80,6 +80,7 @@ def test_every_file_is_a_picture_or_one_line_in_the_shell(corpus, outcomes, tmp_
             assert not output.exists()
 
 
+@pytest.mark.slow
 def test_a_real_shell_shows_one_line(corpus, tmp_path):
     (case,) = (case for case in corpus if case.path.name.endswith("lines \x1b[31m.png"))
     result = shell("-m", "nst", case.path, case.path, "-o", tmp_path / "result.png")

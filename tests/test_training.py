@@ -53,6 +53,7 @@ def whole(tables, runs):
     return result
 
 
+@pytest.mark.slow
 def test_training_writes_a_row_for_each_epoch_and_learns(whole, runs):
     rows = metrics_rows(runs / "whole")
     assert [(row["epoch"], row["size"]) for row in rows] == [(1, 32), (2, 32), (3, 32)]
@@ -61,6 +62,7 @@ def test_training_writes_a_row_for_each_epoch_and_learns(whole, runs):
     assert all(row["images_per_second"] > 0 and 0 <= row["test_top1"] <= row["test_top5"] <= 100 for row in rows)
 
 
+@pytest.mark.slow
 def test_the_exported_checkpoint_is_small_and_describes_itself(whole, runs):
     path = runs / "whole.safetensors"
     assert path.stat().st_size < 45e6
@@ -78,6 +80,7 @@ def test_the_exported_checkpoint_is_small_and_describes_itself(whole, runs):
     assert path.with_suffix(".svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_torchvisions_vgg19_measures_the_same_accuracy_and_loss(whole, runs):
     """torchvision's network loads the exported weights, and this test computes accuracy and cross entropy."""
     weights = {key: value.float() for key, value in load_file(runs / "whole.safetensors").items()}
@@ -105,6 +108,7 @@ def test_torchvisions_vgg19_measures_the_same_accuracy_and_loss(whole, runs):
     assert printed["loss"] == pytest.approx(loss, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_evaluate_prints_one_line_of_json(whole, runs, folders):
     path = runs / "whole.safetensors"
     before = path.read_bytes()

@@ -97,6 +97,7 @@ def test_a_session_can_be_pickled_and_keeps_few_pictures(random_checkpoint, tmp_
     assert not any(states[1:])  # only the latest run can be continued
 
 
+@pytest.mark.slow
 def test_a_session_is_small_and_its_run_continues_bit_for_bit(random_checkpoint, tmp_path):
     make_picture(4000, 3000, seed=3).save(tmp_path / "photo.jpg")
     settings = StyleSettings(size=512, steps=2, scales=1, backbone=str(random_checkpoint), style_levels=1)
