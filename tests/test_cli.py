@@ -118,6 +118,7 @@ def test_save_every_saves_intermediate_pictures(finished):
     assert len(set(pictures)) == 3
 
 
+@pytest.mark.slow
 def test_without_json_stdout_stays_empty_and_the_suffix_chooses_the_format(
     small_pictures, random_checkpoint, tmp_path, capfd
 ):

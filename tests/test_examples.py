@@ -54,6 +54,7 @@ def gallery(monkeypatch):
 
 
 @pytest.mark.parametrize("name", PAINTINGS)
+@pytest.mark.slow
 def test_a_painting_depends_on_its_name_size_and_seed_only(gallery, name):
     first, again, other = (gallery.paint(name, 97, 61, seed=seed) for seed in (3, 3, 4))
     assert first.size == (97, 61) and first.mode == "RGB"
@@ -62,6 +63,7 @@ def test_a_painting_depends_on_its_name_size_and_seed_only(gallery, name):
 
 @pytest.mark.parametrize("size", [(48, 200), (300, 20)])
 @pytest.mark.parametrize("name", PAINTINGS)
+@pytest.mark.slow
 def test_paintings_can_have_any_shape(gallery, name, size):
     assert gallery.paint(name, *size).size == size
 

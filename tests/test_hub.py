@@ -149,6 +149,7 @@ def published_commit(result) -> tuple[str, str]:
     return re.fullmatch(r"http://[^/]+" + COMMIT, result.stdout.splitlines()[-1]).groups()
 
 
+@pytest.mark.slow
 def test_a_trained_checkpoint_is_published_with_its_card_and_curves(stand_in, tables, tmp_path, train_narrow):
     output = tmp_path / "mine.safetensors"
     result = train_narrow("--data", tables, "--run", tmp_path / "run", "--output", output, *SMALL_TRAINING,

@@ -54,6 +54,7 @@ def test_gradients_with_fast_convolutions_point_the_same_way(pair):
     assert (gradient - expected).norm() < 2e-3 * expected.norm()
 
 
+@pytest.mark.slow
 def test_the_classic_preset_paints_the_picture_of_the_reference(pair, monkeypatch):
     """With PyTorch's convolutions: after twelve steps a fast one leaves 5 % of the values more than 0.002 apart."""
     monkeypatch.setattr("nst.engine.winograd.is_wide", lambda *_: False)

@@ -247,6 +247,7 @@ def test_settings_can_be_changed_one_by_one():
         assert dataclasses.replace(changed, epochs=recipe.epochs, lr=recipe.lr, augment=recipe.augment) == recipe
 
 
+@pytest.mark.slow
 def test_every_recipe_can_be_chosen_in_the_shell(tables, tmp_path, train_narrow):
     for name, recipe in RECIPES.items():
         run, output = tmp_path / name, tmp_path / f"{name}.safetensors"
