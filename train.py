@@ -50,7 +50,7 @@ MEAN, STD = IMAGENET_MEAN, IMAGENET_STD  # the usual preprocessing; the app read
 def main(argv: Sequence[str] | None = None, *, width: float = 1.0) -> None:
     """Run the command line. width: multiplies the channels of the network, for tests.
 
-    Exits with status 1 and one line on stderr for input that cannot be used, and with 130 after Ctrl-C.
+    Exits with status 1 and one line on stderr for input that cannot be used, 2 for wrong flags, and 130 after Ctrl-C.
     """
     args = parse_arguments(argv)
     try:
@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None, *, width: float = 1.0) -> None:
         is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line for each machine, not for each process
         sys.exit(f"train.py: {error}" if is_first else 1)
     except KeyboardInterrupt:
-        sys.exit("train.py: stopped before the first step.")
+        print("train.py: stopped before the first step.", file=sys.stderr)
+        sys.exit(130)
     finally:
         leave_processes()
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None, *, width: float = 1.0) -> None:
 def run(args: argparse.Namespace, width: float) -> None:
     """Do what the flags ask for."""
     if not args.data and (args.evaluate or args.download or args.resume or not (args.benchmark or args.push_to_hub)):
-        raise StyleTransferError("--data is needed: the folder of the labelled pictures.")
+        raise StyleTransferError("--data is missing: name the folder with the labelled pictures.")
     if args.evaluate:
         print(json.dumps(evaluate_checkpoint(args.evaluate, args.data, args.size, args.device)))
         return
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace, width: float) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the flags. Every field of `Recipe` is one; None where it was not given."""
+    """Return the flags. Every field of `Recipe` has a flag, which is None if it was not given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", help="a folder with train.csv and test.csv (columns image,label), or with train/<class>/ and "
@@ -137,7 +138,7 @@ def train(args: argparse.Namespace, width: float) -> None:
             trainer, args.output, args.dataset_name, train_split.classes, curve, started_from, test
         )
         print(json.dumps({"checkpoint": str(args.output), **result}))
-    wait_for_all()  # a process that ends earlier can take the group's threads away from the others
+    wait_for_all()  # if one process ends earlier, the communication of the others can fail
 
 
 def start_or_resume(trainer: Trainer, args: argparse.Namespace) -> dict:

@@ -1,4 +1,7 @@
-"""Command-line arguments: a parser that reports errors in one line, and the flags of `StyleSettings`."""
+"""Command-line arguments.
+
+A parser that reports errors in one line, and flags for the settings that are changed most often.
+"""
 
 import argparse
 from dataclasses import replace
@@ -37,7 +40,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add `--preset` and a flag for each setting."""
+    """Add `--preset` and the flags of `SETTING_FLAGS`."""
     parser.add_argument("--preset", help=f"{', '.join(PRESETS)} (default {DEFAULT_PRESET})")
     for flag, (kind, metavar, text) in SETTING_FLAGS.items():
         if kind is bool:

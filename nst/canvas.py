@@ -13,7 +13,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # torch's names of Adam's first and second 
 
 @dataclass(frozen=True)
 class Kind:
-    """What of a picture is optimized, and Adam's settings for it.
+    """A kind of canvas: which values of the picture Adam changes, and Adam's settings.
 
     coarsest_side: px on the short side of the pyramid's coarsest level, at least; None optimizes the pixels alone.
     betas: Adam's decay rates of its moments. With beta2 = 0.99 the second moment remembers about 100 steps: the picture
@@ -28,7 +28,7 @@ class Kind:
 
 KINDS = {
     "pixels": Kind(),
-    # Coefficients of coarser levels than this repaint whole areas, and little of the photo remains.
+    # Coarser levels would repaint whole areas, and little of the photo would remain.
     "pyramid": Kind(coarsest_side=64),
     # This kind reaches the lowest loss in the fewest steps. The colours of whole areas move too, and every step counts,
     # so the memory is short. With the plain recipe at 256 px, 56 steps of 0.012 reach the loss that L-BFGS reaches in
@@ -38,7 +38,9 @@ KINDS = {
 
 
 class Canvas:
-    """A picture x, (1, 3, H, W) in [0, 1], updated by Adam (Kingma & Ba 2015): by its pixels or a pyramid, see `KINDS`.
+    """A picture x, (1, 3, H, W) in [0, 1], that Adam (Kingma & Ba 2015) optimizes.
+
+    `KINDS` says whether Adam changes its pixels or a pyramid.
 
     In a pyramid, the coefficients c_k of a Laplacian pyramid (Burt & Adelson 1983) are optimized instead of the pixels:
     x = c_0 + U(c_1 + U(c_2 + ...)), where c_k is (1, 3, H / 2^k, W / 2^k) and U doubles a size bilinearly. The picture
@@ -96,8 +98,9 @@ class Canvas:
     def resized(self, size: tuple[int, int]) -> "Canvas":
         """Return a canvas of (height, width) `size`, with the picture and Adam's moments scaled.
 
-        In a pyramid the moments stay with strokes of their size in the picture: in the next stage, which is twice as
-        large, each level's moments move one level down. The finest level takes those of the old finest level.
+        In a pyramid the moments stay with strokes of their size in the picture. When the picture is enlarged, the
+        moments of every level move to the next coarser level. The finest level also takes those of the old finest
+        level.
         """
         canvas = Canvas(_resize(self._pixels, size).clamp_(0, 1), self.kind)
         is_larger = size[0] > self._pixels.shape[-2]
@@ -130,7 +133,7 @@ class Canvas:
 
     @classmethod
     def restore(cls, arrays: dict[str, Any], kind: str, device: torch.device) -> "Canvas":
-        """Return the canvas whose `state` was `arrays`. Raises KeyError or ValueError if there is none."""
+        """Return the canvas with the state `arrays`. Raises KeyError or ValueError if no such canvas has that state."""
         canvas = cls(torch.from_numpy(arrays["pixels"]).to(device), kind)
         if "step" in arrays:
             for level, coefficient in enumerate(canvas.coefficients):

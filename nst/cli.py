@@ -70,7 +70,7 @@ def build_parser() -> ArgumentParser:
     add("--bits", type=int, choices=(8, 16), default=8, help="bits of each channel (default 8; 16 for PNG and TIFF)")
     add("--keep-alpha", action="store_true", help="give the result the photo's transparency (PNG, TIFF)")
     add("--film", "--video", metavar="FILE", type=Path, help="also save how it was painted, as .webp or .mp4")
-    add("--save-every", type=int, metavar="N", help="also save OUT-0000N.png every N steps")
+    add("--save-every", type=int, metavar="N", help="also save the picture every N steps, as OUT-<step>.png")
     add("--json", action="store_true", help="print one line of JSON about the result")
     return parser
 
@@ -179,8 +179,8 @@ def _warn_about_differences(followed: "PaintingRecipe", recipe: "PaintingRecipe"
     from nst.output.recipe import find_differences
 
     if not followed.repeatable:
-        print("nst: warning: that run was continued with other settings than it began with; its recipe holds the last "
-              "ones, and they paint another picture", file=sys.stderr)  # fmt: skip
+        print("nst: warning: that run was continued with other settings or more steps; its recipe holds the last "
+              "ones, which paint another picture", file=sys.stderr)  # fmt: skip
     if differences := find_differences(followed, recipe):
         print(f"nst: warning: not the recipe's {', not its '.join(differences)}", file=sys.stderr)
 

@@ -20,13 +20,16 @@ BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights 
 BACKWARD_MAPS = 3  # copies of the largest feature map that are alive while gradients flow (measured)
 PICTURES = 16  # float32 pictures at full size: pixels, moments, gradients, their copies and coarser levels
 PICTURES_ON_GPU = 40  # and the canvas as it was before each of the steps under way
-PROBE_SIDE = 192  # px: large enough that a pixel costs what it costs in a large picture, small enough not to be felt
+PROBE_SIDE = 192  # px: as expensive per pixel as a large picture, and small enough to take no noticeable time
 PROBE_SIDE_ON_GPU = 512  # px: on a GPU a smaller picture takes as long, because starting its kernels takes that long
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: of the whole run. peak_bytes: of the process, at the final size. Both are within a factor of two."""
+    """The cost of a run, right within a factor of two.
+
+    seconds: of the whole run. peak_bytes: of the process, at the final size.
+    """
 
     seconds: float
     peak_bytes: int
@@ -35,8 +38,8 @@ class Estimate:
 def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: Backbone) -> Estimate:
     """Return the time and memory that painting a photo of (width, height) `content_size` takes.
 
-    The time is the number of pixels of all steps times the seconds per pixel, which are measured on this machine when
-    settings of this kind are first asked about. The memory follows from the shapes of the feature maps.
+    The time is the number of pixels of all steps times the seconds per pixel. The first call for a kind of settings
+    measures the latter on this machine. The memory follows from the shapes of the feature maps.
     """
     stages = settings.stages(content_size)
     pixels = sum(_area(content_size, settings, stage.long_side) * stage.steps for stage in stages)

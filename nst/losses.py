@@ -15,7 +15,7 @@ from torch import Tensor
 from nst.io.colour import luminance
 
 SMALLEST_SCALE = 1e-8  # a flat target has a scale of 0; its loss is divided by this instead
-SMALLEST_LEVEL = 16  # px on the short side: a smaller level of the image pyramid has too few positions to count
+SMALLEST_LEVEL = 16  # px on the short side: a smaller level has too few positions for reliable statistics
 CHUNK = 2048  # positions in one bf16 matrix product; see `_Moments`
 
 # --- content ----------------------------------------------------------------------------------------------------------
@@ -170,11 +170,11 @@ def _count(rows: Tensor) -> Tensor:
 
 
 class _Moments(torch.autograd.Function):
-    """Sum the outer products of rows (N, P, C) over P to (N, C, C), and, with `with_sums`, the rows to (N, C, 1).
+    """The sum over P of the outer products of rows (N, P, C), (N, C, C); and, with `with_sums`, of the rows, (N, C, 1).
 
     Both results are float32. bf16 rows are multiplied in bf16, which processors do fast, without a float32 copy of the
     map. Each bf16 product is rounded at its end; sums over chunks of `CHUNK` positions, added in float32, keep the
-    error at about 1e-4. The backward pass finds both gradients in one map.
+    error at about 1e-4. The backward pass writes the sum of both gradients into one map.
     """
 
     @staticmethod
@@ -221,7 +221,7 @@ def total_variation(pixels: Tensor) -> Tensor:
 
 
 def laplacian_loss(pixels: Tensor, targets: dict[int, Tensor]) -> Tensor:
-    """Return the mean squared difference of the Laplacians of (N, 3, H, W) to `targets`, by their pools, a scalar.
+    """Return the mean squared difference of the Laplacians of (N, 3, H, W) to `targets`, which are by pool, a scalar.
 
     Li, Xu, Nie & Liu, "Laplacian-Steered Neural Style Transfer" (ACM Multimedia 2017), eq. 5 and 8: the outlines of
     the photo, which features keep only roughly. It looks at the luminance, so that colours are free.

@@ -41,7 +41,7 @@ Sums = dict[str | int, tuple[Tensor, ...]]
 
 
 class Objective:
-    """The losses of a picture against targets that are computed once, when the objective is made."""
+    """The objective of one stage: it compares a picture with targets, which are computed once, when it is made."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ def build_extractor(backbone: Backbone, settings: StyleSettings, hardware: Hardw
 
 
 def _gradient(loss: Tensor, x: Tensor) -> Tensor:
-    """Return d loss / d x, or zeros where the loss does not depend on x: at a level larger than every style."""
+    """Return d loss / d x, or zeros if the loss does not depend on x: at a level that no style picture has."""
     return torch.autograd.grad(loss, x)[0] if loss.requires_grad else torch.zeros_like(x)
 
 

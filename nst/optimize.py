@@ -39,9 +39,9 @@ class Request:
 
 
 class Optimizer:
-    """Steps on one canvas along the gradient of its objective, by Adam.
+    """An optimizer that moves one canvas along the gradient of its objective, with Adam.
 
-    canvas: the canvas as it is after the last step. It is another object after a step was undone.
+    canvas: the canvas after the last step. An undone step replaces this object by another one.
     """
 
     def __init__(self, objective: Objective, canvas: Canvas, learning_rate: float, guard: "Guard"):
@@ -81,14 +81,16 @@ def judged_values(losses: Losses, gradient: Tensor) -> Tensor:
 
 
 class Guard:
-    """Decides which steps to undo: those after which the losses are infinite or many times larger.
+    """A guard against steps that go too far: it undoes a step if a loss is not finite afterwards, or many times larger.
 
     Each undone step halves the learning rate of the following steps. rate_factor: what the learning rate is multiplied
     by, 1 or less.
     """
 
-    TOO_LARGE = 4  # times the smallest of the stage, total and style loss both: early steps may well raise one of them
-    HALVINGS = 8  # in one run; what still fails then, no step size repairs
+    # A step is undone if total and style loss both exceed their smallest values in the stage by this factor. One of
+    # them alone may rise in early steps.
+    TOO_LARGE = 4
+    HALVINGS = 8  # the most in one run: if these do not help, no smaller step would
 
     def __init__(self, rate_factor: float):
         self.rate_factor = rate_factor
@@ -102,7 +104,8 @@ class Guard:
     def accepts(self, values: list[float]) -> bool:
         """Return whether the picture with these `judged_values` is good enough to continue from.
 
-        Raises StyleTransferError if the first picture of a stage is not, or if the rate was halved too often.
+        Raises StyleTransferError if the first picture of a stage is not good enough, or if the rate was halved too
+        often.
         """
         losses = Losses(*values[:-1])
         judged = losses.total, losses.style
@@ -125,6 +128,6 @@ class Guard:
         return False
 
     def take_note(self) -> str:
-        """Return one sentence on what was undone since the last call; empty if nothing was."""
+        """Return a sentence about the steps that were undone since the last call, or an empty text."""
         note, self._note = self._note, ""
         return note

@@ -48,7 +48,7 @@ class CudaOptimizer(Optimizer):
         self._set_rate()
 
     def run(self, steps: int, after_step: Callable[[int], Request]) -> Iterator[StepResult]:
-        """Do the same as `Optimizer.run`. After an undone step, `after_step` is called again for repeated steps."""
+        """Run as `Optimizer.run` does. `after_step` is called a second time for steps that are repeated."""
         read = 0
         while read < steps:
             while self.launched < min(steps, read + 1 + AHEAD):
@@ -81,7 +81,7 @@ class CudaOptimizer(Optimizer):
         step.done.record()
 
     def read(self) -> StepResult | None:
-        """Return the result of the oldest step that was not read; None if the step before it is undone and repeated."""
+        """Return the result of the oldest unread step, or None if it shows that the step before has to be repeated."""
         step = self._pending.popleft()
         step.done.synchronize()
         values = step.values.tolist()

@@ -90,7 +90,7 @@ def start_noise(
 ) -> Tensor:
     """Return Gaussian noise of the content's size, in the channels that are painted and only where a style is painted.
 
-    Its standard deviation is `settings.start_noise`. Flat areas have nothing that a stroke could grow from without it.
+    Its standard deviation is `settings.start_noise`. Without noise, nothing in a flat area could grow into a stroke.
     """
     channels = 1 if settings.preserve_colours else 3
     noise = torch.randn(1, channels, *content.shape[-2:], generator=generator).to(content.device)

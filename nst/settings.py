@@ -24,14 +24,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class StyleSettings:
-    """The settings of one run, named like the flags of the command line. They do not include the pictures.
+    """The settings of one run, without its pictures. A flag of the command line has the name of its setting.
 
     The defaults are those of the preset `balanced`.
 
     size: long side of the result in px, 32 to 4096; both sides if `keep_aspect` is off.
     keep_aspect: keep the shape of the photo; without it the result is a square.
     steps: optimization steps over all stages, 1 to 10,000; at least one of them is at the final size.
-    scales: number of stages, 1 to 6, each half the size of the next; 1 is the plain recipe.
+    scales: the number of stages, 1 to 6. Each stage is half the size of the next. The plain recipe has 1.
     content_weight, laplacian_weight, style_weight, tv_weight: factors of the total loss, 0 to 1e9: of the content
     layers, the photo's outlines, the style, and the total variation.
     content_layers, style_layers: names of layers, `conv1_1` to `conv5_4`.

@@ -32,8 +32,8 @@ class Step:
     """One optimization step, as plain data that can be pickled.
 
     step: from 1 to `steps`. stage: from 0. The losses are those of the picture before this step. seconds: since the run
-    began. seconds_left: until it ends, at the pace so far. image: an RGB picture where the caller asked for one, and
-    always in the last step. state: in the last step. note: one sentence if a step was undone, otherwise empty.
+    began. seconds_left: until it ends, at the pace of this stage. image: an RGB picture where the caller asked for one,
+    and always in the last step. state: in the last step. note: one sentence if a step was undone, otherwise empty.
     """
 
     step: int

@@ -15,7 +15,7 @@ from nst.losses import SMALLEST_SCALE, STATISTICS, image_pyramid, laplacian
 from nst.models.vgg import Vgg19
 from nst.settings import StyleSettings
 
-OUTLINE_POOLS = (8, 16)  # px averaged: these keep where things are. 4 would suppress strokes, 32 let things move
+OUTLINE_POOLS = (8, 16)  # px averaged on each side. 4 would also suppress strokes, 32 would let objects move
 
 Key = tuple[int, str]  # a level of the image pyramid and a layer
 StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
@@ -23,9 +23,10 @@ StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight
 
 @dataclass
 class StyleTarget:
-    """One style: its statistics, what the loss at each of them is divided by (default 1), its weight, and its mask.
+    """The target of one style.
 
-    weight: of the loss at each statistic; it is the style's share divided by the number of its statistics.
+    statistics: by level and layer. scales: the divisor of the loss at each statistic, 1 by default. weight: of the loss
+    at each statistic; it is the style's share divided by the number of its statistics.
     mask: (1, 1, H, W) in [0, 1], 1 where the style is painted; None is everywhere.
     """
 
@@ -57,7 +58,7 @@ class Targets:
 
 
 class TargetBuilder:
-    """Compute the targets of a run, in tiles of `tile_side` px, or take them from `TARGETS`.
+    """A builder of the targets of a stage. It computes them in tiles of `tile_side` px, or takes them from `TARGETS`.
 
     cache_key: names the extractor's weights, precision and pooling. Without it nothing is cached.
     """
@@ -85,16 +86,18 @@ class TargetBuilder:
         settings, scale = self.settings, self.statistic.scale
         levels = len(image_pyramid(content, settings.style_levels))  # a large painting may have more
         details = (settings.style_layers, settings.style_levels)
-        of_photo = self._cached("style", content, details, self._statistics_of) if settings.relative_losses else {}
+        photo_statistics: dict[Key, Tensor] = {}
+        if settings.relative_losses:
+            photo_statistics = self._cached("style", content, details, self._statistics_of)
         total_weight = sum(weight for _, weight, _ in styles)
         targets = []
         for picture, weight, mask in styles:
             statistics = self._cached("style", picture, details, self._statistics_of)
             statistics = {key: statistic for key, statistic in statistics.items() if key[0] < levels}
-            # Where the photo's own scale is larger, it counts. Otherwise the little contrast of a pale painting would
-            # outweigh all that is to be kept of the photo.
-            common = statistics.keys() & of_photo.keys()
-            scales = {key: torch.maximum(scale(statistics[key]), scale(of_photo[key])) for key in common}
+            # The larger of the two scales is used. With its own scale alone, the little contrast of a pale painting
+            # would outweigh all that is to be kept of the photo.
+            common = statistics.keys() & photo_statistics.keys()
+            scales = {key: torch.maximum(scale(statistics[key]), scale(photo_statistics[key])) for key in common}
             targets.append(StyleTarget(statistics, scales, weight / total_weight / len(statistics), mask))
         return targets
 

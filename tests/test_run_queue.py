@@ -16,7 +16,7 @@ from nst.web.options import Options
 from nst.web.run_queue import RunQueue
 
 PHOTO, PAINTING = make_picture(64, 48, seed=1), make_picture(48, 48, seed=2)
-WAITING = "Waiting for the painting before yours to end…"
+WAITING = "Waiting: another visitor's run has to end first…"
 
 
 @pytest.fixture(autouse=True)

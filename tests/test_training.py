@@ -193,7 +193,7 @@ def test_evaluating_at_a_size_that_is_too_small_is_refused(random_checkpoint, ta
 @pytest.mark.parametrize("arguments", [[], ["--resume"], ["--evaluate", "any.safetensors"], ["--download"],
                                     ["--evaluate", "any.safetensors", "--push-to-hub", "owner/name"]])  # fmt: skip
 def test_a_task_that_needs_pictures_is_refused_without_data(train_py, arguments):
-    assert "--data is needed" in train_py_refusal(train_py(*arguments))
+    assert "--data is missing" in train_py_refusal(train_py(*arguments))
 
 
 @pytest.mark.slow

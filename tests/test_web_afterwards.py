@@ -64,7 +64,7 @@ def test_keys_move_the_edge_between_before_and_after(painted):
 def test_the_scrubber_shows_the_stages(painted, files):
     from playwright.sync_api import expect
 
-    open_tab(painted, "Stages")
+    open_tab(painted, "Step by step")
     image = painted.locator("#stage img").first
     expect(image).to_be_visible()
     final = image.get_attribute("src")
@@ -86,7 +86,7 @@ def test_the_scrubber_shows_the_stages(painted, files):
 
 @pytest.mark.parametrize("suffix", ["webp", "mp4"])
 def test_the_stages_can_be_downloaded_as_a_film(painted, tmp_path, suffix):
-    open_tab(painted, "Stages")
+    open_tab(painted, "Step by step")
     painted.locator(f"#make_{suffix}").click()
     link = painted.locator(f"#film a[href$='.{suffix}']")
     link.first.wait_for()

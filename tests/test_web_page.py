@@ -89,7 +89,7 @@ def test_axe_finds_nothing_serious_and_all_text_has_enough_contrast(visit, pictu
     upload_pictures(page, *pictures)
     press_and_wait(page)
     check()
-    for title in ("Before and after", "Stages"):
+    for title in ("Before and after", "Step by step"):
         open_tab(page, title)
         check()
     open_tab(page, "What the network sees")
@@ -122,7 +122,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
 
     assert page.locator("#continue").evaluate("(e) => e.scrollWidth <= e.clientWidth")  # its text fits
     toggle_sections(page, *EVERYTHING)
-    for title in ("Picture", "Before and after", "Stages", "What the network sees"):
+    for title in ("Picture", "Before and after", "Step by step", "What the network sees"):
         open_tab(page, title)
         check(title)
     toggle_sections(page, "The network that looks")

@@ -92,7 +92,7 @@ def test_after_a_reload_the_page_says_that_the_run_has_ended(visit, pictures):
     page.locator("#stylize").click()
     page.locator("#output img").wait_for()
     page.reload()
-    expect(status(page)).to_have_value(re.compile("loaded again, which ended the run"))
+    expect(status(page)).to_have_value(re.compile("Reloading the page has ended your run"))
     page.reload()
     expect(status(page)).to_have_value(re.compile("^Add two pictures"))
 

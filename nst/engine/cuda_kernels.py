@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 1024  # values per program
-PRECISION = tl.constexpr("tf32x3")  # of float32 products: as exact as float32, and memory takes longer anyway
+PRECISION = tl.constexpr("tf32x3")  # of float32 products: as exact as float32; the kernel waits for memory anyway
 COLUMNS = 32  # a 3x3 window of three channels has 27 values; products need a power of two
 
 
@@ -98,7 +98,7 @@ def _first_products_kernel(
     value = tl.load(y + rows, inside, 0.0)
     g = tl.load(deeper + rows, inside, 0.0).to(tl.float32)
     g = tl.where(value > 0, g, 0.0).to(value.dtype)
-    # Not g times the weights: in bf16 on Hopper, Triton 3.6 reads beyond its shared memory then.
+    # The weights are the first factor: with g first, Triton 3.6 reads beyond its shared memory (bf16, Hopper).
     products = tl.dot(tl.load(weight + k[:, None] * C + c[None, :]), tl.trans(g), input_precision=PRECISION)
     at = k[:, None].to(tl.int64) * positions + p[None, :]
     tl.store(out + at, products, (p[None, :] < positions) & (k < 27)[:, None])
@@ -118,7 +118,7 @@ def _first_sums_kernel(products, std, out, height, width, BLOCK: tl.constexpr):
 
 
 def pool(x: Tensor, height: int, width: int, maximum: bool) -> Tensor:
-    """Return the 2x2 pooling of (H W, C), (H // 2 * W // 2, C): the maximum, or the mean."""
+    """Return the 2x2 pooling of x, from (H W, C) to ((H // 2) (W // 2), C): the maximum, or the mean."""
     channels = x.shape[1]
     out = x.new_empty((height // 2) * (width // 2), channels)
     grid = (height // 2, triton.cdiv(width // 2 * channels, BLOCK))
@@ -142,8 +142,11 @@ def unpool(deeper: Tensor, loss_gradient: Tensor | None, y: Tensor, height: int,
     return out
 
 
-def mask(deeper: Tensor, loss_gradient: Tensor | None, y: Tensor) -> Tensor:
-    """Return the gradient before a ReLU: `deeper + loss_gradient` where its output y is above 0. All are (P, C)."""
+def relu_gradient(deeper: Tensor, loss_gradient: Tensor | None, y: Tensor) -> Tensor:
+    """Return the gradient before a ReLU: `deeper + loss_gradient` where its output y is above 0, else 0.
+
+    All are (P, C).
+    """
     out = torch.empty_like(y)
     grid = (triton.cdiv(y.numel(), BLOCK),)
     has_loss = loss_gradient is not None

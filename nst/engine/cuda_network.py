@@ -81,7 +81,7 @@ class CudaNetwork:
 
     @torch.no_grad()
     def pixel_gradient(self, maps: dict[str, Tensor], gradients: dict[str, Tensor]) -> Tensor:
-        """Return the gradient at the pixels, (1, 3, H, W) float32, given `feature_maps` and the gradients at some."""
+        """Return the gradient at the pixels, (1, 3, H, W) float32, given the maps and the gradients at some layers."""
         kernels, deeper, is_pooled = self.kernels, None, False
         for layer in reversed(LAYERS[: 1 + max(map(LAYERS.index, gradients))]):
             height, width = maps[layer].shape[-2:]
@@ -92,9 +92,9 @@ class CudaNetwork:
             if is_pooled:
                 g = kernels.unpool(deeper, loss_gradient, y, height, width, self.max_pooling)
             elif deeper is None:
-                g = kernels.mask(loss_gradient, None, y)
+                g = kernels.relu_gradient(loss_gradient, None, y)
             else:
-                g = kernels.mask(deeper, loss_gradient, y)
+                g = kernels.relu_gradient(deeper, loss_gradient, y)
             if layer == "conv1_1":
                 deeper = g
             else:

@@ -20,7 +20,10 @@ CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of computing time, an
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how to compute. dtype: of the networks; pixels, losses and the optimizer stay float32."""
+    """The device, precision and memory layout to compute with.
+
+    dtype: of the network; pixels, losses and the optimizer stay float32.
+    """
 
     device: torch.device
     dtype: torch.dtype
@@ -76,9 +79,10 @@ def computes_bf16(device: str) -> bool:
 
 
 def _product_seconds(*dtypes: torch.dtype, side: int = 768, turns: int = 8) -> list[float]:
-    """Return the shortest seconds of a matrix product of each type: a few milliseconds. The first ones choose kernels.
+    """Return the shortest time of a matrix product in each type, in seconds.
 
-    The types take turns, so that a busy moment, or a core that is still waking up, slows all of them alike.
+    Each is measured several times, because the first products also choose kernels. The types take turns, so that a busy
+    moment, or a core that is still waking up, slows all of them alike.
     """
     matrices = [torch.ones(side, side, dtype=dtype) for dtype in dtypes]
 
@@ -102,7 +106,8 @@ def usable_cores() -> int:
 def keep_freed_memory() -> None:
     """Make glibc keep freed memory for the next allocation, until the process ends; other C libraries are unchanged.
 
-    Without this, large blocks go back to the system, which clears them again at every step: a sixth of a training step.
+    Otherwise large blocks go back to the system, which clears them again at every step. That takes a sixth of a
+    training step.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -111,10 +116,10 @@ def keep_freed_memory() -> None:
 
 
 def free_memory(device: torch.device | None = None) -> int | None:
-    """Return the bytes that this process can use, including those it holds already; None if the system does not tell.
+    """Return the bytes that this process can use, with those that it holds already; None if the system does not tell.
 
-    device: a GPU, to ask for its memory. For the machine's memory, the smaller of the system's and the container's free
-    memory counts: hosts often give a container less than the machine has.
+    device: a GPU: then the bytes that it can still allocate there. For the machine's memory, the smaller of the
+    system's and the container's free memory counts: hosts often give a container less than the machine has.
     """
     if device is not None and device.type == "cuda":
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for the next allocations

@@ -16,7 +16,7 @@ GRID = 2 ** (len(BLOCKS) - 1)  # px: every tile starts on this grid, where the s
 # px. In bf16 no feature map of such a tile is over 32 MiB. The C library reuses blocks up to that size; it returns
 # larger ones to the system, which clears them at every allocation: 8 to 16 % of a step, measured.
 TILE_SIDE = 480
-UNTILED_BYTES = 6_500_000  # pixels x bytes of a feature value: a picture held whole needs less than six gigabytes
+UNTILED_LIMIT = 6_500_000  # pixels x bytes of a feature value: up to this a picture is held whole, in less than 6 GB
 UNTILED_GPU_BYTES = 12e9  # a GPU with this much memory holds the same; a larger one holds more, in proportion
 
 Region = tuple[slice, slice]  # rows and columns
@@ -85,8 +85,8 @@ def default_tile_side(layers: Iterable[str], dtype: torch.dtype, pixels: Tensor)
 def untiled_limit(device: torch.device) -> float:
     """Return the pixels x bytes of a feature value up to which a picture is evaluated as a whole."""
     if device.type != "cuda":
-        return UNTILED_BYTES
-    return UNTILED_BYTES * max(1.0, torch.cuda.get_device_properties(device).total_memory / UNTILED_GPU_BYTES)
+        return UNTILED_LIMIT
+    return UNTILED_LIMIT * max(1.0, torch.cuda.get_device_properties(device).total_memory / UNTILED_GPU_BYTES)
 
 
 def tile_side_for(layers: Iterable[str]) -> int:

@@ -8,9 +8,9 @@ only wide layers become faster.
 float32 uses F(4x4, 3x3). Measured on two cores of an AMD EPYC (AVX2, torch 2.11), 512 px: conv3_2 103 -> 44 ms,
 conv4_2 80 -> 31 ms, conv5_1 21 -> 11 ms; at 64 channels it would be slower. Relative error 3e-6.
 
-bf16 uses F(2x2, 3x3), whose transforms only add and subtract: relative error 5e-3, where the library's bf16 has 3e-3
-and F(4x4, 3x3) would have 3e-2. Measured on two cores of an AMD EPYC with AVX512-BF16, 512 px: conv3_2 32 -> 24 ms,
-conv4_2 32 -> 21 ms, conv3_1 16 -> 12 ms; 128 -> 128 channels would gain nothing. With AMX the products
+bf16 uses F(2x2, 3x3), whose transforms only add and subtract: relative error 5e-3, where PyTorch's own bf16 convolution
+has 3e-3 and F(4x4, 3x3) would have 3e-2. Measured on two cores of an AMD EPYC with AVX512-BF16, 512 px: conv3_2 32 ->
+24 ms, conv4_2 32 -> 21 ms, conv3_1 16 -> 12 ms; 128 -> 128 channels would gain nothing. With AMX the products
 are faster than the transforms around them, so PyTorch's own convolution is used.
 """
 
@@ -30,7 +30,7 @@ class Transforms:
     """The three transforms of F(m x m, 3x3), each for rows and columns at once: vec(B X B^T) = (B kron B) vec(X).
 
     side: m. products: (m + 2)^2. `input` is (products, products), `kernel` (products, 9), `output` (m^2, products), all
-    float32 and for vectors in row-major order. The transpose of each carries gradients the other transforms.
+    float32 and for vectors in row-major order. The transpose of each carries gradients back.
     """
 
     side: int
@@ -40,11 +40,13 @@ class Transforms:
 
     @classmethod
     def of(cls, side: int, *matrices: list[list[float]]) -> "Transforms":
+        """Return the transforms with the paper's matrices B^T, G and A^T."""
         exact = (torch.tensor(matrix, dtype=torch.float64) for matrix in matrices)
         return cls(side, *(torch.kron(matrix, matrix).float() for matrix in exact))
 
     @property
     def products(self) -> int:
+        """The number of products for each tile and pair of channels."""
         return (self.side + 2) ** 2
 
 
@@ -124,7 +126,7 @@ def _convolve_picture(x: Tensor, kernel: Tensor, output: Tensor) -> None:
 
 
 class FrozenConv2d(nn.Conv2d):
-    """`nn.Conv2d(..., 3, padding=1)` with the same weights and results, fast where they are frozen and wide.
+    """`nn.Conv2d(..., 3, padding=1)` with the same weights and results, but faster if it is wide and frozen.
 
     It stores the transformed kernels from the first use on. For each direction they are four times as large as the
     weights in float32, and 1.8 times in bf16.

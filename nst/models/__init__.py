@@ -1,1 +1,1 @@
-"""Networks: VGG19 and its layers, checkpoints, the Hub, model cards."""
+"""The network: VGG19, its checkpoints, the Hub, and model cards."""

@@ -95,13 +95,13 @@ _cache_lock = threading.Lock()
 def load_backbone(name: str | os.PathLike = "cifar100") -> Backbone:
     """Return the backbone called `name`. It is loaded once per process and shared.
 
-    `cifar100`: the checkpoint that comes with the project; it needs no network.
+    `cifar100`: the checkpoint that comes with the project; it needs no internet connection.
     `imagenet`: torchvision's VGG19 weights, downloaded on first use.
     a path to a `.safetensors` file, or to a torch file, which is read with `weights_only=True`.
     `owner/name` or `owner/name@revision`: `model.safetensors` from that Hub repository.
 
-    Raises StyleTransferError for an unknown name, for a checkpoint that is missing, damaged or no VGG19 (naming its
-    keys), and, within seconds, when a download needs a network and there is none.
+    Raises StyleTransferError for an unknown name; for a checkpoint that is missing, damaged, or not of a VGG19 (the
+    message names its keys); and within seconds if a download is needed and there is no internet connection.
     """
     name = os.fspath(name)
     with _cache_lock:

@@ -1,8 +1,9 @@
 """VGG19 (Simonyan & Zisserman 2014, configuration E): the classifier and the feature extractor.
 
-Two classes with similar names, both given: `VGG19` is the whole classifier, which `train.py` trains. `Vgg19` is the
-feature extractor, which painting uses: it shares a trained `VGG19`'s convolutions and returns their feature maps by
-name. Layers have the papers' names, `conv<block>_<index>`, and mean the output of the ReLU after the convolution.
+Two classes have similar names, which programs use already: `VGG19` is the whole classifier, which `train.py` trains.
+`Vgg19` is the feature extractor, which painting uses: it shares a trained `VGG19`'s convolutions and returns their
+feature maps by name. Layers have the papers' names, `conv<block>_<index>`, and mean the output of the ReLU after the
+convolution.
 """
 
 import functools

@@ -38,7 +38,7 @@ class Film:
 
     @staticmethod
     def interval(steps: int) -> int:
-        """Return every how many steps a run of `steps` steps should give a picture: often enough, and no more."""
+        """Return the number of steps between two pictures for the film of a run of `steps` steps."""
         return math.ceil(steps / MAX_FRAMES)
 
     def add(self, step: "Step") -> None:

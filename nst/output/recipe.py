@@ -55,7 +55,7 @@ class RecipeStyle:
 
 @dataclass(frozen=True)
 class PaintingRecipe:
-    """All that a run needs besides the pictures and the weights, and the checksums that identify those.
+    """The recipe of a picture: the settings of its run, and checksums of the pictures and weights that it used.
 
     settings: their backbone is `file` if it was a local file.
     backbone_sha256: of the checkpoint file. content: SHA-256 of the photo's pixels.

@@ -54,7 +54,8 @@ def save_result(
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format not in ("PNG", "TIFF"):
         if file_format not in Image.SAVE or not isinstance(picture, Image.Image) or opacity is not None:
-            raise StyleTransferError(f"{path.name}: this cannot be written in that format; use .png or .tif.")
+            problem = "this format cannot be written, or not with that depth or transparency"
+            raise StyleTransferError(f"{path.name}: {problem}; use .png or .tif.")
         return write_atomically(path, picture.save)
     array = _to_integers(picture)
     if opacity is not None:

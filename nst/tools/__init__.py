@@ -1,1 +1,1 @@
-"""What is built on `stylize`: batches, inspection of the network, benchmarks, example pictures."""
+"""Tools built on `stylize`: batches, inspection of the network, and the benchmark."""

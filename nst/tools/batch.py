@@ -1,4 +1,4 @@
-"""Paint a folder of pictures in one style: it can be continued, and torchrun can share it among processes."""
+"""Paint a folder of pictures in one style. A batch can be continued, and torchrun can share it among processes."""
 
 import os
 import time

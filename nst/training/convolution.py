@@ -2,10 +2,10 @@
 
 In bf16, maps of a few pixels become one matrix product. Measured on two cores with AMX (torch 2.11, batch 128, 512 ->
 512 channels): forward and both gradients take 61 ms through the library's convolution and 27 ms as matrix products on
-maps of 4x4, 50 and 5 ms on 2x2, but 104 and 123 ms on 8x8. It raises a whole training step of 256 pictures from 200 to
-340 pictures a second at 32 px.
+maps of 4x4, 50 and 5 ms on 2x2, but 104 and 123 ms on 8x8. With them, a whole training step of 256 pictures
+at 32 px processes 340 pictures per second instead of 200.
 
-In float32, Winograd's algorithm (`nst.engine.winograd`) for the convolution and both its gradients. Measured on 2 cores
+In float32, the convolution and both gradients use Winograd's algorithm (`nst.engine.winograd`). Measured on 2 cores
 of an AMD EPYC (AVX2, torch 2.11, batch 256), forward and gradients, library | this: 64 channels on 32x32 563 | 362 ms,
 128 on 16x16 366 | 225, 256 on 8x8 381 | 207, 512 on 4x4 416 | 235; and of an Intel Xeon with AVX512, where the library
 is faster on narrow maps: 64 channels 227 | 277, 128 191 | 185, 256 169 | 100, 512 246 | 123. Relative error 3e-6

@@ -119,8 +119,9 @@ class ImageDataset(Dataset):
     def in_memory(self, progress: Callable = iter) -> tuple[Tensor, Tensor]:
         """Decode all pictures; return images (N, 3, S, S) uint8 and labels (N,) int64.
 
-        S is the side of the pictures if all are squares of one size, up to `size` px: batches are enlarged when they
-        are used. Otherwise S is `size`. progress: wraps the iterable of indices, to show a progress bar.
+        S is the side of the first, the middle and the last picture if these are squares of one size, up to `size` px:
+        batches are enlarged when they are used. Otherwise S is `size`. Other sizes are resized to S. progress: wraps
+        the iterable of indices, to show a progress bar.
         """
         sizes = {self._picture(i).size for i in (0, len(self) // 2, len(self) - 1)}
         width, height = next(iter(sizes))

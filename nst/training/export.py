@@ -29,8 +29,8 @@ def export_checkpoint(
 
     The accuracy is that of the exported file: batch norm folded, weights in float16.
 
-    dataset: its name. curve: rows by epoch, those of earlier runs first. started_from: the recipe of the run that this
-    one started from, or an empty dictionary. test: images (N, 3, S, S) uint8 and labels (N,).
+    dataset: its name. curve: rows by epoch, those of earlier runs first. started_from: the record of the run whose
+    network this one started with, or an empty dictionary. test: images (N, 3, S, S) uint8 and labels (N,).
     """
     recipe, hardware = trainer.recipe, trainer.hardware
     metadata = {

@@ -25,7 +25,7 @@ def wait_for_all() -> None:
 
 
 def any_process(*answers: bool) -> list[bool]:
-    """Return, for each question, whether any process answers yes: all of them must stop, and save, after one step."""
+    """Return, for each question, whether any process answers yes, so that all stop and save after the same step."""
     if not torch.distributed.is_initialized():
         return list(answers)
     all_answers = [None] * torch.distributed.get_world_size()

@@ -44,15 +44,15 @@ class Recipe:
         smallest = {"epochs": 1, "batch_size": 1, "size": 32, "start_size": 16}
         for name, low in smallest.items():
             if getattr(self, name) < low:
-                raise StyleTransferError(f"{flag(name)} starts at {low}.")
+                raise StyleTransferError(f"{flag(name)} must be {low} or more.")
         if not 0 < self.lr < math.inf or not 0 < self.muon_lr < math.inf:
-            raise StyleTransferError("--lr and --muon-lr are above 0.")
+            raise StyleTransferError("--lr and --muon-lr must be above 0.")
         if not 0 <= self.weight_decay < math.inf or not 0 <= self.muon_weight_decay < math.inf:
-            raise StyleTransferError("--weight-decay and --muon-weight-decay start at 0.")
+            raise StyleTransferError("--weight-decay and --muon-weight-decay must be 0 or more.")
         if not 0 <= self.label_smoothing < 1:
-            raise StyleTransferError("--label-smoothing is from 0 to below 1.")
+            raise StyleTransferError("--label-smoothing must be at least 0 and below 1.")
         if not 0 < self.crop <= 1:
-            raise StyleTransferError("--crop is above 0 and at most 1.")
+            raise StyleTransferError("--crop must be above 0 and at most 1.")
         choices_by_name = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "pooling": POOLINGS, "freeze": ("", *LAYERS)}
         for name, choices in choices_by_name.items():
             if getattr(self, name) not in choices:
@@ -79,9 +79,9 @@ RECIPES = {
         pooling="max",
         augment=False,
     ),
-    # For a network that paints, started from a finished run with `--start-from`: half an epoch of these settings turns
-    # fine scratches into strokes. The learning rate stays high to the end: lowering it makes the network a better
-    # classifier, and a worse painter. Larger pictures and close-ups make the strokes broader.
+    # For the network that the app paints with. Start it from a finished run with `--start-from`. Half an epoch of these
+    # settings turns fine scratches into strokes. The learning rate stays high to the end: lowering it makes the network
+    # a better classifier, and a worse painter. Larger pictures and close-ups make the strokes broader.
     "painter": Recipe(
         epochs=1,
         batch_size=128,
@@ -120,7 +120,7 @@ def schedule(step: int, steps: int, recipe: Recipe) -> float:
 def picture_size(epoch: int, recipe: Recipe) -> int:
     """Return the side of the pictures in an epoch, in px.
 
-    It grows from `start_size` over the geometric mean, a multiple of 8, to `size`, with equal time for each. The
+    It grows from `start_size` through the geometric mean, a multiple of 8, to `size`, with equal time for each. The
     time is proportional to the area: of 20 epochs from 24 to 48 px, 11 are at 24, 6 at 32 and 3 at 48. From 32
     to 40 px, where the mean is 32 again, 15 are at 32 and 5 at 40. A single epoch is at `size`.
     """

@@ -21,7 +21,7 @@ GPU_SHARE = 0.25  # of a GPU's memory that the pictures may take; larger sets st
 
 
 class Trainer:
-    """A network, its optimizers and its schedule, which train one batch at a time.
+    """A trainer: it holds a network, its optimizers and its schedule, and trains on one batch at a time.
 
     All random numbers (initialization, order, augmentation, dropout) depend on the recipe's seed and the step only, so
     that a resumed run equals an uninterrupted one. Under `torch.distributed` each process trains on its share of every
@@ -117,7 +117,7 @@ class Trainer:
         return loss.detach() * len(target), (logits.detach().argmax(1) == target).sum()
 
     def save(self, path: Path, recipe: dict) -> None:
-        """Write the whole state to `path`, atomically. recipe: the settings that a resumed run must have too.
+        """Write the whole state to `path`, atomically. recipe: the record that a resumed run must share.
 
         Raises StyleTransferError if the file cannot be written.
         """
@@ -186,7 +186,7 @@ def _optimizers(network: VGG19, recipe: Recipe) -> list[torch.optim.Optimizer]:
     others = [p for p in network.parameters() if p.requires_grad and id(p) not in matrix_ids]
     groups = [
         {"params": [p for p in others if p.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in others if p.dim() == 1], "weight_decay": 0.0},  # batch norm would only undo a decay
+        {"params": [p for p in others if p.dim() == 1], "weight_decay": 0.0},  # biases and batch norm get no decay
     ]
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     optimizers = [kind(groups, lr=recipe.lr, fused=True)]  # fused: one pass over the weights instead of ten

@@ -21,7 +21,7 @@ from nst.web.storage import new_result
 def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
     """Add the endpoint `/stylize` to the page that is being built, with hidden components.
 
-    The page's own sliders would not do: they always have a value, which would override the preset.
+    The page's own sliders cannot be used: they always have a value, which would override the preset's.
 
     event_options: passed on to Gradio's event, for example `concurrency_id`.
     """
@@ -75,7 +75,7 @@ class StylizeEndpoint:
             content: the photo, whose shapes are kept.
             style: the painting, whose colours and strokes are taken.
             preset: classic, quick, balanced or fine; what is left out below comes from it.
-            size: long side of the result in pixels, 32 to 1024.
+            size: long side of the result in pixels, from 32 to the host's limit (1024 by default).
             steps: optimizer steps, 1 to 10000; more is closer to the style and takes longer.
             content_weight: how much the photo's structure counts, 0 or more.
             style_weight: how much the painting's texture and colour count, 0 or more.

@@ -1,4 +1,4 @@
-"""Before and after: the photo over the painting, with an edge between them that a range input moves.
+"""Before and after: the photo over the result, with an edge between them that a range input moves.
 
 `gr.ImageSlider` of Gradio 6.31 can only be dragged: it has no keyboard events, no role and no accessible name. A range
 input has all of them, and works with mouse, finger and keys.
@@ -15,7 +15,7 @@ from nst.io.sizes import fitted_size
 MAX_SIDE = 1024  # px; the page shows less, but phones have two or three screen pixels for one of the page
 TEMPLATE = """
 ${value ? `<div class="compare" style="--at: 50%; --shape: ${value.width / value.height}">
-  <img class="after" src="${value.after}" alt="The painting">
+  <img class="after" src="${value.after}" alt="The result">
   <img class="before" src="${value.before}" alt="The photo it was painted from">
   <input type="range" min="0" max="100" step="1" value="50" aria-label="How much of the photo is shown, in percent">
 </div>` : `<p class="empty">When a picture is finished, you can compare it with its photo here.</p>`}
@@ -47,10 +47,10 @@ def compare_slider() -> gr.HTML:
     )
 
 
-def compare_value(photo: Image.Image, painting: Image.Image) -> dict:
-    """Return the value of `compare_slider` for two pictures; the photo is resized to the painting's size."""
-    size = painting.size if max(painting.size) <= MAX_SIDE else fitted_size(painting.size, MAX_SIDE)
-    before, after = (_data_url(picture.resize(size, Image.Resampling.LANCZOS)) for picture in (photo, painting))
+def compare_value(photo: Image.Image, result: Image.Image) -> dict:
+    """Return the value of `compare_slider` for a photo and its result; the photo is resized to the result's size."""
+    size = result.size if max(result.size) <= MAX_SIDE else fitted_size(result.size, MAX_SIDE)
+    before, after = (_data_url(picture.resize(size, Image.Resampling.LANCZOS)) for picture in (photo, result))
     return {"before": before, "after": after, "width": size[0], "height": size[1]}
 
 

@@ -15,7 +15,7 @@ _log = logging.getLogger("app")
 def readable_errors() -> Iterator[None]:
     """Turn every exception into a gr.Error of one line, which Gradio shows to the visitor.
 
-    A StyleTransferError keeps its message: the visitor can mend its cause. Any other exception goes to the log, and
+    A StyleTransferError keeps its message: the visitor can correct its cause. Any other exception goes to the log, and
     the visitor is asked to try again.
     """
     try:

@@ -25,21 +25,21 @@ FORGET_RUN = "() => { sessionStorage.removeItem('painting'); }"
 EXPLAIN_RELOAD = """(status) => {
   if (!sessionStorage.getItem('painting')) return status;
   sessionStorage.removeItem('painting');
-  return 'The page was loaded again, which ended the run that was painting. Start it again.';
+  return 'Reloading the page has ended your run. Press Stylize to start again.';
 }"""
 COMPLETE_LINK = "(query) => location.origin + location.pathname + '?' + query"
 
 
 def connect(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> None:
     """Connect all components of the page. This must be called inside the page's Blocks."""
-    painting = {"concurrency_id": "painting", "concurrency_limit": options.concurrency, **PRIVATE}
-    _connect_runs(demo, page, options, queue, painting)
+    run_limits = {"concurrency_id": "painting", "concurrency_limit": options.concurrency, **PRIVATE}
+    _connect_runs(demo, page, options, queue, run_limits)
     _connect_settings(demo, page, options)
     _connect_results(page)
-    _connect_network_tab(page, queue, painting)
+    _connect_network_tab(page, queue, run_limits)
 
 
-def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue, painting: dict) -> None:
+def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue, run_limits: dict) -> None:
     inputs, results = page.inputs, page.results
     outputs = RunOutputs(results.picture, results.status, results.losses, page.session, results.download, inputs.resume)
     run_events = RunEvents(options, queue, outputs)
@@ -57,7 +57,7 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     }
     without_photo = {name: component for name, component in values.items() if name != "content"}
     run_options = {"outputs": list(vars(outputs).values()), "show_progress": "minimal",
-                   "show_progress_on": [results.status], **painting}  # fmt: skip
+                   "show_progress_on": [results.status], **run_limits}  # fmt: skip
     start = inputs.start.click(run_events.start, inputs_kwargs=values, validator=check_pictures, **run_options)
     resume = inputs.resume.click(run_events.resume, inputs_kwargs=without_photo, **run_options)
     steps = inputs.controls["steps"]
@@ -111,10 +111,10 @@ def _connect_results(page: Page) -> None:
     gallery.use_as_photo.click(selected_as_photo, [page.session, page.selected], inputs.content, **AT_ONCE)
 
 
-def _connect_network_tab(page: Page, queue: RunQueue, painting: dict) -> None:
+def _connect_network_tab(page: Page, queue: RunQueue, run_limits: dict) -> None:
     tab, inputs = page.network, page.inputs
     look_events = LookEvents(queue, tab)
     outputs = [tab.status, tab.photo_maps, tab.photo_view, tab.painting_maps, tab.painting_view]
     tab.look.click(look_events.look, [inputs.content, inputs.style, tab.layer, inputs.controls["backbone"]], outputs,
-                   show_progress="hidden", **painting)  # fmt: skip
+                   show_progress="hidden", **run_limits)  # fmt: skip
     tab.stop.click(look_events.stop, None, tab.status, **WITHOUT_QUEUE)

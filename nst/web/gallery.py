@@ -48,7 +48,7 @@ def item_at(session: Session, index: int | None) -> GalleryItem:
     """Return the picture with that number. Raises StyleTransferError if none is selected, or it has been deleted."""
     items = session.existing_items()
     if index is None or index >= len(items):
-        raise StyleTransferError("Choose a picture of this visit first; after an hour they are deleted.")
+        raise StyleTransferError("Choose a picture of this visit first. Pictures are deleted after an hour.")
     return items[index]
 
 

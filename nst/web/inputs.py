@@ -21,7 +21,10 @@ BRUSH = "rgba(99, 102, 241, 0.6)"
 
 
 class Upload(ImageData):
-    """An uploaded picture. Gradio checks only values that are marked as files: any other could name any file here."""
+    """An uploaded picture. Gradio checks only values that are marked as files.
+
+    Others could name any file of the server.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -35,7 +38,7 @@ class Upload(ImageData):
 
 
 class Picture(gr.Image):
-    """An upload that nst reads: Gradio's own reader clips, drops or fails on some pictures.
+    """An upload field whose pictures nst reads: Gradio's own reader clips some, loses parts, or fails.
 
     A transparent picture is composited on white. Its opacity is in `info["opacity"]`, its file in `info["path"]`.
     """

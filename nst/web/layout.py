@@ -19,7 +19,7 @@ from nst.web.session import FILE_KINDS, Session
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = "classic: the recipe of the literature at 224 px · quick: a first look · balanced · fine: larger, slower"
-WELCOME = "Add two pictures, or click on two of those below them, then press Stylize."
+WELCOME = "Add a photo and a painting, or click an example of each below them, then press Stylize."
 PRIVACY = "Your pictures go only to the server that runs this page, and are deleted there after an hour."
 GALLERY_HELP = "Finished pictures are collected here; click one to see its settings."
 
@@ -74,7 +74,7 @@ def _lay_out_inputs(options: Options) -> Inputs:
         with gr.Accordion("Where to paint", open=False, elem_id="where"):
             gr.Markdown("Paint over the part of the photo that becomes a painting. The rest stays as it is, or takes "
                         "the style of the other paintings if there are several.")  # fmt: skip
-            take_photo = gr.Button("Take the photo", elem_id="take", size="sm")
+            take_photo = gr.Button("Load the photo into the editor", elem_id="take", size="sm")
             drawing = mask_editor()
         with gr.Accordion("Keep and restore settings", open=False, elem_id="restoring"):
             result_file = gr.File(label="Settings from a result (PNG or TIFF)", file_types=[".png", ".tif", ".tiff"],
@@ -95,7 +95,7 @@ def _lay_out_results() -> Results:
                                alt_text="The painted photo", **picture_options)  # fmt: skip
         with gr.Tab("Before and after", id="compare"):
             comparison = compare_slider()
-        with gr.Tab("Stages", id="stages"):
+        with gr.Tab("Step by step", id="stages"):
             stage = gr.Image(label="Stage", elem_id="stage", buttons=[], alt_text="A stage of the painting",
                              height=380, **picture_options)  # fmt: skip
             stage_slider = gr.Slider(1, 2, 1, step=1, label="Stage", elem_id="scrubber", interactive=False,

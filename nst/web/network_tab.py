@@ -21,8 +21,9 @@ STEPS = 100  # of the two pictures that are painted from noise
 COLOURS = {"training": "#8a8a8a", "test": "#ea580c"}
 INTRODUCTION = (
     "A style transfer uses what a network sees in two pictures. Choose one of the network's layers. The maps show "
-    "where its strongest channels respond: white is the strongest response. Then two pictures are painted from noise: "
-    "one looks like the photo to that layer, and one has the painting's style to the layers up to it."
+    "where its strongest channels respond: white is the strongest response. Then two pictures are painted from noise. "
+    "The first one looks like the photo to this layer. The second one has the painting's style, as the first layer of "
+    "every block up to this layer represents it."
 )
 
 
@@ -52,9 +53,9 @@ def network_tab() -> NetworkTab:
                         interactive=False, lines=1, max_lines=1)  # fmt: skip
     with gr.Row():
         with gr.Column(min_width=300):
-            photo_maps, photo_view = _views("photo", "Photo", "what the layer keeps of it")
+            photo_maps, photo_view = _views("photo", "Photo", "as the layer represents it")
         with gr.Column(min_width=300):
-            painting_maps, painting_view = _views("painting", "Painting", "its style, as these layers know it")
+            painting_maps, painting_view = _views("painting", "Painting", "its style, as the layers represent it")
     _training_record()
     return NetworkTab(layer, look, stop, status, photo_maps, photo_view, painting_maps, painting_view)
 

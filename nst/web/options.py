@@ -20,7 +20,7 @@ class Options:
 
     host: str = _option("127.0.0.1", "GRADIO_SERVER_NAME", "address to serve on; 0.0.0.0 is every network")
     port: int = _option(7860, "GRADIO_SERVER_PORT", "port to serve on", 1, 65535)
-    queue_size: int = _option(20, "NST_QUEUE_SIZE", "visitors who may wait; the next are told it is full", 1, 10_000)
+    queue_size: int = _option(20, "NST_QUEUE_SIZE", "visitors who may wait; others are told that it is full", 1, 10_000)
     max_size: int = _option(1024, "NST_MAX_SIZE", "largest long side of a result, in px", 64, 4096)
     time_limit: int = _option(900, "NST_TIME_LIMIT", "seconds until a run ends with the picture so far", 1, 86_400)
     concurrency: int = _option(1, "NST_CONCURRENCY", "runs at once; they share the processor", 1, 64)
@@ -28,11 +28,11 @@ class Options:
 
 
 def read_options(arguments: Sequence[str], environment: Mapping[str, str], program: str = "app.py") -> Options:
-    """Return the defaults, changed by the environment's variables, changed by the flags.
+    """Return the options: flags override environment variables, which override the defaults.
 
     An empty variable counts as none. `--help` prints the options under the command's name `program`, and exits.
 
-    Raises StyleTransferError, with the flag or variable to mend, for anything that cannot be used.
+    Raises StyleTransferError, naming the flag or variable, for a value that cannot be used.
     """
     parser = ArgumentParser(prog=program, description="Serve the page.")
     for option in fields(Options):

@@ -63,8 +63,8 @@ class GalleryPanel:
 class Page:
     """All components.
 
-    session: what is remembered of the visitor. base: the settings that the controls belong to. selected: the number of
-    the picture that is selected in the gallery.
+    session: the visitor's `Session`. base: the settings that the controls change, including those without a control.
+    selected: the number of the picture that is selected in the gallery.
     """
 
     inputs: Inputs

@@ -1,4 +1,4 @@
-"""The queue of runs: so many at once, each with a stop flag that belongs to its visitor's session."""
+"""The queue of runs: a limited number run at once, each with a stop flag that belongs to its visitor's session."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ class RunQueue:
     """The runs of all visitors: at most `options.concurrency` paint at once, the others wait.
 
     Gradio's own queue is not enough: it gives the place of a cancelled run to the next one before the last step of the
-    cancelled run has ended. Hence slots of our own.
+    cancelled run has ended. So this class has slots of its own.
     """
 
     def __init__(self, options: Options):
@@ -65,7 +65,7 @@ class RunQueue:
                     if has_slot:
                         self._running += 1
                 if not has_slot:
-                    yield "Waiting for the painting before yours to end…"
+                    yield "Waiting: another visitor's run has to end first…"
                     if stop_flag.is_set():
                         return
             yield from function(*args, should_stop=stop_flag.is_set, **options)

@@ -22,7 +22,7 @@ from nst.web.stage_slider import stage_slider
 from nst.web.status import NOTHING_TO_STOP, STOPPED_EARLY, ending_line, progress_line, recipe_warning
 
 MORE_STEPS = 50  # that Continue adds to a run that has done all its steps
-FAILED = "The run ended early: read the message, change what it names, and try again."
+FAILED = "The run failed: see the error message, correct what it names, and try again."
 
 
 @dataclass(frozen=True)

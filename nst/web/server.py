@@ -26,8 +26,8 @@ ENDING_SECONDS = 5  # that runs have to end with the picture so far, when the se
 def main(arguments: Sequence[str], program: str = "app.py") -> int:
     """Serve the page. Return 1, after one line on stderr, if an option, the port or the storage cannot be used.
 
-    program: the command's name in messages. After SIGTERM or Ctrl-C this function does not return: it ends the process
-    with status 0.
+    program: the command's name in messages. Once the page is served, SIGTERM or Ctrl-C ends the process with status 0,
+    and this function does not return. Ctrl-C during the start returns 130.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # Gradio's servers are not called
     try:

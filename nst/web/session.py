@@ -27,12 +27,12 @@ from nst.web.storage import new_result
 
 MAX_ITEMS = 12  # pictures in the gallery
 FILE_KINDS = {"PNG": (".png", 8), "PNG, 16 bits": (".png", 16), "TIFF, 16 bits": (".tif", 16)}  # suffix, bits a channel
-DELETED = "The files of this picture have been deleted from the server, as all are after an hour: paint it again."
+DELETED = "The files of this picture have been deleted from the server, which keeps files for an hour: paint it again."
 
 
 @dataclass
 class Run:
-    """A painting as it stands: the photo's file, the settings, the recipe, and what was seen of it so far.
+    """A run on the page: its photo's file, settings and recipe, and its film, losses and result so far.
 
     losses: (step, content, style) of every step, weighted. last: the last step, once the run has ended. result: the PNG
     file, once it is saved.

@@ -23,7 +23,7 @@ def recipe_warning(recipe: PaintingRecipe) -> str:
     """Return a sentence if the recipe cannot repeat its picture, otherwise an empty text."""
     if recipe.repeatable:
         return ""
-    return "Continued with other settings or more steps: its recipe holds the last ones, and cannot repeat it exactly."
+    return "This run was continued with other settings or more steps. Its recipe cannot repeat the picture exactly."
 
 
 def losses_text(step: Step) -> str:

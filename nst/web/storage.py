@@ -12,7 +12,7 @@ from typing import NamedTuple
 from nst.errors import StyleTransferError
 
 KEEP_SECONDS = 3600  # how long a file stays
-PREFIX = "nst-studio-"
+PREFIX = "nst-web-"
 _log = logging.getLogger("app")
 
 

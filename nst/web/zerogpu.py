@@ -19,7 +19,7 @@ PRESENT = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  #
 if PRESENT:
     import spaces  # refuses to be imported once CUDA is initialized, so before anything uses a GPU
 
-# The times below are not measured on ZeroGPU. They come from the arithmetic of the deepest preset, several times over.
+# The times below are not measured on ZeroGPU. They are several times the computed times of the slowest preset.
 # Asking for too much time only costs a place in the queue; too little ends the run early, with the picture so far.
 SECONDS_TO_START = 20
 SECONDS_PER_STEP = 0.02

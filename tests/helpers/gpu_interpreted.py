@@ -52,8 +52,8 @@ def test_pooling_and_its_gradient_equal_torchs(height, width, maximum):
 def test_mask_is_the_gradient_of_a_relu():
     deeper, loss, y = (torch.randn(150, 16) for _ in range(3))
     before = deeper.clone()
-    assert_close(kernels.mask(deeper, loss, y), (deeper + loss) * (y > 0))
-    assert_close(kernels.mask(deeper, None, y), deeper * (y > 0))
+    assert_close(kernels.relu_gradient(deeper, loss, y), (deeper + loss) * (y > 0))
+    assert_close(kernels.relu_gradient(deeper, None, y), deeper * (y > 0))
     assert torch.equal(deeper, before)  # autograd may need it again
 
 

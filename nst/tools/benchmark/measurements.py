@@ -1,7 +1,7 @@
-"""The benchmark's measurements: one function for each theme, each a generator of lines for the table.
+"""The benchmark's measurements: `Benchmark` has a method for each theme, which yields lines of the table.
 
 Every figure is a ratio within one run, or of a fresh process: machines differ, and one machine differs from hour to
-hour. What is compared takes turns. The plain loop to compare with is `nst.reference.Reference`.
+hour. Things that are compared are measured in turns. The plain loop to compare with is `nst.reference.Reference`.
 """
 
 import gc
@@ -51,7 +51,10 @@ MAX_STEPS = 640  # towards the loss of L-BFGS: more steps take longer than L-BFG
 
 @dataclass(frozen=True)
 class Target:
-    """One line of the table. value: None where this machine cannot measure it. The goal is `value` `sense` `goal`."""
+    """One line of the table.
+
+    A value and its goal, `value` `sense` `goal`. value: None if it cannot be measured here.
+    """
 
     name: str
     value: float | None
@@ -106,7 +109,7 @@ class Benchmark:
             yield Target(name, rate / best_rate, 0.6 if is_gpu else 0.75, note=note)
 
     def time_to_quality(self) -> Iterator[Target]:
-        """Measure L-BFGS's time to its loss after so many evaluations, over our time to the same loss."""
+        """Measure how long L-BFGS takes for a number of evaluations, over how long we take to its loss."""
         side = 512 if self.full else 256
         settings = replace(CLASSIC_QUICKLY, size=side)
         reference, content = self._reference(side, settings)

@@ -24,6 +24,7 @@ def measure_in_fresh_process(side: int, precision: str) -> dict:
 
 
 def main(side: int, precision: str) -> None:
+    """Paint in this process, and print the peak of its memory as JSON."""
     from nst.stylization import stylize
 
     scales = PRESETS["balanced"].scales if side < 2048 else 1

@@ -70,7 +70,8 @@ def run_lbfgs(
 ) -> list[dict]:
     """Run L-BFGS as neural-style-pt does (history 100, step 1, no line search); return a row for every evaluation.
 
-    Rows hold `seconds` since the start and `loss`, the lowest so far: its best pictures count. None is clamped.
+    Rows hold `seconds` since the start and `loss`, the lowest so far, because only the best picture counts. Pictures
+    are not clamped to [0, 1].
     """
     pixels = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
