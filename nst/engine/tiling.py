@@ -72,6 +72,30 @@ def cut_into_tiles(height: int, width: int, side: int, layers: Iterable[str]) ->
     ]
 
 
+def crop(features: Tensor, region: Region) -> Tensor:
+    """Return a region of feature maps (1, C, H, W); differentiable.
+
+    The gradient has the features' own memory layout. That of plain slices is contiguous, which makes the convolutions
+    of channels_last memory slower: a tiled step then takes 1.1 to 1.2 times as long (measured at 2048 px in bf16).
+    """
+    return _Crop.apply(features, *region)
+
+
+class _Crop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, features: Tensor, rows: slice, columns: slice) -> Tensor:
+        ctx.region, ctx.shape = (rows, columns), features.shape
+        ctx.is_channels_last = features.is_contiguous(memory_format=torch.channels_last)
+        return features[..., rows, columns]
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        layout = torch.channels_last if ctx.is_channels_last else torch.contiguous_format
+        result = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=layout).zero_()
+        result[(..., *ctx.region)] = gradient
+        return result, None, None
+
+
 def default_tile_side(layers: Iterable[str], dtype: torch.dtype, pixels: Tensor) -> int:
     """Return the side in px of the tiles to cut `pixels`, (1, 3, H, W), into; a picture that can be held is one tile.
 
