@@ -10,6 +10,9 @@ of an AMD EPYC (AVX2, torch 2.11, batch 256), forward and gradients, library | t
 128 on 16x16 366 | 225, 256 on 8x8 381 | 207, 512 on 4x4 416 | 235; and of an Intel Xeon with AVX512, where the library
 is faster on narrow maps: 64 channels 227 | 277, 128 191 | 185, 256 169 | 100, 512 246 | 123. Relative error 3e-6
 (weights 1e-5).
+
+The gain depends on the processor. On two cores of an AMD EPYC with AVX512-BF16 (torch 2.11), a whole training step of
+256 pictures takes the library 1.05 times as long in bf16 and 1.2 times in float32 at 32 px, and no longer at 40 px.
 """
 
 import math
