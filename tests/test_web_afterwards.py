@@ -200,4 +200,4 @@ def test_settings_that_cannot_be_restored_are_refused_by_name(visit, files, tmp_
     text = toast.inner_text()
     assert name in text and "/" not in text.replace("someone/else", "") and "Traceback" not in text
     assert page.locator("#size input[type=number]").first.input_value() == "512"
-    assert status(page).input_value().startswith("Add two pictures")
+    assert status(page).input_value().startswith("Add a photo and a painting")

@@ -94,7 +94,7 @@ def test_after_a_reload_the_page_says_that_the_run_has_ended(visit, pictures):
     page.reload()
     expect(status(page)).to_have_value(re.compile("Reloading the page has ended your run"))
     page.reload()
-    expect(status(page)).to_have_value(re.compile("^Add two pictures"))
+    expect(status(page)).to_have_value(re.compile("^Add a photo and a painting"))
 
 
 def test_several_paintings_count_by_their_weights(visit, pictures, tmp_path):
