@@ -1,15 +1,18 @@
 """The documentation names what exists: files, links, Python names, commands and their flags."""
 
 import ast
+import contextlib
 import functools
 import importlib
+import io
 import re
+import runpy
 import shlex
 from pathlib import Path
 
 import pytest
 
-from helpers.shell import ROOT, shell
+from helpers.shell import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # The command that begins with these words prints its flags with --help. Longer beginnings come first.
@@ -63,9 +66,19 @@ def program(words: list[str]) -> tuple[str, ...] | None:
 
 @functools.cache
 def known_flags(start: tuple[str, ...]) -> set[str]:
-    result = shell(*start, "--help")
-    assert result.returncode == 0, result.stderr
-    return {"--help", *re.findall(r"(?<![\w-])--?[a-z][\w-]*", result.stdout)}
+    """Return the flags that a program lists with --help. It runs in this process, which has imported torch already."""
+    is_module = start[0] == "-m"
+    name, *rest = start[1:] if is_module else start
+    run = runpy.run_module if is_module else runpy.run_path
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        patch.chdir(ROOT)
+        patch.setattr("sys.argv", [name, *rest, "--help"])
+        patch.syspath_prepend((ROOT / name).parent)
+        with pytest.raises(SystemExit) as end:
+            run(name, run_name="__main__")
+    assert not end.value.code, start
+    return {"--help", *re.findall(r"(?<![\w-])--?[a-z][\w-]*", output.getvalue())}
 
 
 def flags(words: list[str]) -> list[str]:
