@@ -3,6 +3,7 @@
 About three minutes on two cores; needs nginx and Chromium.
 """
 
+import argparse
 import contextlib
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ DOCUMENTED_PORT, DOCUMENTED_REPLICA_PORTS = 7860, (7861, 7862)
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
