@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nst.engine.hardware import Hardware
-from nst.engine.tiling import Tile, crop, cut_into_tiles, default_tile_side
+from nst.engine.tiling import Tile, cut_into_tiles, default_tile_side
 from nst.io.colour import grey
 from nst.layers import layer_stride
 from nst.losses import STATISTICS, compare, image_pyramid, laplacian_loss, squared_difference, total_variation
@@ -143,7 +143,7 @@ class Objective:
         """Run the network over a tile's pixels, and yield the sums of each layer as soon as the layer is computed."""
         layers = self.extractor.required_layers if level == 0 else self.settings.style_layers
         for layer, features in self.extractor.iterate_features(pixels, layers):
-            inner = features if tile.is_whole else crop(features, tile.inner_of_tile_map(layer))
+            inner = tile.crop(features, layer)
             sums: Sums = {}
             if level == 0 and layer in self.targets.content:
                 target = self.targets.content[layer][(..., *tile.inner_of_picture_map(layer))]

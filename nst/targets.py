@@ -138,4 +138,4 @@ class TargetBuilder:
         """Yield each tile, each layer, and the features of the tile's inner part."""
         for tile in cut_into_tiles(*image.shape[-2:], self.tile_side, self.extractor.required_layers):
             for layer, features in self.extractor.iterate_features(image[(..., *tile.outer)], layers):
-                yield tile, layer, features if tile.is_whole else features[(..., *tile.inner_of_tile_map(layer))]
+                yield tile, layer, tile.crop(features, layer)

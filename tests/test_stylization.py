@@ -50,7 +50,7 @@ def paint_classic(checkpoint, content, style, steps, side, style_weight):
 
 @pytest.mark.parametrize("style_weight", [1.0, 1000.0])
 @pytest.mark.slow
-def test_the_classic_preset_paints_the_picture_of_the_reference(random_checkpoint, style_weight):
+def test_the_classic_preset_paints_the_picture_of_a_plain_loop(random_checkpoint, style_weight):
     settings = StyleSettings.preset(
         "classic",
         size=64,

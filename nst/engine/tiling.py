@@ -49,6 +49,14 @@ class Tile:
         rows, columns = self.outer
         return self._inner_of_map(layer, (rows.start, columns.start))
 
+    def crop(self, features: Tensor, layer: str) -> Tensor:
+        """Return the inner part of the layer's features of the outer part, (1, C, H, W); differentiable.
+
+        The gradient has the features' own memory layout. That of plain slices is contiguous, which makes convolutions
+        of channels_last memory slower: a tiled step then takes 1.1 to 1.2 times as long (at 2048 px in bf16).
+        """
+        return features if self.is_whole else _Crop.apply(features, *self.inner_of_tile_map(layer))
+
     def _inner_of_map(self, layer: str, origin: tuple[int, int]) -> Region:
         stride, regions = layer_stride(layer), []
         for pixels, start, length in zip(self.inner, origin, self.size, strict=True):
@@ -70,15 +78,6 @@ def cut_into_tiles(height: int, width: int, side: int, layers: Iterable[str]) ->
         for rows in _split(height, side)
         for columns in _split(width, side)
     ]
-
-
-def crop(features: Tensor, region: Region) -> Tensor:
-    """Return a region of feature maps (1, C, H, W); differentiable.
-
-    The gradient has the features' own memory layout. That of plain slices is contiguous, which makes the convolutions
-    of channels_last memory slower: a tiled step then takes 1.1 to 1.2 times as long (measured at 2048 px in bf16).
-    """
-    return _Crop.apply(features, *region)
 
 
 class _Crop(torch.autograd.Function):

@@ -39,6 +39,7 @@ F3 = Transforms.of(
 
 def choose_transforms(height: int, width: int) -> Transforms:
     """Return the transforms that need the fewest products for a map of that size."""
+
     def products(transforms: Transforms) -> int:
         tiles = math.ceil(height / transforms.side) * math.ceil(width / transforms.side)
         return transforms.products * tiles
