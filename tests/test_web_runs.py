@@ -45,7 +45,7 @@ def test_continue_resumes_the_run_with_another_weight(visit, pictures, tmp_path)
     set_number(page, "steps", 20)
     set_number(page, "style_weight", 90)
     text = press_and_wait(page, "#continue")
-    assert text.startswith("Done") and "cannot repeat it" in text
+    assert text.startswith("Done") and "Its recipe cannot repeat the picture exactly." in text
     path = download(page, "#download", tmp_path)
 
     first = last(stylize(*pictures, SETTINGS)).state
