@@ -93,6 +93,15 @@ def to_component(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def value_text(value: Any, separator: str = ", ") -> str:
+    """Return a setting's value as visitors read it, and as links have it with the separator of a link."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return separator.join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def check_offered(settings: StyleSettings, max_size: int) -> StyleSettings:
     """Return settings from a link or a file, with this host's device and precision.
 

@@ -15,6 +15,7 @@ from nst.web.restore import apply_link, choose_preset, make_query, restore_from_
 from nst.web.run_queue import RunQueue
 from nst.web.runs import RunEvents, RunOutputs, label_resume_button, show_failed, show_finished
 from nst.web.stage_slider import CLAMP_TO_SLIDER, show_stage
+from nst.web.status import NOTHING_TO_STOP
 
 PRIVATE = {"api_visibility": "private"}
 WITHOUT_QUEUE = {"queue": False, "show_progress": "hidden", **PRIVATE}  # such events show no errors and no warnings
@@ -33,6 +34,13 @@ COMPLETE_LINK = "(query) => location.origin + location.pathname + '?' + query"
 def connect(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> None:
     """Connect all components of the page. This must be called inside the page's Blocks."""
     run_limits = {"concurrency_id": "painting", "concurrency_limit": options.concurrency, **PRIVATE}
+
+    def stop(request: gr.Request):
+        """End this visitor's run after its current step, with its picture. Return a status if there is no run."""
+        return gr.skip() if queue.stop(request.session_hash) else NOTHING_TO_STOP
+
+    for button, status in ((page.inputs.stop, page.results.status), (page.network.stop, page.network.status)):
+        button.click(stop, None, status, **WITHOUT_QUEUE)
     _connect_runs(demo, page, options, queue, run_limits)
     _connect_settings(demo, page, options)
     _connect_results(page)
@@ -69,7 +77,6 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
         run.success(None, js=FORGET_RUN)
         run.failure(show_failed, page.session, [results.status, results.download, inputs.resume], **WITHOUT_QUEUE)
         run.failure(None, js=FORGET_RUN)
-    inputs.stop.click(run_events.stop, None, results.status, **WITHOUT_QUEUE)
     steps.change(label_resume_button, [page.session, steps], inputs.resume, **WITHOUT_QUEUE)
     demo.load(None, results.status, results.status, js=EXPLAIN_RELOAD)
 
@@ -117,4 +124,3 @@ def _connect_network_tab(page: Page, queue: RunQueue, run_limits: dict) -> None:
     outputs = [tab.status, tab.photo_maps, tab.photo_view, tab.painting_maps, tab.painting_view]
     tab.look.click(look_events.look, [inputs.content, inputs.style, tab.layer, inputs.controls["backbone"]], outputs,
                    show_progress="hidden", **run_limits)  # fmt: skip
-    tab.stop.click(look_events.stop, None, tab.status, **WITHOUT_QUEUE)

@@ -1,11 +1,9 @@
 """The gallery: the pictures that this visitor has painted, to look at and to continue from."""
 
-from typing import Any
-
 import gradio as gr
 
 from nst import PaintingRecipe, StyleTransferError
-from nst.web.controls import CONTROLS, to_component
+from nst.web.controls import CONTROLS, value_text
 from nst.web.errors import readable_errors
 from nst.web.session import GalleryItem, Session
 from nst.web.status import recipe_warning
@@ -55,13 +53,7 @@ def item_at(session: Session, index: int | None) -> GalleryItem:
 def describe_recipe(recipe: PaintingRecipe) -> str:
     """Return a recipe's settings in Markdown, with the labels of the controls."""
     settings = recipe.settings
-    parts = [f"{c.label} **{_text(to_component(getattr(settings, name)))}**" for name, c in CONTROLS.items()]
+    parts = [f"{c.label} **{value_text(getattr(settings, name))}**" for name, c in CONTROLS.items()]
     warning = recipe_warning(recipe)
     end = f". {warning}" if warning else ""
     return f"{recipe.steps_done} of {settings.steps} steps were done. " + " · ".join(parts) + end
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from nst import DEFAULT_PRESET, PRESETS, StyleSettings, StyleTransferError
-from nst.web.controls import HOST_SETTINGS, check_offered
+from nst.web.controls import HOST_SETTINGS, check_offered, value_text
 
 LINKED_FIELDS = [field.name for field in fields(StyleSettings) if field.name not in HOST_SETTINGS]
 
@@ -38,13 +38,7 @@ def settings_from_query(query: Mapping[str, str], max_size: int) -> StyleSetting
 
 def _changes(settings: StyleSettings, preset: str) -> dict[str, str]:
     pairs = {name: (getattr(settings, name), getattr(PRESETS[preset], name)) for name in LINKED_FIELDS}
-    return {name: _text(value) for name, (value, default) in pairs.items() if value != default}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+    return {name: value_text(value, ",") for name, (value, default) in pairs.items() if value != default}
 
 
 def _parse(name: str, text: str, default: Any) -> Any:

@@ -14,7 +14,6 @@ from nst.models.card import training_record
 from nst.models.checkpoints import bundled_checkpoint, read_metadata
 from nst.web.errors import readable_errors
 from nst.web.run_queue import PREVIEW_SECONDS, RunQueue
-from nst.web.status import NOTHING_TO_STOP
 
 MAPS = 8  # strongest feature maps shown of each picture
 STEPS = 100  # of the two pictures that are painted from noise
@@ -73,10 +72,6 @@ class LookEvents:
 
     def __init__(self, queue: RunQueue, tab: NetworkTab):
         self.queue, self.tab = queue, tab
-
-    def stop(self, request: gr.Request):
-        """End this visitor's run after its current step. Return a status if there is no run."""
-        return gr.skip() if self.queue.stop(request.session_hash) else NOTHING_TO_STOP
 
     def look(
         self, request: gr.Request, content: Image.Image | None, style: Image.Image | None, layer: str, backbone: str

@@ -19,7 +19,7 @@ from nst.web.options import Options
 from nst.web.run_queue import RunQueue
 from nst.web.session import Run, Session
 from nst.web.stage_slider import stage_slider
-from nst.web.status import NOTHING_TO_STOP, STOPPED_EARLY, ending_line, progress_line, recipe_warning
+from nst.web.status import STOPPED_EARLY, ending_line, progress_line, recipe_warning
 
 MORE_STEPS = 50  # that Continue adds to a run that has done all its steps
 FAILED = "The run failed: see the error message, correct what it names, and try again."
@@ -63,10 +63,6 @@ class RunEvents:
             photo, state = previous.read_photo(), previous.read_last_step().state
             run = previous.continued(settings, describe(photo, styles, settings), state)
             yield from self._paint(request, session, run, photo, styles, kind, transparent, resume=state)
-
-    def stop(self, request: gr.Request) -> Any:
-        """End this visitor's run after its current step, with its picture. Return a status if there is no run."""
-        return gr.skip() if self.queue.stop(request.session_hash) else NOTHING_TO_STOP
 
     def _paint(
         self, request: gr.Request, session: Session, run: Run, photo, styles, kind: str, transparent: bool, **options
