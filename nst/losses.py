@@ -16,6 +16,8 @@ from nst.io.colour import luminance
 
 SMALLEST_SCALE = 1e-8  # a flat target has a scale of 0; its loss is divided by this instead
 SMALLEST_LEVEL = 16  # px on the short side: a smaller level has too few positions for reliable statistics
+AREAS_ACROSS = 24
+SMALLEST_VARIANCE = 0.01  # of the colours of broad areas: a flat photo's layout must not forbid strokes
 CHUNK = 2048  # positions in one bf16 matrix product; see `_Moments`
 
 # --- content ----------------------------------------------------------------------------------------------------------
@@ -228,6 +230,21 @@ def laplacian_loss(pixels: Tensor, targets: dict[int, Tensor]) -> Tensor:
     """
     differences = [laplacian(pixels, pool) - target for pool, target in targets.items()]
     return torch.stack([difference.square().mean() for difference in differences]).mean()
+
+
+def broad_areas(pixels: Tensor) -> Tensor:
+    """Return the mean colours of broad areas of (N, 3, H, W): squares of 1 / `AREAS_ACROSS` of the long side."""
+    side = max(4, max(pixels.shape[-2:]) // AREAS_ACROSS)
+    return F.avg_pool2d(pixels, side, ceil_mode=True)
+
+
+def layout_loss(pixels: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference of the broad areas of (N, 3, H, W) to `target`, relative to its variance.
+
+    It keeps one colour for one thing. Without it, a covariance of the whole picture is met by clouds of the painting's
+    colours wherever the photo is flat.
+    """
+    return F.mse_loss(broad_areas(pixels), target) / target.var().clamp_min(SMALLEST_VARIANCE)
 
 
 def laplacian(pixels: Tensor, pool: int) -> Tensor:

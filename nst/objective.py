@@ -18,11 +18,20 @@ from nst.engine.hardware import Hardware
 from nst.engine.tiling import Tile, cut_into_tiles, default_tile_side
 from nst.io.colour import grey
 from nst.layers import layer_stride
-from nst.losses import STATISTICS, compare, image_pyramid, laplacian_loss, squared_difference, total_variation
+from nst.losses import (
+    STATISTICS,
+    compare,
+    image_pyramid,
+    laplacian_loss,
+    layout_loss,
+    squared_difference,
+    total_variation,
+)
+from nst.matching import KEY_LAYERS
 from nst.models.checkpoints import Backbone
 from nst.models.vgg import Vgg19
 from nst.settings import StyleSettings
-from nst.targets import Key, StyleInput, TargetBuilder
+from nst.targets import Key, StyleInput, TargetBuilder, compared_layers
 
 
 class Losses(NamedTuple):
@@ -33,6 +42,9 @@ class Losses(NamedTuple):
     style: Tensor
     tv: Tensor
     total: Tensor
+
+
+LAYOUT_SHARE = 13.0  # of the layout loss in the content loss, with matched strokes
 
 
 # Sums over the positions of one layer, by what they belong to: "content", "style" for all styles without a mask
@@ -51,18 +63,27 @@ class Objective:
         styles: Sequence[StyleInput],
         tile_side: int | None = None,
         cache_key: str | None = None,
+        outlines_of: Tensor | None = None,
     ):
         """
         content: (1, 3, H, W) in [0, 1], at the size to be painted.
         styles: (picture, weight, mask) each; the picture (1, 3, h, w), the mask (1, 1, H, W) or None. A style's share
         is its weight divided by the sum of all weights.
         tile_side: px; by default only pictures that are too large to be held whole are cut into tiles.
+        outlines_of: the picture whose outlines are kept, by default `content`.
         cache_key: names the extractor's weights, precision and pooling. With a key, `TARGETS` stores the targets.
         """
         self.extractor, self.settings = extractor, settings
-        self.statistic = STATISTICS[settings.style_statistic]
-        self.tile_side = tile_side or default_tile_side(extractor.required_layers, extractor.dtype, content)
-        self.targets = TargetBuilder(extractor, settings, self.tile_side, cache_key).build(content, styles)
+        self.statistic, self.layers = STATISTICS[settings.style_statistic], compared_layers(settings)
+        self.tile_side = tile_side or default_tile_side(self.layers, extractor.dtype, content)
+        builder = TargetBuilder(extractor, settings, self.tile_side, cache_key)
+        self.targets = builder.build(content, styles, outlines_of)
+
+    def aim_at(self, content: dict[str, Tensor], scales: dict[str, Tensor]) -> None:
+        """Compare the content layers with other features, which are copied, and divide their losses by `scales`."""
+        for layer, target in content.items():
+            self.targets.content[layer] = target.to(self.targets.content[layer].dtype)
+        self.targets.content_scales = dict(scales)
 
     # --- the losses and their gradient --------------------------------------------------------------------------------
 
@@ -76,11 +97,14 @@ class Objective:
         gradient = settings.tv_weight * _gradient(tv, picture)
         outlines = torch.zeros_like(tv)
         if self.targets.outlines:
-            outlines = laplacian_loss(picture, self.targets.outlines)
+            outlines = laplacian_loss(picture, self.targets.outlines) / self.targets.outline_scale
             gradient += settings.laplacian_weight * _gradient(outlines, picture)
 
-        levels = image_pyramid(picture, settings.style_levels)
         content, style, level_gradients = torch.zeros_like(tv), torch.zeros_like(tv), []
+        if self.targets.layout is not None:
+            content = LAYOUT_SHARE * layout_loss(picture, self.targets.layout)
+            gradient += settings.content_weight * _gradient(content, picture)
+        levels = image_pyramid(picture, settings.style_levels)
         for level, image in enumerate(levels):  # one after the other, so that only one level's features are held
             level_content, level_style, level_gradient = self._evaluate_level(image.detach(), level)
             content, style = content + level_content, style + level_style
@@ -95,7 +119,7 @@ class Objective:
 
     def _evaluate_level(self, image: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the content loss and the style loss of a level of the pyramid, and their weighted sum's gradient."""
-        tiles = cut_into_tiles(*image.shape[-2:], self.tile_side, self.extractor.required_layers)
+        tiles = cut_into_tiles(*image.shape[-2:], self.tile_side, self.layers)
         if len(tiles) == 1:
             return self._evaluate_whole(image, level, tiles[0])
         return self._evaluate_tiles(image, level, tiles)
@@ -141,7 +165,7 @@ class Objective:
 
     def _sums_by_layer(self, pixels: Tensor, level: int, tile: Tile) -> Iterator[tuple[Key, Sums]]:
         """Run the network over a tile's pixels, and yield the sums of each layer as soon as the layer is computed."""
-        layers = self.extractor.required_layers if level == 0 else self.settings.style_layers
+        layers = self.layers if level == 0 else self.settings.style_layers
         for layer, features in self.extractor.iterate_features(pixels, layers):
             inner = tile.crop(features, layer)
             sums: Sums = {}
@@ -186,7 +210,7 @@ class Objective:
 def build_extractor(backbone: Backbone, settings: StyleSettings, hardware: Hardware) -> Vgg19:
     """Return the extractor that a run with these settings uses."""
     return backbone.extractor(
-        (*settings.content_layers, *settings.style_layers),
+        (*compared_layers(settings), *(KEY_LAYERS if settings.match_strokes else ())),
         pooling=None if settings.pooling == "backbone" else settings.pooling,
         device=hardware.device,
         dtype=hardware.dtype,

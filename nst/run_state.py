@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ class RunState:
     arrays: the canvas's pixels and Adam's moments, float32. step: steps done in all. stage: the number of the current
     stage, from 0. stage_step: steps done in that stage. random_state: of the torch generator that drew the noise.
     step_scale: what the learning rate is multiplied by; it is below 1 once a step had to be undone.
+    pictures: with matched strokes `start` and `matched`, the picture at the start of the stage and when it was last
+    matched, and `finished`, the result; all float32 and of the canvas's size.
     """
 
     arrays: dict[str, np.ndarray]
@@ -31,12 +33,14 @@ class RunState:
     stage_step: int
     random_state: np.ndarray
     step_scale: float = 1.0
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a safetensors file. Raises StyleTransferError if it cannot be written."""
         counts = {"step": self.step, "stage": self.stage, "stage_step": self.stage_step}
         counts = json.dumps(counts | {"step_scale": self.step_scale})
         tensors = {f"canvas.{name}": np.atleast_1d(array) for name, array in self.arrays.items()}
+        tensors |= {f"picture.{name}": array for name, array in self.pictures.items()}
         tensors["random_state"] = self.random_state
         write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"run_state": counts}))
 
@@ -49,7 +53,8 @@ class RunState:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
             arrays = {k.removeprefix("canvas."): v for k, v in tensors.items() if k.startswith("canvas.")}
             arrays |= {k: v[0] for k, v in arrays.items() if v.ndim == 1}
-            state = cls(arrays, **counts, random_state=tensors["random_state"])
+            pictures = {k.removeprefix("picture."): v for k, v in tensors.items() if k.startswith("picture.")}
+            state = cls(arrays, **counts, random_state=tensors["random_state"], pictures=pictures)
             state._check()
             return state
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -74,5 +79,7 @@ class RunState:
         is_float32 = all(array.dtype == np.float32 for array in self.arrays.values())
         if pixels.ndim != 4 or pixels.shape[:2] != (1, 3) or not is_float32:
             raise ValueError("arrays")
+        if any(x.dtype != np.float32 or x.shape != pixels.shape for x in self.pictures.values()):
+            raise ValueError("pictures")
         check_state(self.arrays)
         torch.Generator().set_state(torch.from_numpy(self.random_state))

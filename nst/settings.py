@@ -12,6 +12,7 @@ SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_wei
 INITS = ("content", "style", "noise")
 CANVASES = ("pixels", "pyramid", "deep-pyramid")  # nst.canvas explains each
 SHORTEST_STAGE = 64  # px on the short side: in a coarser stage the deeper layers see almost nothing
+SHORTEST_MATCHED_STAGE = 32  # with matched strokes, whose broadest come from here
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Stage:
 class StyleSettings:
     """The settings of one run, without its pictures. A flag of the command line has the name of its setting.
 
-    The defaults are those of the preset `balanced`.
+    The defaults are those of the preset `covariance`.
 
     size: long side of the result in px, 32 to 4096; both sides if `keep_aspect` is off.
     keep_aspect: keep the shape of the photo; without it the result is a square.
@@ -35,6 +36,8 @@ class StyleSettings:
     content_weight, laplacian_weight, style_weight, tv_weight: factors of the total loss, 0 to 1e9: of the content
     layers, the photo's outlines, the style, and the total variation.
     content_layers, style_layers: names of layers, `conv1_1` to `conv5_4`.
+    match_strokes: compare the content layers with features of the painting, taken where it looks most like the photo,
+    instead of with the photo's own; paint in the painting's palette. `nst.matching` and `nst.palette` explain both.
     style_statistic: what is compared as style: each layer's `gram` matrix, or its channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, 1 to 6, each half the size of the one
     before. With more levels, shallow layers see strokes as broad as the deepest layers would, and more exactly.
@@ -82,6 +85,7 @@ class StyleSettings:
     backbone: str = "cifar100"
     device: str = "auto"
     precision: str = "auto"
+    match_strokes: bool = False
 
     def __post_init__(self):
         integers = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
@@ -109,7 +113,7 @@ class StyleSettings:
                 expected = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
                 raise StyleTransferError(f"{name} must be {expected}, not {quote(layers)}.")
             object.__setattr__(self, name, tuple(layers))
-        for name in ("keep_aspect", "preserve_colours", "relative_losses"):
+        for name in ("keep_aspect", "preserve_colours", "relative_losses", "match_strokes"):
             if not isinstance(value := getattr(self, name), bool):
                 raise StyleTransferError(f"{name} must be true or false, not {quote(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:
@@ -156,11 +160,12 @@ class StyleSettings:
         coarsest stages are left out.
 
         content_size: (width, height) of the photo. With it, stages whose short side would be under `SHORTEST_STAGE`
-        are left out too.
+        are left out too, or under `SHORTEST_MATCHED_STAGE` with matched strokes.
         """
+        shortest = SHORTEST_MATCHED_STAGE if self.match_strokes else SHORTEST_STAGE
         aspect = min(content_size) / max(content_size) if content_size and self.keep_aspect else 1.0
         sides = [self.size]
-        while len(sides) < min(self.scales, self.steps) and round(sides[0] / 2) * aspect >= SHORTEST_STAGE:
+        while len(sides) < min(self.scales, self.steps) and round(sides[0] / 2) * aspect >= shortest:
             sides.insert(0, round(sides[0] / 2))
         steps, extra = divmod(self.steps, len(sides))
         return tuple(Stage(side, steps + (i < extra)) for i, side in enumerate(sides))
@@ -203,10 +208,26 @@ CLASSIC = StyleSettings(
     start_noise=0.0,
     learning_rate=0.02,
 )
+# Matched strokes, coarse to fine. Covariances on two levels give the strokes their contrast; with more levels, or twice
+# the weight, pieces of the painting appear where the photo has nothing. The outlines keep faces and thin lines.
+MATCHED = StyleSettings(
+    match_strokes=True,
+    steps=66,
+    scales=3,
+    content_weight=3.0,
+    laplacian_weight=20.0,
+    style_weight=300.0,
+    tv_weight=6.0,
+    content_layers=("conv1_1", "conv2_1", "conv3_1"),
+    style_levels=2,
+    learning_rate=0.04,
+    start_noise=0.0,
+)
 PRESETS = {
     "classic": CLASSIC,
-    "quick": StyleSettings(size=384, steps=60),
-    "balanced": StyleSettings(),
-    "fine": StyleSettings(size=768, steps=240, scales=4),
+    "quick": replace(MATCHED, size=384, steps=36),
+    "balanced": MATCHED,
+    "fine": replace(MATCHED, size=768, steps=150, scales=4),
+    "covariance": StyleSettings(),
 }
 DEFAULT_PRESET = "balanced"

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from nst.canvas import Canvas
 from nst.engine.hardware import choose_hardware
@@ -23,8 +24,9 @@ from nst.optimize import Guard, Optimizer, Request, StepResult
 from nst.optimize_cuda import CudaOptimizer
 from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_input
 from nst.run_state import RunState
-from nst.settings import StyleSettings
-from nst.stages import RemainingStage, remaining_stages, restore_canvas
+from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
+from nst.stages import PlainStage, RemainingStage, remaining_stages, restore_canvas
+from nst.strokes import Strokes, StrokeStage
 
 
 @dataclass
@@ -93,7 +95,7 @@ def stylize(
     that does not fit into this machine's memory.
     """
     started = time.perf_counter()
-    settings = StyleSettings() if settings is None else settings
+    settings = PRESETS[DEFAULT_PRESET] if settings is None else settings
     _check_arguments(settings, preview_every, resume)
     photo = load_picture(content, None if isinstance(content, (str, os.PathLike)) else "The content picture")
     styles = load_styles(style)
@@ -116,46 +118,61 @@ def stylize(
     steps_done = resume.step if resume else 0
     optimizer_class = CudaOptimizer if hardware.device.type == "cuda" else Optimizer
 
+    strokes = Strokes(settings, photo, styles, hardware.device) if settings.match_strokes else None
+
     for stage in stages:
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
         style_inputs = [style_input(style, settings, stage, hardware.device) for style in styles]
-        objective = Objective(extractor, settings, pixels, style_inputs, cache_key=cache_key)
+        method = StrokeStage(strokes, stage, pixels, canvas, resume) if strokes else PlainStage(stage, pixels)
+        objective = Objective(
+            extractor, settings, method.start, style_inputs, outlines_of=method.outlines_of, cache_key=cache_key
+        )
         if canvas is None:
-            canvas = Canvas(start_picture(pixels, style_inputs, settings, generator), settings.canvas)
+            canvas = Canvas(start_picture(method.start, style_inputs, settings, generator), settings.canvas)
         elif canvas.pixels().shape != pixels.shape:
-            canvas = canvas.resized(pixels.shape[-2:])
+            canvas = method.enlarge(canvas)
         if stage.steps_done == 0 and settings.start_noise:
             canvas.add_noise(start_noise(pixels, style_inputs, settings, generator))
-        guard.begin_stage(steps_done)
-        optimizer = optimizer_class(objective, canvas, settings.learning_rate, guard)
+        method.prepare(extractor, objective, style_inputs, len(settings.stages(photo.size)))
+        stage_begin = steps_done - stage.steps_done
         clock.begin_stage()
-        for number, result in enumerate(optimizer.run(stage.steps, monitor.watch(steps_done)), steps_done + 1):
-            is_last = number == monitor.last_step
-            seconds_left = clock.tick(stage)
-            image = _image(result, optimizer.canvas, stages[-1].size, is_last)
-            state = None
-            if is_last:
-                arrays, random_state = optimizer.canvas.state(), generator.get_state().numpy()
-                stage_steps = stage.steps_done + number - steps_done
-                state = RunState(arrays, number, stage.number, stage_steps, random_state, guard.rate_factor)
-            yield Step(
-                step=number,
-                steps=settings.steps,
-                stage=stage.number,
-                content_loss=result.losses.content,
-                laplacian_loss=result.losses.laplacian,
-                style_loss=result.losses.style,
-                tv_loss=result.losses.tv,
-                total_loss=result.losses.total,
-                seconds=clock.seconds(),
-                seconds_left=0.0 if is_last else seconds_left,
-                note=result.note,
-                image=image,
-                state=state,
-            )
-            if is_last:
-                return
-        steps_done, canvas = number, optimizer.canvas
+        for round_ in method.rounds():
+            method.match(canvas.pixels(), round_)
+            guard.begin_stage(steps_done)
+            optimizer = optimizer_class(objective, canvas, settings.learning_rate * round_.rate_factor, guard)
+            for number, result in enumerate(optimizer.run(round_.steps, monitor.watch(steps_done)), steps_done + 1):
+                is_last = number == monitor.last_step
+                seconds_left = clock.tick(stage)
+                picture, state = optimizer.canvas.pixels(), None
+                if is_last:
+                    picture = method.finish(picture)
+                    arrays, random_state = optimizer.canvas.state(), generator.get_state().numpy()
+                    counts = {"step": number, "stage": stage.number, "stage_step": number - stage_begin}
+                    state = RunState(
+                        arrays,
+                        **counts,
+                        random_state=random_state,
+                        step_scale=guard.rate_factor,
+                        pictures=method.pictures(picture),
+                    )
+                yield Step(
+                    step=number,
+                    steps=settings.steps,
+                    stage=stage.number,
+                    content_loss=result.losses.content,
+                    laplacian_loss=result.losses.laplacian,
+                    style_loss=result.losses.style,
+                    tv_loss=result.losses.tv,
+                    total_loss=result.losses.total,
+                    seconds=clock.seconds(),
+                    seconds_left=0.0 if is_last else seconds_left,
+                    note=result.note,
+                    image=_image(result, picture, stages[-1].size, is_last),
+                    state=state,
+                )
+                if is_last:
+                    return
+            steps_done, canvas = number, optimizer.canvas
 
 
 def _check_arguments(settings: Any, preview_every: Any, resume: Any) -> None:
@@ -167,10 +184,10 @@ def _check_arguments(settings: Any, preview_every: Any, resume: Any) -> None:
         raise StyleTransferError(f"resume must be a RunState, not {type(resume).__name__}.")
 
 
-def _image(result: StepResult, canvas: Canvas, final_size: tuple[int, int], is_last: bool) -> Image.Image | None:
-    """Return the step's picture at the final size, if there is one."""
+def _image(result: StepResult, pixels: Tensor, final_size: tuple[int, int], is_last: bool) -> Image.Image | None:
+    """Return the step's picture at the final size, if there is one: in the last step that is `pixels`."""
     if is_last:
-        image = to_picture(canvas.pixels())
+        image = to_picture(pixels)
     elif result.picture is not None:
         image = Image.fromarray(result.picture.numpy())
     else:

@@ -52,3 +52,8 @@ def deprocess_image(tensor: Tensor) -> Image.Image:
 
 def _channels(values: tuple[float, float, float]) -> Tensor:
     return torch.tensor(values).view(3, 1, 1)
+
+
+def to_array(pixels: Tensor) -> np.ndarray:
+    """Return pixels as a float32 array of the same shape, a copy."""
+    return pixels.detach().cpu().float().numpy().copy()

@@ -57,6 +57,8 @@ CONTROLS = {
         Control("style_scale", "Brush size", "Below 1 the strokes are finer, above 1 they are broader.",
                 (0.25, 2, 0.05)),
         Control("preserve_colours", "Keep the photo's colours", "Changes only how light and dark the photo is."),
+        Control("match_strokes", "Matched strokes",
+                "Takes strokes over from where the painting looks most like the photo."),
         Control("init", "Start", "Start from the photo, from the photo in the painting's colours, or from noise.",
                 choices=INITS),
         Control("start_noise", "Noise at the start", "Strokes can then grow in flat areas too.", (0, 0.3, 0.01)),

@@ -1,0 +1,166 @@
+"""A run with matched strokes, from coarse to fine: what each stage paints, starts from and is compared with.
+
+1. The photo gets the mean and the covariance of the painting's colours (`nst.io.colour.match_covariance`).
+2. Every stage but the first starts from the photo in the colours of the stage before: broad strokes and all.
+3. Each stage has three rounds. At the start of a round every cell of the picture is matched anew (`nst.matching`).
+4. At the end colour noise is smoothed away, and the result gets the painting's palette once more.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nst.canvas import Canvas
+from nst.io.colour import grey, match_covariance, match_luminance, recolour
+from nst.io.sizes import MIN_SIDE, fitted_size, resize_picture
+from nst.io.tensors import to_array, to_tensor
+from nst.matching import StrokeMatcher
+from nst.models.vgg import Vgg19
+from nst.objective import Objective
+from nst.palette import smooth_chroma, transfer_colours
+from nst.pictures import Style
+from nst.run_state import RunState
+from nst.settings import StyleSettings
+from nst.stages import RemainingStage, Round
+from nst.targets import StyleInput
+
+# The learning rate of each round of a stage, as a factor: half a cosine in three steps, so that the last one is calm.
+ROUND_RATES = (0.92, 0.58, 0.23)
+# How much a cell is compared by the photo, in the first and in the last stage; the rest is the picture as it stands.
+# Less makes bolder strokes, and loses thin things.
+PHOTO_SHARES = (0.9, 0.4)
+PALETTE_SIDE = 256  # px: the size of the paintings whose colours count
+SAMPLES = 20_000  # colours of all paintings together
+
+
+class Strokes:
+    """What is the same in all stages of a run with matched strokes."""
+
+    def __init__(self, settings: StyleSettings, photo: Image.Image, styles: Sequence[Style], device: torch.device):
+        self.settings, self.photo, self.styles, self.device = settings, photo, styles, device
+        self._palettes = [self._palette(style.picture) for style in styles]
+
+    def in_palette(self, pixels: Tensor) -> Tensor:
+        """Return a picture (1, 3, H, W) with the mean and the covariance of the paintings' colours.
+
+        Paintings without a mask count together, by their weights. Under a mask its own painting counts, and where
+        nothing is painted the colours stay as they are.
+        """
+        if self.settings.preserve_colours:
+            return pixels
+        total = sum(style.weight for style in self.styles if style.mask is None)
+        unmasked = [
+            _sample(palette, style.weight / total)
+            for style, palette in zip(self.styles, self._palettes, strict=True)
+            if style.mask is None
+        ]
+        if len(unmasked) == len(self.styles):
+            return match_covariance(pixels, torch.cat(unmasked, 2))
+        everywhere = torch.ones_like(pixels[:, :1])
+        recoloured = [(total * everywhere, match_covariance(pixels, torch.cat(unmasked, 2)))] if unmasked else []
+        for style, palette in zip(self.styles, self._palettes, strict=True):
+            if style.mask is not None:
+                mask = to_tensor(style.mask.resize((pixels.shape[-1], pixels.shape[-2]))).mean(1, keepdim=True)
+                mask = mask.to(pixels.device)
+                recoloured.append((style.weight * mask, match_covariance(pixels, palette, mask)))
+        weights = torch.stack([weight for weight, _ in recoloured])
+        shares = weights / weights.sum(0).clamp_min(1e-6)
+        mixed = sum(share * picture for share, (_, picture) in zip(shares, recoloured, strict=True))
+        lightest = min(style.weight for style in self.styles)
+        return torch.lerp(pixels, mixed, (weights.sum(0) / lightest).clamp_max(1))
+
+    def enlarge(self, painted: Tensor, pixels: Tensor) -> Tensor:
+        """Return the start of a stage: the photo `pixels` (1, 3, H, W) in the colours that the last stage painted."""
+        source = to_tensor(resize_picture(self.photo, (painted.shape[-1], painted.shape[-2]))).to(self.device)
+        start = transfer_colours(source, painted, pixels)
+        return recolour(start, pixels) if self.settings.preserve_colours else start
+
+    def finish(self, painted: Tensor) -> Tensor:
+        """Return the painted picture (1, 3, H, W) without colour noise, in the paintings' palette."""
+        return painted if self.settings.preserve_colours else self.in_palette(smooth_chroma(painted))
+
+    def _palette(self, painting: Image.Image) -> Tensor:
+        """Return the painting's colours as a picture of one column, (1, 3, N, 1)."""
+        size = [max(MIN_SIDE, length) for length in fitted_size(painting.size, PALETTE_SIDE)]
+        return to_tensor(resize_picture(painting, size)).flatten(2).unsqueeze(-1).to(self.device)
+
+
+class StrokeStage:
+    """One stage of a run with matched strokes; its methods are those of `nst.stages.PlainStage`.
+
+    start: the picture that the stage starts from. It takes the place of the photo, except that outlines and layout are
+    those of `outlines_of`, the photo in the paintings' palette.
+    """
+
+    def __init__(
+        self, strokes: Strokes, stage: RemainingStage, pixels: Tensor, canvas: Canvas | None, resume: RunState | None
+    ):
+        """
+        pixels: the photo at the stage's size. canvas: with the picture so far, if there is one. resume: the state of
+        the run that is continued, if one is.
+        """
+        self.strokes, self.settings, self.stage = strokes, strokes.settings, stage
+        self.outlines_of = strokes.in_palette(pixels)
+        self._matched: Tensor | None = None
+        stopped_here = resume is not None and (stage.number, stage.steps_done) == (resume.stage, resume.stage_step)
+        if stopped_here and {"start", "matched"} <= resume.pictures.keys():
+            self.start, self._matched = (
+                torch.from_numpy(resume.pictures[name]).to(pixels) for name in ("start", "matched")
+            )
+        elif canvas is None:
+            self.start = self.outlines_of
+        elif canvas.pixels().shape == pixels.shape:
+            self.start = canvas.pixels().clone()
+        else:
+            self.start = strokes.enlarge(canvas.pixels(), pixels)
+
+    def enlarge(self, canvas: Canvas) -> Canvas:
+        """Return a canvas with the picture that this stage starts from; Adam starts anew."""
+        return Canvas(self.start, canvas.kind)
+
+    def prepare(self, extractor: Vgg19, objective: Objective, styles: Sequence[StyleInput], stage_count: int) -> None:
+        """Compute what every match of this stage needs. `objective` is the one whose targets are set."""
+        if self.settings.preserve_colours:
+            styles = [(match_luminance(picture, self.start), weight, mask) for picture, weight, mask in styles]
+        self._objective, self._own = objective, dict(objective.targets.content)
+        self._matcher = StrokeMatcher(extractor, self.settings.content_layers, self._compared(self.start), styles)
+        first, last = PHOTO_SHARES
+        self._photo_share = first + (last - first) * self.stage.number / max(1, stage_count - 1)
+
+    def rounds(self) -> list[Round]:
+        """Return the rounds that remain."""
+        done, begin, remaining = self.stage.steps_done, 0, []
+        for number, factor in enumerate(ROUND_RATES, 1):
+            end = (self.stage.steps + done) * number // len(ROUND_RATES)
+            if (steps := end - max(begin, done)) > 0:
+                remaining.append(Round(steps, factor, is_new=begin >= done))
+            begin = end
+        return remaining
+
+    def match(self, painted: Tensor, round_: Round) -> None:
+        """Match the picture as it stands; in a round that began in an earlier run, as it stood then."""
+        if round_.is_new or self._matched is None:
+            self._matched = painted.detach().clone()
+        targets = self._matcher.match(self._compared(self._matched), self._photo_share, self._own)
+        self._objective.aim_at(targets, self._matcher.scales)
+
+    def finish(self, painted: Tensor) -> Tensor:
+        """Return the result of a run that ends with `painted`."""
+        return self.strokes.finish(painted)
+
+    def pictures(self, finished: Tensor) -> dict[str, np.ndarray]:
+        """Return what a state needs besides its canvas: to continue in this stage, and the result itself."""
+        pictures = {"start": self.start, "matched": self._matched, "finished": finished}
+        return {name: to_array(picture) for name, picture in pictures.items()}
+
+    def _compared(self, pixels: Tensor) -> Tensor:
+        return grey(pixels) if self.settings.preserve_colours else pixels
+
+
+def _sample(palette: Tensor, share: float) -> Tensor:
+    """Return `SAMPLES` times `share` of the colours (1, 3, N, 1), taken at even distances."""
+    count = max(1, round(SAMPLES * share))
+    return palette[:, :, torch.linspace(0, palette.shape[2] - 1, count).round().long()]

@@ -1,0 +1,51 @@
+"""Colours are carried to a larger size, and colour noise goes."""
+
+import torch
+
+from nst.palette import smooth_chroma, transfer_colours
+
+
+def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_one_affine_map_of_all_colours_is_found_and_used_at_the_larger_size():
+    matrix = torch.tensor([[0.5, 0.1, 0.0], [0.0, 0.4, 0.2], [0.1, 0.0, 0.3]])
+    shift = torch.tensor([0.1, 0.2, 0.3])
+
+    def mapped(x):
+        return torch.einsum("ij,bjhw->bihw", matrix, x) + shift.view(1, 3, 1, 1)
+
+    source, large = picture(40, 50, 1), picture(80, 100, 2)
+    found = transfer_colours(source, mapped(source), large)
+    assert (found - mapped(large)).abs().max() < 0.02
+
+
+def test_each_half_gets_its_own_map():
+    source = picture(32, 64, 1)
+    target = source.clone()
+    target[..., 32:] = 1 - source[..., 32:]
+    found = transfer_colours(source, target, source)
+    assert (found - target)[..., :20].abs().mean() < 0.01
+    assert (found - target)[..., -20:].abs().mean() < 0.01
+
+
+def test_smoothing_keeps_the_luminance_and_takes_colour_noise_away():
+    grey = torch.linspace(0.3, 0.7, 96).view(1, 1, 1, 96).expand(1, 3, 64, 96)
+    noisy = grey + 0.1 * (picture(64, 96) - 0.5)
+    smooth = smooth_chroma(noisy)
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    assert ((smooth - noisy) * weights).sum(1).abs().max() < 2e-3
+    spread = (noisy - noisy.mean(1, keepdim=True)).std(), (smooth - smooth.mean(1, keepdim=True)).std()
+    assert spread[1] < spread[0] / 3
+
+
+def test_smoothing_leaves_grey_and_flat_colours_as_they_are():
+    grey = picture(40, 40)[:, :1].expand(1, 3, 40, 40)
+    assert (smooth_chroma(grey) - grey).abs().max() < 2e-3
+    flat = torch.tensor([0.8, 0.3, 0.1]).view(1, 3, 1, 1).expand(1, 3, 40, 40)
+    assert (smooth_chroma(flat) - flat).abs().max() < 2e-3
+
+
+def test_a_picture_narrower_than_the_filter_is_smoothed_too():
+    assert smooth_chroma(picture(3, 900)).shape == (1, 3, 3, 900)
