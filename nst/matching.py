@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst.engine.tiling import cut_into_tiles, default_tile_side
-from nst.layers import layer_stride
+from nst.layers import KEY_LAYERS, layer_stride
 from nst.losses import SMALLEST_SCALE
 from nst.models.vgg import Vgg19
 
-KEY_LAYERS = ("conv2_1", "conv3_1", "conv4_1")  # by which cells are compared: colours and edges, strokes, things
 CELL = 4  # px, the side of a cell; finer cells give no other picture, 8 px lose thin things
 CELLS_ACROSS = 256  # in larger pictures the cells grow, so that there are not more of them
 LARGEST_CELL = 16  # px; tiles begin at multiples of it
@@ -63,12 +62,12 @@ class StrokeMatcher:
         self._photo_keys = self._query(photo)
 
     @torch.no_grad()
-    def match(self, painted: Tensor, photo_share: float, own: dict[str, Tensor]) -> dict[str, Tensor]:
+    def match(self, painted: Tensor, photo_share: float, own: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return the target of each content layer, of the shape of the picture's own feature maps.
 
         painted: the picture as it stands, (1, 3, H, W). photo_share: how much a cell is compared by the photo, 0 to 1;
         the rest is the picture as it stands, so that strokes grow together. own: the photo's features, which are the
-        targets where no painting is painted.
+        targets where no painting is painted; they are needed if every painting has a mask.
         """
         query = self._photo_keys
         if photo_share < 1:
@@ -80,7 +79,14 @@ class StrokeMatcher:
             allowed = torch.isin(self._painting_of, torch.tensor(numbers, device=query.device)).nonzero()[:, 0]
             chosen[cells] = allowed[self._nearest(query[cells], allowed)]
             covered[cells] = True
-        return {layer: self._assemble(layer, chosen, covered, own[layer]) for layer in self.layers}
+        targets = {layer: self._assemble(layer, self._blocks[layer][chosen]) for layer in self.layers}
+        if not covered.all():
+            cells = covered.to(painted.dtype)[:, None, None, None]
+            for layer, target in targets.items():
+                side = self.cell // layer_stride(layer)
+                inside = self._assemble(layer, cells.expand(-1, 1, side, side)) > 0
+                targets[layer] = torch.where(inside, target, own[layer])
+        return targets
 
     # --- cells --------------------------------------------------------------------------------------------------------
 
@@ -181,19 +187,14 @@ class StrokeMatcher:
         parts = similarities or ((part @ keys.T).float() for part in query.split(CHUNK))
         return torch.cat([(1 - part).mul_(factors).argmin(1) for part in parts])
 
-    def _assemble(self, layer: str, chosen: Tensor, covered: Tensor, own: Tensor) -> Tensor:
-        """Return the map of a layer in which each cell has the block of the chosen cell of a painting."""
-        side = self.cell // layer_stride(layer)
+    def _assemble(self, layer: str, blocks: Tensor) -> Tensor:
+        """Return the map of a layer, (1, C, h, w), with one block for each of the photo's cells, (cells, C, b, b)."""
+        side, stride = blocks.shape[-1], layer_stride(layer)
         rows, columns = (math.ceil(length / self.cell) for length in self.size)
-        blocks = self._blocks[layer][chosen].view(rows, columns, -1, side, side)
-        target = blocks.permute(2, 0, 3, 1, 4).reshape(1, -1, rows * side, columns * side)
-        height, width = own.shape[-2:]
-        target = target[..., :height, :width].contiguous(memory_format=torch.channels_last)
-        if not covered.all():
-            cells = covered.view(1, 1, rows, 1, columns, 1).expand(-1, -1, -1, side, -1, side)
-            inside = cells.reshape(1, 1, rows * side, columns * side)[..., :height, :width]
-            target = torch.where(inside, target, own)
-        return target
+        blocks = blocks.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4)
+        whole = blocks.reshape(1, -1, rows * side, columns * side)
+        height, width = (length // stride for length in self.size)
+        return whole[..., :height, :width].contiguous(memory_format=torch.channels_last)
 
 
 def _on_cells(x: Tensor, stride: int, cell: int, shape: Sequence[int]) -> Tensor:

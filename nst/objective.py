@@ -17,7 +17,7 @@ from torch import Tensor
 from nst.engine.hardware import Hardware
 from nst.engine.tiling import Tile, cut_into_tiles, default_tile_side
 from nst.io.colour import grey
-from nst.layers import layer_stride
+from nst.layers import KEY_LAYERS, layer_stride
 from nst.losses import (
     STATISTICS,
     compare,
@@ -27,7 +27,6 @@ from nst.losses import (
     squared_difference,
     total_variation,
 )
-from nst.matching import KEY_LAYERS
 from nst.models.checkpoints import Backbone
 from nst.models.vgg import Vgg19
 from nst.settings import StyleSettings
@@ -80,10 +79,8 @@ class Objective:
         self.targets = builder.build(content, styles, outlines_of)
 
     def aim_at(self, content: dict[str, Tensor], scales: dict[str, Tensor]) -> None:
-        """Compare the content layers with other features, which are copied, and divide their losses by `scales`."""
-        for layer, target in content.items():
-            self.targets.content[layer] = target.to(self.targets.content[layer].dtype)
-        self.targets.content_scales = dict(scales)
+        """Compare the content layers with other features of the same shapes, and divide their losses by `scales`."""
+        self.targets.content, self.targets.content_scales = dict(content), dict(scales)
 
     # --- the losses and their gradient --------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Local colours: carry a painting's colours to a larger size, and take colour noise away.
+"""Colours: move a photo into a painting's palette, carry colours to a larger size, and take colour noise away.
 
 Pictures are (1, 3, H, W) float32 RGB in [0, 1].
 """
@@ -7,10 +7,75 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# A colour whose share of the painting is s counts as s to this power: on a white sheet hardly anything of the photo
+# would remain with the painting's own shares. 0.5 gives rare colours so much that they appear in random places.
+PALETTE_EXPONENT = 0.7
+PALETTE_COLOURS = 16_384  # taken from a painting
+PALETTE_BINS = 8  # per channel: how finely colours are told apart when they are counted
+ROTATIONS = 8  # more change nothing that can be seen
+QUANTILES = 256
 CHROMA_RADIUS = 4  # px, the radius of the chroma's filter in a picture of 512 px
 LUMINANCE_NOISE = 2e-3  # variance: smaller differences of the luminance are not taken as the borders of colours
 COLOUR_NOISE = 1e-3  # the same for the colours of a photo
 YCC = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))  # luminance and chroma (ITU-R BT.601)
+
+
+def sample_palette(pixels: Tensor, count: int = PALETTE_COLOURS) -> Tensor:
+    """Return `count` colours of a painting (1, 3, H, W), (3, count); rare ones more often than they occur."""
+    colours = pixels[0].flatten(1).float().cpu()
+    bins = (colours * PALETTE_BINS).long().clamp(0, PALETTE_BINS - 1)
+    number = (bins[0] * PALETTE_BINS + bins[1]) * PALETTE_BINS + bins[2]
+    counts = torch.bincount(number, minlength=PALETTE_BINS**3).double()
+    weights = counts[number] ** (PALETTE_EXPONENT - 1)
+    # Ordered by their bins and taken at even distances: the same painting always gives the same colours.
+    order = number.argsort(stable=True)
+    ends = weights[order].cumsum(0)
+    places = (torch.arange(count, dtype=torch.double) + 0.5) / count * ends[-1]
+    return colours[:, order[torch.searchsorted(ends, places).clamp_max(len(order) - 1)]]
+
+
+class ColourMap:
+    """A map of colours that gives a picture the distribution of a palette's colours.
+
+    Pitié, Kokaram & Dahyot, "Automated colour grading using colour distribution transfer" (2007), section 3: rotate the
+    colours, match the distributions along each axis, rotate back; again with other rotations. The first and the last
+    rotation are the palette's principal axes, so that a grey painting gives grey.
+    """
+
+    def __init__(self, pixels: Tensor, palette: Tensor):
+        """
+        pixels: the picture whose colours are mapped, (1, 3, H, W) or (3, N). palette: (3, M).
+        """
+        generator = torch.Generator().manual_seed(0)
+        colours = (pixels[0].flatten(1) if pixels.ndim == 4 else pixels).float().cpu()
+        axes = torch.linalg.eigh(torch.cov(palette.double()))[1].T.float()
+        self.steps: list[tuple[Tensor, Tensor, Tensor]] = []  # rotation, quantiles before, quantiles after
+        for number in range(ROTATIONS):
+            random = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
+            rotation = axes if number in (0, ROTATIONS - 1) else random
+            self.steps.append((rotation, _quantiles(rotation @ colours), _quantiles(rotation @ palette)))
+            colours = _map_axes(colours, *self.steps[-1])
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return a picture (1, 3, H, W) of any size in the mapped colours."""
+        colours = pixels[0].flatten(1).float()
+        for step in self.steps:
+            colours = _map_axes(colours, *(x.to(colours.device) for x in step))
+        return colours.view_as(pixels).clamp(0, 1)
+
+
+def _quantiles(values: Tensor) -> Tensor:
+    """Return `QUANTILES` values of each row of (3, N), from the smallest to the largest."""
+    return torch.quantile(values, torch.linspace(0, 1, QUANTILES), dim=1).T.contiguous()
+
+
+def _map_axes(colours: Tensor, rotation: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Map the colours (3, N) along each rotated axis from the one set of quantiles (3, Q) to the other."""
+    rotated = rotation @ colours
+    right = torch.searchsorted(before, rotated).clamp(1, QUANTILES - 1)
+    low, high = before.gather(1, right - 1), before.gather(1, right)
+    share = ((rotated - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    return rotation.T @ torch.lerp(after.gather(1, right - 1), after.gather(1, right), share)
 
 
 def transfer_colours(source: Tensor, target: Tensor, picture: Tensor, radius: int = 4) -> Tensor:

@@ -6,13 +6,25 @@ from typing import Any
 from nst.errors import StyleTransferError, quote
 from nst.layers import LAYERS
 
-VERSION = 2  # of the dictionary form; it is raised when an old form would be read with another meaning
+VERSION = 3  # of the dictionary form; it is raised when an old form would be read with another meaning
 # The settings that version 1 did not have, with the values that all runs used then.
 SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_weight": 0.0, "start_noise": 0.0}
+# The settings whose defaults were others before version 3, and the one that did not exist.
+BEFORE_VERSION_3 = {
+    "match_strokes": False,
+    "steps": 120,
+    "content_weight": 1.0,
+    "laplacian_weight": 25.0,
+    "style_weight": 45.0,
+    "tv_weight": 16.0,
+    "content_layers": ("conv1_2", "conv2_2"),
+    "style_levels": 4,
+    "learning_rate": 0.05,
+    "start_noise": 0.05,
+}
 INITS = ("content", "style", "noise")
 CANVASES = ("pixels", "pyramid", "deep-pyramid")  # nst.canvas explains each
 SHORTEST_STAGE = 64  # px on the short side: in a coarser stage the deeper layers see almost nothing
-SHORTEST_MATCHED_STAGE = 32  # with matched strokes, whose broadest come from here
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class Stage:
 class StyleSettings:
     """The settings of one run, without its pictures. A flag of the command line has the name of its setting.
 
-    The defaults are those of the preset `covariance`.
+    The defaults are those of the preset `balanced`.
 
     size: long side of the result in px, 32 to 4096; both sides if `keep_aspect` is off.
     keep_aspect: keep the shape of the photo; without it the result is a square.
@@ -40,7 +52,8 @@ class StyleSettings:
     instead of with the photo's own; paint in the painting's palette. `nst.matching` and `nst.palette` explain both.
     style_statistic: what is compared as style: each layer's `gram` matrix, or its channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, 1 to 6, each half the size of the one
-    before. With more levels, shallow layers see strokes as broad as the deepest layers would, and more exactly.
+    before. With more levels, shallow layers see strokes as broad as the deepest layers would. With matched strokes two
+    give them their contrast; with more, pieces of the painting appear where the photo has nothing.
     style_scale: long side of the style picture relative to that of the result, 0.25 to 2: above 1 the strokes are
     broader, below 1 they are finer.
     preserve_colours: keep the photo's colours, and paint only its luminance.
@@ -51,7 +64,7 @@ class StyleSettings:
     learning_rate: Adam's, in units of pixel value, above 0 and up to 1.
     init: what the run starts from: the `content`, the content in the colours of the first `style`, or `noise`.
     start_noise: standard deviation of the noise that is added at the start of every stage, in units of pixel value, 0
-    to 1. Without noise, a flat area has nothing that a stroke could grow from.
+    to 1. Where strokes are not matched, a flat area has nothing else that a stroke could grow from.
     pooling: `max`, `average`, or `backbone` for the pooling that the backbone was trained with.
     seed: of all noise, 0 to 2^31 - 1.
     backbone: `cifar100`, `imagenet`, a checkpoint file, or a Hub id.
@@ -63,29 +76,29 @@ class StyleSettings:
 
     size: int = 512
     keep_aspect: bool = True
-    steps: int = 120
+    steps: int = 66
     scales: int = 3
-    content_weight: float = 1.0
-    laplacian_weight: float = 25.0
-    style_weight: float = 45.0
-    tv_weight: float = 16.0
-    content_layers: tuple[str, ...] = ("conv1_2", "conv2_2")
+    content_weight: float = 3.0
+    laplacian_weight: float = 40.0
+    style_weight: float = 240.0
+    tv_weight: float = 8.0
+    content_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
     style_statistic: str = "covariance"
-    style_levels: int = 4
+    style_levels: int = 2
     style_scale: float = 1.0
     preserve_colours: bool = False
     relative_losses: bool = True
     canvas: str = "pyramid"
-    learning_rate: float = 0.05
+    learning_rate: float = 0.04
     init: str = "content"
-    start_noise: float = 0.05
+    start_noise: float = 0.0
     pooling: str = "backbone"
     seed: int = 0
     backbone: str = "cifar100"
     device: str = "auto"
     precision: str = "auto"
-    match_strokes: bool = False
+    match_strokes: bool = True
 
     def __post_init__(self):
         integers = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
@@ -150,6 +163,8 @@ class StyleSettings:
             raise StyleTransferError(f"These settings have version {quote(version)}; {known}.")
         if version == 1:
             values = SINCE_VERSION_2 | values
+        if version < 3:
+            values = BEFORE_VERSION_3 | values
         _check_names(values)
         return cls(**values)
 
@@ -160,12 +175,11 @@ class StyleSettings:
         coarsest stages are left out.
 
         content_size: (width, height) of the photo. With it, stages whose short side would be under `SHORTEST_STAGE`
-        are left out too, or under `SHORTEST_MATCHED_STAGE` with matched strokes.
+        are left out too.
         """
-        shortest = SHORTEST_MATCHED_STAGE if self.match_strokes else SHORTEST_STAGE
         aspect = min(content_size) / max(content_size) if content_size and self.keep_aspect else 1.0
         sides = [self.size]
-        while len(sides) < min(self.scales, self.steps) and round(sides[0] / 2) * aspect >= shortest:
+        while len(sides) < min(self.scales, self.steps) and round(sides[0] / 2) * aspect >= SHORTEST_STAGE:
             sides.insert(0, round(sides[0] / 2))
         steps, extra = divmod(self.steps, len(sides))
         return tuple(Stage(side, steps + (i < extra)) for i, side in enumerate(sides))
@@ -204,30 +218,18 @@ CLASSIC = StyleSettings(
     style_statistic="gram",
     style_levels=1,
     relative_losses=False,
+    match_strokes=False,
     canvas="pixels",
     start_noise=0.0,
     learning_rate=0.02,
 )
-# Matched strokes, coarse to fine. Covariances on two levels give the strokes their contrast; with more levels, or twice
-# the weight, pieces of the painting appear where the photo has nothing. The outlines keep faces and thin lines.
-MATCHED = StyleSettings(
-    match_strokes=True,
-    steps=66,
-    scales=3,
-    content_weight=3.0,
-    laplacian_weight=20.0,
-    style_weight=300.0,
-    tv_weight=6.0,
-    content_layers=("conv1_1", "conv2_1", "conv3_1"),
-    style_levels=2,
-    learning_rate=0.04,
-    start_noise=0.0,
-)
+# The style as covariances alone, on four levels of an image pyramid; the photo's own features are the content.
+COVARIANCE = StyleSettings(**BEFORE_VERSION_3)
 PRESETS = {
     "classic": CLASSIC,
-    "quick": replace(MATCHED, size=384, steps=36),
-    "balanced": MATCHED,
-    "fine": replace(MATCHED, size=768, steps=150, scales=4),
-    "covariance": StyleSettings(),
+    "quick": StyleSettings(size=384, steps=36),
+    "balanced": StyleSettings(),
+    "fine": StyleSettings(size=768, steps=150, scales=4),
+    "covariance": COVARIANCE,
 }
 DEFAULT_PRESET = "balanced"

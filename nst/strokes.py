@@ -1,6 +1,6 @@
 """A run with matched strokes, from coarse to fine: what each stage paints, starts from and is compared with.
 
-1. The photo gets the mean and the covariance of the painting's colours (`nst.io.colour.match_covariance`).
+1. The photo is moved into the painting's palette (`nst.palette.ColourMap`).
 2. Every stage but the first starts from the photo in the colours of the stage before: broad strokes and all.
 3. Each stage has three rounds. At the start of a round every cell of the picture is matched anew (`nst.matching`).
 4. At the end colour noise is smoothed away, and the result gets the painting's palette once more.
@@ -10,17 +10,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from nst.canvas import Canvas
-from nst.io.colour import grey, match_covariance, match_luminance, recolour
+from nst.io.colour import grey, match_luminance, recolour
 from nst.io.sizes import MIN_SIDE, fitted_size, resize_picture
 from nst.io.tensors import to_array, to_tensor
 from nst.matching import StrokeMatcher
 from nst.models.vgg import Vgg19
 from nst.objective import Objective
-from nst.palette import smooth_chroma, transfer_colours
+from nst.palette import PALETTE_COLOURS, ColourMap, sample_palette, smooth_chroma, transfer_colours
 from nst.pictures import Style
 from nst.run_state import RunState
 from nst.settings import StyleSettings
@@ -32,8 +33,8 @@ ROUND_RATES = (0.92, 0.58, 0.23)
 # How much a cell is compared by the photo, in the first and in the last stage; the rest is the picture as it stands.
 # Less makes bolder strokes, and loses thin things.
 PHOTO_SHARES = (0.9, 0.4)
-PALETTE_SIDE = 256  # px: the size of the paintings whose colours count
-SAMPLES = 20_000  # colours of all paintings together
+PALETTE_SIDE = 256  # px: the size at which colours are counted
+PHOTO_SIDE = 128  # px: the size at which the photo's local maps of colours are computed
 
 
 class Strokes:
@@ -41,36 +42,39 @@ class Strokes:
 
     def __init__(self, settings: StyleSettings, photo: Image.Image, styles: Sequence[Style], device: torch.device):
         self.settings, self.photo, self.styles, self.device = settings, photo, styles, device
-        self._palettes = [self._palette(style.picture) for style in styles]
+        self._paintings = [self._sized(style.picture) for style in styles]
+        self._source = self._sized(photo, PHOTO_SIDE)
+        self._target = self._to_palette(self._source)
 
     def in_palette(self, pixels: Tensor) -> Tensor:
-        """Return a picture (1, 3, H, W) with the mean and the covariance of the paintings' colours.
+        """Return the photo, at the size of `pixels` (1, 3, H, W), in the paintings' palette."""
+        return transfer_colours(self._source, self._target, pixels)
+
+    def _to_palette(self, pixels: Tensor) -> Tensor:
+        """Return a picture (1, 3, H, W) with the distribution of the paintings' colours.
 
         Paintings without a mask count together, by their weights. Under a mask its own painting counts, and where
         nothing is painted the colours stay as they are.
         """
         if self.settings.preserve_colours:
             return pixels
-        total = sum(style.weight for style in self.styles if style.mask is None)
-        unmasked = [
-            _sample(palette, style.weight / total)
-            for style, palette in zip(self.styles, self._palettes, strict=True)
-            if style.mask is None
-        ]
-        if len(unmasked) == len(self.styles):
-            return match_covariance(pixels, torch.cat(unmasked, 2))
-        everywhere = torch.ones_like(pixels[:, :1])
-        recoloured = [(total * everywhere, match_covariance(pixels, torch.cat(unmasked, 2)))] if unmasked else []
-        for style, palette in zip(self.styles, self._palettes, strict=True):
-            if style.mask is not None:
-                mask = to_tensor(style.mask.resize((pixels.shape[-1], pixels.shape[-2]))).mean(1, keepdim=True)
-                mask = mask.to(pixels.device)
-                recoloured.append((style.weight * mask, match_covariance(pixels, palette, mask)))
-        weights = torch.stack([weight for weight, _ in recoloured])
-        shares = weights / weights.sum(0).clamp_min(1e-6)
-        mixed = sum(share * picture for share, (_, picture) in zip(shares, recoloured, strict=True))
-        lightest = min(style.weight for style in self.styles)
-        return torch.lerp(pixels, mixed, (weights.sum(0) / lightest).clamp_max(1))
+        groups = [[number] for number, style in enumerate(self.styles) if style.mask is not None]
+        if unmasked := [number for number, style in enumerate(self.styles) if style.mask is None]:
+            groups.append(unmasked)
+        recoloured, total = torch.zeros_like(pixels), torch.zeros_like(pixels[:, :1])
+        for group in groups:
+            weight = sum(self.styles[number].weight for number in group)
+            counts = [max(1, round(PALETTE_COLOURS * self.styles[number].weight / weight)) for number in group]
+            pairs = zip(group, counts, strict=True)
+            palette = torch.cat([sample_palette(self._paintings[number], count) for number, count in pairs], 1)
+            small = _shrink(pixels, PALETTE_SIDE)
+            share = self._mask(group[0], pixels)
+            inside = self._mask(group[0], small)[0, 0].flatten().cpu() >= 0.5
+            colours = small[0].flatten(1).cpu()
+            if inside.any():
+                recoloured += weight * share * ColourMap(colours[:, inside], palette)(pixels)
+                total += weight * share
+        return torch.lerp(pixels, recoloured / total.clamp_min(1e-6), self._painted(pixels))
 
     def enlarge(self, painted: Tensor, pixels: Tensor) -> Tensor:
         """Return the start of a stage: the photo `pixels` (1, 3, H, W) in the colours that the last stage painted."""
@@ -80,12 +84,26 @@ class Strokes:
 
     def finish(self, painted: Tensor) -> Tensor:
         """Return the painted picture (1, 3, H, W) without colour noise, in the paintings' palette."""
-        return painted if self.settings.preserve_colours else self.in_palette(smooth_chroma(painted))
+        if self.settings.preserve_colours:
+            return painted
+        return torch.lerp(painted, self._to_palette(smooth_chroma(painted)), self._painted(painted))
 
-    def _palette(self, painting: Image.Image) -> Tensor:
-        """Return the painting's colours as a picture of one column, (1, 3, N, 1)."""
-        size = [max(MIN_SIDE, length) for length in fitted_size(painting.size, PALETTE_SIDE)]
-        return to_tensor(resize_picture(painting, size)).flatten(2).unsqueeze(-1).to(self.device)
+    def _painted(self, like: Tensor) -> Tensor:
+        """Return where a painting is painted, (1, 1, H, W) in [0, 1]."""
+        return torch.stack([self._mask(number, like) for number in range(len(self.styles))]).amax(0)
+
+    def _mask(self, number: int, like: Tensor) -> Tensor:
+        """Return the mask of a style at the size of `like`, (1, 1, H, W); ones if it has none."""
+        mask = self.styles[number].mask
+        if mask is None:
+            return torch.ones_like(like[:, :1])
+        mask = to_tensor(mask.resize((like.shape[-1], like.shape[-2])))
+        return mask.mean(1, keepdim=True).to(self.device)
+
+    def _sized(self, picture: Image.Image, side: int = PALETTE_SIDE) -> Tensor:
+        """Return a picture with a long side of `side` px, (1, 3, H, W)."""
+        size = [max(MIN_SIDE, length) for length in fitted_size(picture.size, side)]
+        return to_tensor(resize_picture(picture, size)).to(self.device)
 
 
 class StrokeStage:
@@ -125,7 +143,9 @@ class StrokeStage:
         """Compute what every match of this stage needs. `objective` is the one whose targets are set."""
         if self.settings.preserve_colours:
             styles = [(match_luminance(picture, self.start), weight, mask) for picture, weight, mask in styles]
-        self._objective, self._own = objective, dict(objective.targets.content)
+        self._objective = objective
+        is_partial = all(mask is not None for _, _, mask in styles)
+        self._own = dict(objective.targets.content) if is_partial else None  # at 4096 px they are 3 GB
         self._matcher = StrokeMatcher(extractor, self.settings.content_layers, self._compared(self.start), styles)
         first, last = PHOTO_SHARES
         self._photo_share = first + (last - first) * self.stage.number / max(1, stage_count - 1)
@@ -160,7 +180,8 @@ class StrokeStage:
         return grey(pixels) if self.settings.preserve_colours else pixels
 
 
-def _sample(palette: Tensor, share: float) -> Tensor:
-    """Return `SAMPLES` times `share` of the colours (1, 3, N, 1), taken at even distances."""
-    count = max(1, round(SAMPLES * share))
-    return palette[:, :, torch.linspace(0, palette.shape[2] - 1, count).round().long()]
+def _shrink(pixels: Tensor, side: int) -> Tensor:
+    """Return a picture (1, 3, H, W) with a long side of at most `side` px."""
+    scale = side / max(pixels.shape[-2:])
+    size = [max(1, round(length * scale)) for length in pixels.shape[-2:]]
+    return F.interpolate(pixels, size=size, mode="area") if scale < 1 else pixels

@@ -1,12 +1,53 @@
-"""Colours are carried to a larger size, and colour noise goes."""
+"""A picture gets a painting's palette, colours are carried to a larger size, and colour noise goes."""
 
+import numpy as np
+import pytest
 import torch
 
-from nst.palette import smooth_chroma, transfer_colours
+from nst.palette import ColourMap, sample_palette, smooth_chroma, transfer_colours
 
 
 def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_rare_colours_count_more_than_their_share():
+    painting = torch.ones(1, 3, 100, 100)
+    painting[..., :1, :] = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1)
+    palette = sample_palette(painting)
+    share = (palette[1] < 0.5).float().mean().item()
+    assert share == pytest.approx(0.01**0.7 / (0.01**0.7 + 0.99**0.7), abs=1e-3)
+    assert torch.equal(palette, sample_palette(painting))
+
+
+def test_a_mapped_picture_has_the_distribution_of_the_palette():
+    photo, painting = picture(60, 80, 1), picture(60, 80, 2)
+    painting = torch.stack([painting[:, 0] ** 3, 0.5 * painting[:, 0] + 0.3 * painting[:, 1], painting[:, 2]], 1)
+    palette = painting[0].flatten(1)
+    mapped = ColourMap(photo, palette)(photo)[0].flatten(1).numpy()
+    for channel, expected in zip(mapped, palette.numpy(), strict=True):
+        shares = np.linspace(0.05, 0.95, 19)
+        assert np.abs(np.quantile(channel, shares) - np.quantile(expected, shares)).max() < 0.06
+    assert np.abs(np.cov(mapped) - np.cov(palette.numpy())).max() < 0.01
+
+
+def test_a_picture_in_its_own_palette_stays_as_it_is():
+    photo = picture(60, 80)
+    assert (ColourMap(photo, photo[0].flatten(1))(photo) - photo).abs().mean() < 0.01
+
+
+def test_a_grey_palette_gives_grey_and_one_colour_gives_that_colour():
+    photo, grey = picture(40, 40, 1), picture(40, 40, 2)[:, :1].expand(1, 3, 40, 40)
+    assert (ColourMap(photo, grey[0].flatten(1))(photo)).std(1).max() < 1e-3
+    colour = torch.tensor([0.2, 0.5, 0.9]).view(3, 1).expand(3, 50)
+    assert (ColourMap(photo, colour)(photo)[0].flatten(1) - colour[:, :1]).abs().max() < 1e-3
+
+
+def test_a_flat_part_stays_flat():
+    photo = picture(40, 40, 1)
+    photo[..., :20] = 0.7
+    mapped = ColourMap(photo, picture(40, 40, 2)[0].flatten(1))(photo)[..., :20]
+    assert (mapped - mapped[..., :1, :1]).abs().max() < 1e-6
 
 
 def test_one_affine_map_of_all_colours_is_found_and_used_at_the_larger_size():

@@ -45,31 +45,24 @@ def match_luminance(style: Tensor, photo: Tensor) -> Tensor:
     return ((style - style.mean()) * scale + photo.mean()).clamp(0, 1)
 
 
-def match_covariance(pixels: Tensor, other: Tensor, weights: Tensor | None = None) -> Tensor:
+def match_covariance(pixels: Tensor, other: Tensor) -> Tensor:
     """Return `pixels` with the mean and the covariance of red, green and blue of `other`; all (1, 3, H, W) in [0, 1].
-
-    weights: (1, 1, H, W), at least 0: how much each of `pixels` counts in the covariance; by default 1.
 
     x' = T (x - mu) + mu_other with T = C^-1/2 (C^1/2 C_other C^1/2)^1/2 C^-1/2. Of all linear maps from the one
     covariance to the other, this one moves the colours least (Pitié and Kokaram, "The linear Monge-Kantorovitch linear
     colour mapping for example-based colour transfer", 2007, equation 11).
     """
-    rows, mean, covariance = _colour_statistics(pixels, weights)
-    _, other_mean, other_covariance = _colour_statistics(other)
+    (rows, mean, covariance), (_, other_mean, other_covariance) = map(_colour_statistics, (pixels, other))
     root, inverse = _power(covariance, 0.5), _power(covariance, -0.5)
     transform = inverse @ _power(root @ other_covariance @ root, 0.5) @ inverse
     moved = transform @ (rows - mean) + other_mean
     return moved.view_as(pixels).to(pixels).clamp(0, 1)
 
 
-def _colour_statistics(pixels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def _colour_statistics(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the colours as (3, positions), their mean and their covariance, in double precision."""
     rows = pixels[0].flatten(1).cpu().double()
-    shares = torch.ones_like(rows[0]) if weights is None else weights.flatten().cpu().double() + 1e-9
-    shares = shares / shares.sum()
-    mean = rows @ shares[:, None]
-    covariance = (rows - mean) * shares @ (rows - mean).T
-    return rows, mean, covariance + 1e-6 * torch.eye(3, dtype=torch.double)
+    return rows, rows.mean(1, keepdim=True), torch.cov(rows, correction=0) + 1e-6 * torch.eye(3, dtype=torch.double)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

@@ -74,13 +74,13 @@ class StylizeEndpoint:
         Args:
             content: the photo, whose shapes are kept.
             style: the painting, whose colours and strokes are taken.
-            preset: classic, quick, balanced or fine; what is left out below comes from it.
+            preset: classic, quick, balanced, fine or covariance; what is left out below comes from it.
             size: long side of the result in pixels, from 32 to the host's limit (1024 by default).
             steps: optimizer steps, 1 to 10000; more is closer to the style and takes longer.
             content_weight: how much the photo's structure counts, 0 or more.
             style_weight: how much the painting's texture and colour count, 0 or more.
             tv_weight: how much smoothness counts, 0 or more.
-            seed: of the random start, where the preset has one.
+            seed: of the random start and noise, where there is one.
             backbone: cifar100 (bundled) or imagenet (torchvision's weights, downloaded once).
             laplacian_weight: how much the photo's outlines count, 0 or more.
 

@@ -18,7 +18,10 @@ from nst.web.run_queue import RunQueue
 from nst.web.session import FILE_KINDS, Session
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
-PRESET_INFO = "classic: the recipe of the literature at 224 px · quick: a first look · balanced · fine: larger, slower"
+PRESET_INFO = (
+    "classic: the recipe of the literature at 224 px · quick: a first look · balanced · fine: larger, slower · "
+    "covariance: without matched strokes"
+)
 WELCOME = "Add a photo and a painting, or click an example of each below them, then press Stylize."
 PRIVACY = "Your pictures go only to the server that runs this page, and are deleted there after an hour."
 GALLERY_HELP = "Finished pictures are collected here; click one to see its settings."
