@@ -20,6 +20,7 @@ SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's va
     "style-scale": (float, "X", "above 1 for broader strokes, below 1 for finer ones: the painting's relative size"),
     "preserve-colours": (bool, None, "keep the photo's colours, and paint only its luminance"),
     "match-strokes": (bool, None, "take strokes over from where the painting looks most like the photo"),
+    "match-palette": (bool, None, "at the end, give the result the painting's palette and smooth colour noise away"),
     "start-noise": (float, "X", "noise added at the start of every stage, 0 to 1: strokes grow from it"),
     "seed": (int, "N", "seed of the noise"),
     "init": (str, "START", "start from content (the photo), style (the photo in the painting's colours) or noise"),

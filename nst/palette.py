@@ -7,9 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# A colour whose share of the painting is s counts as s to this power: on a white sheet hardly anything of the photo
-# would remain with the painting's own shares. 0.5 gives rare colours so much that they appear in random places.
-PALETTE_EXPONENT = 0.7
 PALETTE_COLOURS = 16_384  # taken from a painting
 PALETTE_BINS = 8  # per channel: how finely colours are told apart when they are counted
 ROTATIONS = 8  # more change nothing that can be seen
@@ -20,13 +17,16 @@ COLOUR_NOISE = 1e-3  # the same for the colours of a photo
 YCC = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))  # luminance and chroma (ITU-R BT.601)
 
 
-def sample_palette(pixels: Tensor, count: int = PALETTE_COLOURS) -> Tensor:
-    """Return `count` colours of a painting (1, 3, H, W), (3, count); rare ones more often than they occur."""
+def sample_palette(pixels: Tensor, count: int = PALETTE_COLOURS, exponent: float = 1.0) -> Tensor:
+    """Return `count` colours of a painting (1, 3, H, W), (3, count).
+
+    A colour whose share of the painting is s counts as s ** `exponent`: below 1, rare colours become more frequent.
+    """
     colours = pixels[0].flatten(1).float().cpu()
     bins = (colours * PALETTE_BINS).long().clamp(0, PALETTE_BINS - 1)
     number = (bins[0] * PALETTE_BINS + bins[1]) * PALETTE_BINS + bins[2]
     counts = torch.bincount(number, minlength=PALETTE_BINS**3).double()
-    weights = counts[number] ** (PALETTE_EXPONENT - 1)
+    weights = counts[number] ** (exponent - 1)
     # Ordered by their bins and taken at even distances: the same painting always gives the same colours.
     order = number.argsort(stable=True)
     ends = weights[order].cumsum(0)

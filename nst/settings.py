@@ -9,19 +9,7 @@ from nst.layers import LAYERS
 VERSION = 3  # of the dictionary form; it is raised when an old form would be read with another meaning
 # The settings that version 1 did not have, with the values that all runs used then.
 SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_weight": 0.0, "start_noise": 0.0}
-# The settings whose defaults were others before version 3, and the one that did not exist.
-BEFORE_VERSION_3 = {
-    "match_strokes": False,
-    "steps": 120,
-    "content_weight": 1.0,
-    "laplacian_weight": 25.0,
-    "style_weight": 45.0,
-    "tv_weight": 16.0,
-    "content_layers": ("conv1_2", "conv2_2"),
-    "style_levels": 4,
-    "learning_rate": 0.05,
-    "start_noise": 0.05,
-}
+SINCE_VERSION_3 = {"match_strokes": False, "match_palette": False}  # the same for versions 1 and 2
 INITS = ("content", "style", "noise")
 CANVASES = ("pixels", "pyramid", "deep-pyramid")  # nst.canvas explains each
 SHORTEST_STAGE = 64  # px on the short side: in a coarser stage the deeper layers see almost nothing
@@ -49,11 +37,12 @@ class StyleSettings:
     layers, the photo's outlines, the style, and the total variation.
     content_layers, style_layers: names of layers, `conv1_1` to `conv5_4`.
     match_strokes: compare the content layers with features of the painting, taken where it looks most like the photo,
-    instead of with the photo's own; paint in the painting's palette. `nst.matching` and `nst.palette` explain both.
+    instead of with the photo's own. `nst.strokes` explains the method.
+    match_palette: at the end smooth colour noise away, and give the result the painting's palette (`nst.finish`). The
+    plain recipe does not do this, nor do runs that keep the photo's colours.
     style_statistic: what is compared as style: each layer's `gram` matrix, or its channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, 1 to 6, each half the size of the one
-    before. With more levels, shallow layers see strokes as broad as the deepest layers would. With matched strokes two
-    give them their contrast; with more, pieces of the painting appear where the photo has nothing.
+    before. With more levels, shallow layers see strokes as broad as the deepest layers would, and more exactly.
     style_scale: long side of the style picture relative to that of the result, 0.25 to 2: above 1 the strokes are
     broader, below 1 they are finer.
     preserve_colours: keep the photo's colours, and paint only its luminance.
@@ -76,29 +65,30 @@ class StyleSettings:
 
     size: int = 512
     keep_aspect: bool = True
-    steps: int = 66
+    steps: int = 120
     scales: int = 3
-    content_weight: float = 3.0
-    laplacian_weight: float = 40.0
-    style_weight: float = 240.0
-    tv_weight: float = 8.0
-    content_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
+    content_weight: float = 1.0
+    laplacian_weight: float = 25.0
+    style_weight: float = 45.0
+    tv_weight: float = 16.0
+    content_layers: tuple[str, ...] = ("conv1_2", "conv2_2")
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
     style_statistic: str = "covariance"
-    style_levels: int = 2
+    style_levels: int = 4
     style_scale: float = 1.0
     preserve_colours: bool = False
     relative_losses: bool = True
     canvas: str = "pyramid"
-    learning_rate: float = 0.04
+    learning_rate: float = 0.05
     init: str = "content"
-    start_noise: float = 0.0
+    start_noise: float = 0.05
     pooling: str = "backbone"
     seed: int = 0
     backbone: str = "cifar100"
     device: str = "auto"
     precision: str = "auto"
-    match_strokes: bool = True
+    match_strokes: bool = False
+    match_palette: bool = True
 
     def __post_init__(self):
         integers = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
@@ -126,7 +116,7 @@ class StyleSettings:
                 expected = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
                 raise StyleTransferError(f"{name} must be {expected}, not {quote(layers)}.")
             object.__setattr__(self, name, tuple(layers))
-        for name in ("keep_aspect", "preserve_colours", "relative_losses", "match_strokes"):
+        for name in ("keep_aspect", "preserve_colours", "relative_losses", "match_strokes", "match_palette"):
             if not isinstance(value := getattr(self, name), bool):
                 raise StyleTransferError(f"{name} must be true or false, not {quote(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:
@@ -164,7 +154,7 @@ class StyleSettings:
         if version == 1:
             values = SINCE_VERSION_2 | values
         if version < 3:
-            values = BEFORE_VERSION_3 | values
+            values = SINCE_VERSION_3 | values
         _check_names(values)
         return cls(**values)
 
@@ -188,7 +178,7 @@ class StyleSettings:
 def _check_names(values: dict[str, Any]) -> None:
     names = [f.name for f in fields(StyleSettings)]
     if unknown := [str(name) for name in values if name not in names]:
-        raise StyleTransferError(f"Unknown setting {quote(unknown[0])}: settings are {', '.join(names)}.")
+        raise StyleTransferError(f"Unknown setting {quote(unknown[0])}: use {', '.join(names)}.")
 
 
 def _check_number(name: str, value: Any, low: float, high: float, *, is_integer: bool) -> int | float:
@@ -218,18 +208,30 @@ CLASSIC = StyleSettings(
     style_statistic="gram",
     style_levels=1,
     relative_losses=False,
-    match_strokes=False,
+    match_palette=False,
     canvas="pixels",
     start_noise=0.0,
     learning_rate=0.02,
 )
-# The style as covariances alone, on four levels of an image pyramid; the photo's own features are the content.
-COVARIANCE = StyleSettings(**BEFORE_VERSION_3)
+# Matched strokes, coarse to fine. Covariances on two levels give the strokes their contrast; with more levels, pieces
+# of the painting appear where the photo has nothing. The outlines keep faces and thin lines.
+STROKES = StyleSettings(
+    match_strokes=True,
+    steps=66,
+    content_weight=3.0,
+    laplacian_weight=40.0,
+    style_weight=240.0,
+    tv_weight=8.0,
+    content_layers=("conv1_1", "conv2_1", "conv3_1"),
+    style_levels=2,
+    learning_rate=0.04,
+    start_noise=0.0,
+)
 PRESETS = {
     "classic": CLASSIC,
-    "quick": StyleSettings(size=384, steps=36),
+    "quick": StyleSettings(size=384, steps=60),
     "balanced": StyleSettings(),
-    "fine": StyleSettings(size=768, steps=150, scales=4),
-    "covariance": COVARIANCE,
+    "fine": StyleSettings(size=768, steps=240, scales=4),
+    "strokes": STROKES,
 }
 DEFAULT_PRESET = "balanced"

@@ -112,11 +112,7 @@ class PlainStage:
     def match(self, painted: Tensor, round_: Round) -> None:
         """Do nothing: the targets are the photo's."""
 
-    def finish(self, painted: Tensor) -> Tensor:
-        """Return the result of a run that ends with `painted`."""
-        return painted
-
-    def pictures(self, finished: Tensor) -> dict[str, np.ndarray]:
+    def pictures(self) -> dict[str, np.ndarray]:
         """Return the pictures that a state needs besides its canvas: none."""
         return {}
 

@@ -3,25 +3,25 @@
 1. The photo is moved into the painting's palette (`nst.palette.ColourMap`).
 2. Every stage but the first starts from the photo in the colours of the stage before: broad strokes and all.
 3. Each stage has three rounds. At the start of a round every cell of the picture is matched anew (`nst.matching`).
-4. At the end colour noise is smoothed away, and the result gets the painting's palette once more.
+4. At the end the result gets the painting's palette once more (`nst.finish`).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from nst.canvas import Canvas
+from nst.finish import Palette, picture_tensor
 from nst.io.colour import grey, match_luminance, recolour
-from nst.io.sizes import MIN_SIDE, fitted_size, resize_picture
+from nst.io.sizes import resize_picture
 from nst.io.tensors import to_array, to_tensor
 from nst.matching import StrokeMatcher
 from nst.models.vgg import Vgg19
 from nst.objective import Objective
-from nst.palette import PALETTE_COLOURS, ColourMap, sample_palette, smooth_chroma, transfer_colours
+from nst.palette import transfer_colours
 from nst.pictures import Style
 from nst.run_state import RunState
 from nst.settings import StyleSettings
@@ -33,7 +33,9 @@ ROUND_RATES = (0.92, 0.58, 0.23)
 # How much a cell is compared by the photo, in the first and in the last stage; the rest is the picture as it stands.
 # Less makes bolder strokes, and loses thin things.
 PHOTO_SHARES = (0.9, 0.4)
-PALETTE_SIDE = 256  # px: the size at which colours are counted
+# How much rare colours of the painting count. With 1, hardly anything of the photo would remain on a white sheet; with
+# 0.5, rare colours appear in random places.
+PALETTE_EXPONENT = 0.7
 PHOTO_SIDE = 128  # px: the size at which the photo's local maps of colours are computed
 
 
@@ -41,69 +43,21 @@ class Strokes:
     """What is the same in all stages of a run with matched strokes."""
 
     def __init__(self, settings: StyleSettings, photo: Image.Image, styles: Sequence[Style], device: torch.device):
-        self.settings, self.photo, self.styles, self.device = settings, photo, styles, device
-        self._paintings = [self._sized(style.picture) for style in styles]
-        self._source = self._sized(photo, PHOTO_SIDE)
-        self._target = self._to_palette(self._source)
+        self.settings, self.photo, self.device = settings, photo, device
+        self._source = picture_tensor(photo, PHOTO_SIDE, device)
+        self._target = self._source
+        if not settings.preserve_colours:
+            self._target = Palette(styles, device, PALETTE_EXPONENT).give_to(self._source)
 
     def in_palette(self, pixels: Tensor) -> Tensor:
         """Return the photo, at the size of `pixels` (1, 3, H, W), in the paintings' palette."""
         return transfer_colours(self._source, self._target, pixels)
-
-    def _to_palette(self, pixels: Tensor) -> Tensor:
-        """Return a picture (1, 3, H, W) with the distribution of the paintings' colours.
-
-        Paintings without a mask count together, by their weights. Under a mask its own painting counts, and where
-        nothing is painted the colours stay as they are.
-        """
-        if self.settings.preserve_colours:
-            return pixels
-        groups = [[number] for number, style in enumerate(self.styles) if style.mask is not None]
-        if unmasked := [number for number, style in enumerate(self.styles) if style.mask is None]:
-            groups.append(unmasked)
-        recoloured, total = torch.zeros_like(pixels), torch.zeros_like(pixels[:, :1])
-        for group in groups:
-            weight = sum(self.styles[number].weight for number in group)
-            counts = [max(1, round(PALETTE_COLOURS * self.styles[number].weight / weight)) for number in group]
-            pairs = zip(group, counts, strict=True)
-            palette = torch.cat([sample_palette(self._paintings[number], count) for number, count in pairs], 1)
-            small = _shrink(pixels, PALETTE_SIDE)
-            share = self._mask(group[0], pixels)
-            inside = self._mask(group[0], small)[0, 0].flatten().cpu() >= 0.5
-            colours = small[0].flatten(1).cpu()
-            if inside.any():
-                recoloured += weight * share * ColourMap(colours[:, inside], palette)(pixels)
-                total += weight * share
-        return torch.lerp(pixels, recoloured / total.clamp_min(1e-6), self._painted(pixels))
 
     def enlarge(self, painted: Tensor, pixels: Tensor) -> Tensor:
         """Return the start of a stage: the photo `pixels` (1, 3, H, W) in the colours that the last stage painted."""
         source = to_tensor(resize_picture(self.photo, (painted.shape[-1], painted.shape[-2]))).to(self.device)
         start = transfer_colours(source, painted, pixels)
         return recolour(start, pixels) if self.settings.preserve_colours else start
-
-    def finish(self, painted: Tensor) -> Tensor:
-        """Return the painted picture (1, 3, H, W) without colour noise, in the paintings' palette."""
-        if self.settings.preserve_colours:
-            return painted
-        return torch.lerp(painted, self._to_palette(smooth_chroma(painted)), self._painted(painted))
-
-    def _painted(self, like: Tensor) -> Tensor:
-        """Return where a painting is painted, (1, 1, H, W) in [0, 1]."""
-        return torch.stack([self._mask(number, like) for number in range(len(self.styles))]).amax(0)
-
-    def _mask(self, number: int, like: Tensor) -> Tensor:
-        """Return the mask of a style at the size of `like`, (1, 1, H, W); ones if it has none."""
-        mask = self.styles[number].mask
-        if mask is None:
-            return torch.ones_like(like[:, :1])
-        mask = to_tensor(mask.resize((like.shape[-1], like.shape[-2])))
-        return mask.mean(1, keepdim=True).to(self.device)
-
-    def _sized(self, picture: Image.Image, side: int = PALETTE_SIDE) -> Tensor:
-        """Return a picture with a long side of `side` px, (1, 3, H, W)."""
-        size = [max(MIN_SIDE, length) for length in fitted_size(picture.size, side)]
-        return to_tensor(resize_picture(picture, size)).to(self.device)
 
 
 class StrokeStage:
@@ -167,21 +121,9 @@ class StrokeStage:
         targets = self._matcher.match(self._compared(self._matched), self._photo_share, self._own)
         self._objective.aim_at(targets, self._matcher.scales)
 
-    def finish(self, painted: Tensor) -> Tensor:
-        """Return the result of a run that ends with `painted`."""
-        return self.strokes.finish(painted)
-
-    def pictures(self, finished: Tensor) -> dict[str, np.ndarray]:
-        """Return what a state needs besides its canvas: to continue in this stage, and the result itself."""
-        pictures = {"start": self.start, "matched": self._matched, "finished": finished}
-        return {name: to_array(picture) for name, picture in pictures.items()}
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return what a state needs besides its canvas to continue in this stage."""
+        return {"start": to_array(self.start), "matched": to_array(self._matched)}
 
     def _compared(self, pixels: Tensor) -> Tensor:
         return grey(pixels) if self.settings.preserve_colours else pixels
-
-
-def _shrink(pixels: Tensor, side: int) -> Tensor:
-    """Return a picture (1, 3, H, W) with a long side of at most `side` px."""
-    scale = side / max(pixels.shape[-2:])
-    size = [max(1, round(length * scale)) for length in pixels.shape[-2:]]
-    return F.interpolate(pixels, size=size, mode="area") if scale < 1 else pixels

@@ -15,9 +15,10 @@ from nst.canvas import Canvas
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
+from nst.finish import Palette
 from nst.io.reading import PictureLike, load_picture
 from nst.io.sizes import resize_picture
-from nst.io.tensors import to_picture, to_tensor
+from nst.io.tensors import to_array, to_picture, to_tensor
 from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.optimize import Guard, Optimizer, Request, StepResult
@@ -26,7 +27,7 @@ from nst.pictures import Style, check_final_sides, load_styles, start_noise, sta
 from nst.run_state import RunState
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
 from nst.stages import PlainStage, RemainingStage, remaining_stages, restore_canvas
-from nst.strokes import Strokes, StrokeStage
+from nst.strokes import PALETTE_EXPONENT, Strokes, StrokeStage
 
 
 @dataclass
@@ -145,7 +146,9 @@ def stylize(
                 seconds_left = clock.tick(stage)
                 picture, state = optimizer.canvas.pixels(), None
                 if is_last:
-                    picture = method.finish(picture)
+                    if settings.match_palette and settings.style_weight and not settings.preserve_colours:
+                        exponent = PALETTE_EXPONENT if settings.match_strokes else 1.0
+                        picture = Palette(styles, hardware.device, exponent).finish(picture)
                     arrays, random_state = optimizer.canvas.state(), generator.get_state().numpy()
                     counts = {"step": number, "stage": stage.number, "stage_step": number - stage_begin}
                     state = RunState(
@@ -153,7 +156,7 @@ def stylize(
                         **counts,
                         random_state=random_state,
                         step_scale=guard.rate_factor,
-                        pictures=method.pictures(picture),
+                        pictures=method.pictures() | {"finished": to_array(picture)},
                     )
                 yield Step(
                     step=number,

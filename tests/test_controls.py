@@ -25,9 +25,7 @@ def paint(content: Image.Image, style: Image.Image, settings: StyleSettings) -> 
 def test_preserved_colours_are_those_of_the_photo(random_checkpoint, init):
     """The mean change of CIELAB's a and b is under a third of that without the setting; the luminance is painted."""
     photo, style = make_picture(64, 64, seed=1), make_picture(80, 60, seed=2)
-    settings = StyleSettings.preset(
-        "covariance", size=64, steps=12, scales=1, init=init, backbone=str(random_checkpoint), device="cpu"
-    )
+    settings = StyleSettings(size=64, steps=12, scales=1, init=init, backbone=str(random_checkpoint), device="cpu")
     before = rgb2lab(np.asarray(photo))
     plain, preserved = (
         np.abs(rgb2lab(paint(photo, style, replace(settings, preserve_colours=preserve))) - before).mean((0, 1))
@@ -41,9 +39,7 @@ def test_preserved_colours_are_those_of_the_photo(random_checkpoint, init):
 def test_a_larger_laplacian_weight_keeps_more_of_the_photos_outlines(random_checkpoint):
     """scikit-image compares the outlines in pictures of an eighth of the size: the agreement rises with the weight."""
     photo, style = make_picture(96, 96, seed=1), make_picture(80, 60, seed=2)
-    settings = StyleSettings.preset(
-        "covariance", size=96, steps=30, scales=1, backbone=str(random_checkpoint), device="cpu"
-    )
+    settings = StyleSettings(size=96, steps=30, scales=1, backbone=str(random_checkpoint), device="cpu")
 
     def outlines(picture: np.ndarray) -> np.ndarray:
         return laplace(downscale_local_mean(rgb2gray(picture), (8, 8))).ravel()

@@ -19,7 +19,7 @@ def pair():
 
 
 def settings(**changes):
-    return StyleSettings.preset("covariance", **{"size": 64, "steps": 8, "scales": 1, **changes})
+    return StyleSettings(**{"size": 64, "steps": 8, "scales": 1, **changes})
 
 
 def damage_updates(monkeypatch, numbers, damage):

@@ -11,7 +11,7 @@ from nst.io.tensors import to_tensor
 from nst.objective import Objective, build_extractor
 
 PHOTO, PAINTING = make_picture(96, 72, seed=1), make_picture(80, 60, seed=2)
-SETTINGS = StyleSettings.preset("covariance", size=64, steps=16, scales=2, device="cpu", precision="float32")
+SETTINGS = StyleSettings(size=64, steps=16, scales=2, device="cpu", precision="float32")
 
 
 def paint(settings: StyleSettings) -> np.ndarray:

@@ -102,7 +102,7 @@ def test_tiled_losses_and_gradients_equal_the_untiled_ones(network, levels, mask
 
 
 def test_tiles_in_bf16_agree_within_its_precision():
-    settings = replace(StyleSettings.preset("covariance"), device="cpu", precision="bf16")
+    settings = replace(StyleSettings(), device="cpu", precision="bf16")
     torch.manual_seed(0)
     half = VGG19(2, pooling="average").to(torch.bfloat16, memory_format=torch.channels_last)
     vgg = extractor(half, (*settings.content_layers, *settings.style_layers))

@@ -59,6 +59,8 @@ CONTROLS = {
         Control("preserve_colours", "Keep the photo's colours", "Changes only how light and dark the photo is."),
         Control("match_strokes", "Matched strokes",
                 "Takes strokes over from where the painting looks most like the photo."),
+        Control("match_palette", "The painting's palette",
+                "Smooths colour noise away at the end, and uses only colours of the painting."),
         Control("init", "Start", "Start from the photo, from the photo in the painting's colours, or from noise.",
                 choices=INITS),
         Control("start_noise", "Noise at the start", "Strokes can then grow in flat areas too.", (0, 0.3, 0.01)),
