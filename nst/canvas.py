@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.io.tensors import to_array
+
 MOMENTS = ("exp_avg", "exp_avg_sq")  # torch's names of Adam's first and second moment
 
 
@@ -129,7 +131,7 @@ class Canvas:
         for level, coefficient in enumerate(self.coefficients):
             if state := self.optimizer.state.get(coefficient):
                 arrays |= {"step": state["step"], **{f"{name}.{level}": state[name] for name in MOMENTS}}
-        return {name: value.detach().cpu().float().numpy().copy() for name, value in arrays.items()}
+        return {name: to_array(value) for name, value in arrays.items()}
 
     @classmethod
     def restore(cls, arrays: dict[str, Any], kind: str, device: torch.device) -> "Canvas":

@@ -39,6 +39,7 @@ class Palette:
         if unmasked := [number for number, style in enumerate(self.styles) if style.mask is None]:
             groups.append(unmasked)
         recoloured, total = torch.zeros_like(pixels), torch.zeros_like(pixels[:, :1])
+        small = _shrink(pixels, PALETTE_SIDE)
         for group in groups:
             weight = sum(self.styles[number].weight for number in group)
             counts = [max(1, round(PALETTE_COLOURS * self.styles[number].weight / weight)) for number in group]
@@ -46,7 +47,6 @@ class Palette:
                 sample_palette(self._paintings[number], count, self.exponent)
                 for number, count in zip(group, counts, strict=True)
             ]
-            small = _shrink(pixels, PALETTE_SIDE)
             colours = small[0].flatten(1).cpu()
             inside = self._mask(group[0], small)[0, 0].flatten().cpu() >= 0.5
             if inside.any():  # otherwise the mask is too small to have colours of its own

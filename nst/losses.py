@@ -16,7 +16,7 @@ from nst.io.colour import luminance
 
 SMALLEST_SCALE = 1e-8  # a flat target has a scale of 0; its loss is divided by this instead
 SMALLEST_LEVEL = 16  # px on the short side: a smaller level has too few positions for reliable statistics
-AREAS_ACROSS = 24
+AREAS_ACROSS = 24  # squares along the long side; 16 and 32 keep the layout too
 SMALLEST_VARIANCE = 0.01  # of the colours of broad areas: a flat photo's layout must not forbid strokes
 CHUNK = 2048  # positions in one bf16 matrix product; see `_Moments`
 

@@ -17,17 +17,16 @@ from nst.engine.tiling import cut_into_tiles, default_tile_side
 from nst.layers import KEY_LAYERS, layer_stride
 from nst.losses import SMALLEST_SCALE
 from nst.models.vgg import Vgg19
+from nst.targets import StyleInput
 
-CELL = 4  # px, the side of a cell; finer cells give no other picture, 8 px lose thin things
+CELL = 4  # px, the side of a cell: one position of conv3_1, the deepest content layer of the preset `strokes`
 CELLS_ACROSS = 256  # in larger pictures the cells grow, so that there are not more of them
 LARGEST_CELL = 16  # px; tiles begin at multiples of it
-MOST_CELLS = 4000  # of the paintings, drawn evenly: more cells take longer and the picture looks the same
+MOST_CELLS = 4000  # of the paintings, taken at even distances: comparing takes time in proportion to them
 CHUNK = 4096  # cells of the photo compared at once
 # How freely a cell of the painting is used again: a small number makes each one's best partner take it (Granot et al.,
 # "Drop the GAN: In Defense of Patches Nearest Neighbors as Single Image Generative Models", 2022, equation 3).
 COMPLETENESS = 0.5
-
-Painting = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
 
 
 class StrokeMatcher:
@@ -37,7 +36,7 @@ class StrokeMatcher:
     """
 
     @torch.no_grad()
-    def __init__(self, extractor: Vgg19, layers: Sequence[str], photo: Tensor, paintings: Sequence[Painting]):
+    def __init__(self, extractor: Vgg19, layers: Sequence[str], photo: Tensor, paintings: Sequence[StyleInput]):
         """
         extractor: it has `layers` and `KEY_LAYERS`. photo: (1, 3, H, W) in [0, 1], at the size to be painted.
         """

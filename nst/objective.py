@@ -43,8 +43,7 @@ class Losses(NamedTuple):
     total: Tensor
 
 
-LAYOUT_SHARE = 13.0  # of the layout loss in the content loss, with matched strokes
-
+LAYOUT_SHARE = 13.0  # with matched strokes: the factor of the layout loss in the content loss
 
 # Sums over the positions of one layer, by what they belong to: "content", "style" for all styles without a mask
 # together, or the number of a style with a mask.
@@ -69,7 +68,7 @@ class Objective:
         styles: (picture, weight, mask) each; the picture (1, 3, h, w), the mask (1, 1, H, W) or None. A style's share
         is its weight divided by the sum of all weights.
         tile_side: px; by default only pictures that are too large to be held whole are cut into tiles.
-        outlines_of: the picture whose outlines are kept, by default `content`.
+        outlines_of: the picture whose outlines and layout are kept, by default `content`.
         cache_key: names the extractor's weights, precision and pooling. With a key, `TARGETS` stores the targets.
         """
         self.extractor, self.settings = extractor, settings

@@ -9,7 +9,7 @@ from torch import Tensor
 
 PALETTE_COLOURS = 16_384  # taken from a painting
 PALETTE_BINS = 8  # per channel: how finely colours are told apart when they are counted
-ROTATIONS = 8  # more change nothing that can be seen
+ROTATIONS = 8  # a matched axis changes the others a little; after eight rotations all are close
 QUANTILES = 256
 CHROMA_RADIUS = 4  # px, the radius of the chroma's filter in a picture of 512 px
 LUMINANCE_NOISE = 2e-3  # variance: smaller differences of the luminance are not taken as the borders of colours

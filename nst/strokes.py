@@ -22,7 +22,6 @@ from nst.matching import StrokeMatcher
 from nst.models.vgg import Vgg19
 from nst.objective import Objective
 from nst.palette import transfer_colours
-from nst.pictures import Style
 from nst.run_state import RunState
 from nst.settings import StyleSettings
 from nst.stages import RemainingStage, Round
@@ -42,12 +41,13 @@ PHOTO_SIDE = 128  # px: the size at which the photo's local maps of colours are 
 class Strokes:
     """What is the same in all stages of a run with matched strokes."""
 
-    def __init__(self, settings: StyleSettings, photo: Image.Image, styles: Sequence[Style], device: torch.device):
+    def __init__(self, settings: StyleSettings, photo: Image.Image, palette: Palette | None, device: torch.device):
+        """
+        palette: of the paintings; None if the photo keeps its colours.
+        """
         self.settings, self.photo, self.device = settings, photo, device
         self._source = picture_tensor(photo, PHOTO_SIDE, device)
-        self._target = self._source
-        if not settings.preserve_colours:
-            self._target = Palette(styles, device, PALETTE_EXPONENT).give_to(self._source)
+        self._target = palette.give_to(self._source) if palette else self._source
 
     def in_palette(self, pixels: Tensor) -> Tensor:
         """Return the photo, at the size of `pixels` (1, 3, H, W), in the paintings' palette."""
@@ -74,7 +74,7 @@ class StrokeStage:
         pixels: the photo at the stage's size. canvas: with the picture so far, if there is one. resume: the state of
         the run that is continued, if one is.
         """
-        self.strokes, self.settings, self.stage = strokes, strokes.settings, stage
+        self.settings, self.stage = strokes.settings, stage
         self.outlines_of = strokes.in_palette(pixels)
         self._matched: Tensor | None = None
         stopped_here = resume is not None and (stage.number, stage.steps_done) == (resume.stage, resume.stage_step)

@@ -119,7 +119,10 @@ def stylize(
     steps_done = resume.step if resume else 0
     optimizer_class = CudaOptimizer if hardware.device.type == "cuda" else Optimizer
 
-    strokes = Strokes(settings, photo, styles, hardware.device) if settings.match_strokes else None
+    palette = None
+    if (settings.match_palette or settings.match_strokes) and not settings.preserve_colours:
+        palette = Palette(styles, hardware.device, PALETTE_EXPONENT if settings.match_strokes else 1.0)
+    strokes = Strokes(settings, photo, palette, hardware.device) if settings.match_strokes else None
 
     for stage in stages:
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
@@ -146,9 +149,8 @@ def stylize(
                 seconds_left = clock.tick(stage)
                 picture, state = optimizer.canvas.pixels(), None
                 if is_last:
-                    if settings.match_palette and settings.style_weight and not settings.preserve_colours:
-                        exponent = PALETTE_EXPONENT if settings.match_strokes else 1.0
-                        picture = Palette(styles, hardware.device, exponent).finish(picture)
+                    if palette and settings.match_palette and settings.style_weight:
+                        picture = palette.finish(picture)
                     arrays, random_state = optimizer.canvas.state(), generator.get_state().numpy()
                     counts = {"step": number, "stage": stage.number, "stage_step": number - stage_begin}
                     state = RunState(
