@@ -19,7 +19,7 @@ SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's va
     "tv-weight": (float, "X", "how much smoothness counts (total variation)"),
     "style-scale": (float, "X", "above 1 for broader strokes, below 1 for finer ones: the painting's relative size"),
     "preserve-colours": (bool, None, "keep the photo's colours, and paint only its luminance"),
-    "match-strokes": (bool, None, "take strokes over from where the painting looks most like the photo"),
+    "sketch": (bool, None, "begin with a sketch: the photo put together from patches of the painting"),
     "match-palette": (bool, None, "at the end, give the result the painting's palette and smooth colour noise away"),
     "start-noise": (float, "X", "noise added at the start of every stage, 0 to 1: strokes grow from it"),
     "seed": (int, "N", "seed of the noise"),

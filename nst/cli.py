@@ -22,6 +22,8 @@ from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.errors import StyleTransferError
 from nst.settings import DEFAULT_PRESET, StyleSettings
 
+LOSSES = ("content_loss", "laplacian_loss", "style_loss", "tv_loss", "total_loss")
+
 if TYPE_CHECKING:  # these wait for torch, so the commands import them once the flags are known to be right
     from nst.output.recipe import PaintingRecipe
     from nst.stylization import Step
@@ -87,11 +89,7 @@ def _run_painting(arguments: Sequence[str]) -> int:
             "height": step.image.height,
             "steps": step.step,
             "seconds": round(time.perf_counter() - started, 3),
-            "content_loss": step.content_loss,
-            "laplacian_loss": step.laplacian_loss,
-            "style_loss": step.style_loss,
-            "tv_loss": step.tv_loss,
-            "total_loss": step.total_loss,
+            **{name: getattr(step, name) for name in LOSSES},
             "backbone": settings.backbone,
             "preset": args.preset or (None if args.recipe else DEFAULT_PRESET),
         }
@@ -158,6 +156,10 @@ def _paint(args: argparse.Namespace, settings: StyleSettings, followed: "Paintin
         # The delay hides the bar until the first step, which is where unusable input is refused.
         with tqdm(total=last_step, unit="step", file=sys.stderr, delay=1e-3) as bar:
             for step in steps:
+                if film:
+                    film.add(step)
+                if step.step == 0:  # a sketch
+                    continue
                 losses = f"content {step.content_loss:.3g}, style {step.style_loss:.3g}, total {step.total_loss:.3g}"
                 bar.set_postfix_str(f"{losses}, {step.seconds_left:.0f} s left", refresh=False)
                 bar.update()
@@ -165,8 +167,6 @@ def _paint(args: argparse.Namespace, settings: StyleSettings, followed: "Paintin
                 if args.save_every and step.step % args.save_every == 0 and step.image:
                     path = args.output.with_name(f"{args.output.stem}-{step.step:05d}{args.output.suffix}")
                     save_result(step.image, path, recipe, opacity=opacity)
-                if film:
-                    film.add(step)
         save_result(unrounded(step) if args.bits == 16 else step.image, args.output, recipe, opacity=opacity)
         if film:
             film.save(args.film)

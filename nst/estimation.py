@@ -15,11 +15,13 @@ from nst.layers import CHANNELS, LAYERS, layer_stride
 from nst.models.checkpoints import Backbone
 from nst.objective import Objective, build_extractor
 from nst.settings import StyleSettings
+from nst.sketch import sketch_side
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
 BACKWARD_MAPS = 3  # copies of the largest feature map that are alive while gradients flow (measured)
 PICTURES = 16  # float32 pictures at full size: pixels, moments, gradients, their copies and coarser levels
 PICTURES_ON_GPU = 40  # and the canvas as it was before each of the steps under way
+SKETCH_STEPS = 20  # a sketch takes as long as so many steps of its own size (measured on two cores, in bf16)
 PROBE_SIDE = 192  # px: as expensive per pixel as a large picture, and small enough to take no noticeable time
 PROBE_SIDE_ON_GPU = 512  # px: on a GPU a smaller picture takes as long, because starting its kernels takes that long
 
@@ -38,11 +40,14 @@ class Estimate:
 def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: Backbone) -> Estimate:
     """Return the time and memory that painting a photo of (width, height) `content_size` takes.
 
-    The time is the number of pixels of all steps times the seconds per pixel. The first call for a kind of settings
-    measures the latter on this machine. The memory follows from the shapes of the feature maps.
+    The time is the number of pixels of all steps times the seconds per pixel; a sketch counts as steps. The first call
+    for a kind of settings measures the seconds per pixel on this machine. The memory follows from the shapes of the
+    feature maps.
     """
     stages = settings.stages(content_size)
     pixels = sum(_area(content_size, settings, stage.long_side) * stage.steps for stage in stages)
+    if settings.sketch and settings.style_weight:
+        pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings))
     seconds = pixels * _seconds_per_pixel(settings, backbone)
     return Estimate(seconds, _peak_bytes(_area(content_size, settings, settings.size), settings))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from nst.io.sizes import MIN_SIDE, fitted_size, resize_picture
 from nst.io.tensors import to_tensor
 from nst.palette import PALETTE_COLOURS, ColourMap, sample_palette, smooth_chroma
-from nst.pictures import Style
+from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
 
 PALETTE_SIDE = 256  # px: the size at which colours are counted
 
@@ -26,8 +26,16 @@ class Palette:
     """
 
     def __init__(self, styles: Sequence[Style], device: torch.device, exponent: float = 1.0):
-        self.styles, self.device, self.exponent = styles, device, exponent
-        self._paintings = [picture_tensor(style.picture, PALETTE_SIDE, device) for style in styles]
+        self.styles = styles
+        self._palettes: list[tuple[list[int], Tensor]] = []  # of each group of styles, (3, colours)
+        for group in groups_by_mask(styles):
+            weight = sum(styles[number].weight for number in group)
+            palettes = []
+            for number in group:
+                count = max(1, round(PALETTE_COLOURS * styles[number].weight / weight))
+                painting = picture_tensor(styles[number].picture, PALETTE_SIDE, device)
+                palettes.append(sample_palette(painting, count, exponent))
+            self._palettes.append((group, torch.cat(palettes, 1)))
 
     def give_to(self, pixels: Tensor) -> Tensor:
         """Return a picture (1, 3, H, W) with the distribution of the paintings' colours.
@@ -35,42 +43,22 @@ class Palette:
         Paintings without a mask count together, by their weights. Under a mask its own painting counts, and where
         nothing is painted the colours stay as they are.
         """
-        groups = [[number] for number, style in enumerate(self.styles) if style.mask is not None]
-        if unmasked := [number for number, style in enumerate(self.styles) if style.mask is None]:
-            groups.append(unmasked)
         recoloured, total = torch.zeros_like(pixels), torch.zeros_like(pixels[:, :1])
         small = _shrink(pixels, PALETTE_SIDE)
-        for group in groups:
+        for group, palette in self._palettes:
             weight = sum(self.styles[number].weight for number in group)
-            counts = [max(1, round(PALETTE_COLOURS * self.styles[number].weight / weight)) for number in group]
-            palettes = [
-                sample_palette(self._paintings[number], count, self.exponent)
-                for number, count in zip(group, counts, strict=True)
-            ]
             colours = small[0].flatten(1).cpu()
-            inside = self._mask(group[0], small)[0, 0].flatten().cpu() >= 0.5
+            inside = mask_tensor(self.styles[group[0]], small)[0, 0].flatten().cpu() >= 0.5
             if inside.any():  # otherwise the mask is too small to have colours of its own
                 colours = colours[:, inside]
-            share = weight * self._mask(group[0], pixels)
-            recoloured += share * ColourMap(colours, torch.cat(palettes, 1))(pixels)
+            share = weight * mask_tensor(self.styles[group[0]], pixels)
+            recoloured += share * ColourMap(colours, palette)(pixels)
             total += share
-        return torch.lerp(pixels, recoloured / total.clamp_min(1e-6), self._painted(pixels))
+        return torch.lerp(pixels, recoloured / total.clamp_min(1e-6), painted_places(self.styles, pixels))
 
     def finish(self, painted: Tensor) -> Tensor:
         """Return the painted picture (1, 3, H, W) without colour noise, in the paintings' palette."""
-        return torch.lerp(painted, self.give_to(smooth_chroma(painted)), self._painted(painted))
-
-    def _painted(self, like: Tensor) -> Tensor:
-        """Return where a painting is painted, (1, 1, H, W) in [0, 1]."""
-        return torch.stack([self._mask(number, like) for number in range(len(self.styles))]).amax(0)
-
-    def _mask(self, number: int, like: Tensor) -> Tensor:
-        """Return the mask of a style at the size of `like`, (1, 1, H, W); ones if it has none."""
-        mask = self.styles[number].mask
-        if mask is None:
-            return torch.ones_like(like[:, :1])
-        mask = to_tensor(mask.resize((like.shape[-1], like.shape[-2])))
-        return mask.mean(1, keepdim=True).to(self.device)
+        return torch.lerp(painted, self.give_to(smooth_chroma(painted)), painted_places(self.styles, painted))
 
 
 def picture_tensor(picture: Image.Image, side: int, device: torch.device) -> Tensor:

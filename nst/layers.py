@@ -3,7 +3,6 @@
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # (channels, convolutions) of each block; a pooling follows
 LAYERS = tuple(f"conv{b}_{i}" for b, (_, depth) in enumerate(BLOCKS, 1) for i in range(1, depth + 1))
 CHANNELS = {f"conv{b}_{i}": width for b, (width, depth) in enumerate(BLOCKS, 1) for i in range(1, depth + 1)}
-KEY_LAYERS = ("conv2_1", "conv3_1", "conv4_1")  # by which strokes are matched: colours and edges, strokes, things
 
 
 def layer_block(layer: str) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 from nst.engine.hardware import Hardware
 from nst.engine.tiling import Tile, cut_into_tiles, default_tile_side
 from nst.io.colour import grey
-from nst.layers import KEY_LAYERS, layer_stride
+from nst.layers import layer_stride
 from nst.losses import (
     STATISTICS,
     compare,
@@ -43,7 +43,7 @@ class Losses(NamedTuple):
     total: Tensor
 
 
-LAYOUT_SHARE = 13.0  # with matched strokes: the factor of the layout loss in the content loss
+LAYOUT_SHARE = 10.0  # with a sketch: the factor of the layout loss in the content loss
 
 # Sums over the positions of one layer, by what they belong to: "content", "style" for all styles without a mask
 # together, or the number of a style with a mask.
@@ -61,25 +61,19 @@ class Objective:
         styles: Sequence[StyleInput],
         tile_side: int | None = None,
         cache_key: str | None = None,
-        outlines_of: Tensor | None = None,
     ):
         """
         content: (1, 3, H, W) in [0, 1], at the size to be painted.
         styles: (picture, weight, mask) each; the picture (1, 3, h, w), the mask (1, 1, H, W) or None. A style's share
         is its weight divided by the sum of all weights.
         tile_side: px; by default only pictures that are too large to be held whole are cut into tiles.
-        outlines_of: the picture whose outlines and layout are kept, by default `content`.
         cache_key: names the extractor's weights, precision and pooling. With a key, `TARGETS` stores the targets.
         """
         self.extractor, self.settings = extractor, settings
         self.statistic, self.layers = STATISTICS[settings.style_statistic], compared_layers(settings)
         self.tile_side = tile_side or default_tile_side(self.layers, extractor.dtype, content)
         builder = TargetBuilder(extractor, settings, self.tile_side, cache_key)
-        self.targets = builder.build(content, styles, outlines_of)
-
-    def aim_at(self, content: dict[str, Tensor], scales: dict[str, Tensor]) -> None:
-        """Compare the content layers with other features of the same shapes, and divide their losses by `scales`."""
-        self.targets.content, self.targets.content_scales = dict(content), dict(scales)
+        self.targets = builder.build(content, styles)
 
     # --- the losses and their gradient --------------------------------------------------------------------------------
 
@@ -93,7 +87,7 @@ class Objective:
         gradient = settings.tv_weight * _gradient(tv, picture)
         outlines = torch.zeros_like(tv)
         if self.targets.outlines:
-            outlines = laplacian_loss(picture, self.targets.outlines) / self.targets.outline_scale
+            outlines = laplacian_loss(picture, self.targets.outlines)
             gradient += settings.laplacian_weight * _gradient(outlines, picture)
 
         content, style, level_gradients = torch.zeros_like(tv), torch.zeros_like(tv), []
@@ -206,7 +200,7 @@ class Objective:
 def build_extractor(backbone: Backbone, settings: StyleSettings, hardware: Hardware) -> Vgg19:
     """Return the extractor that a run with these settings uses."""
     return backbone.extractor(
-        (*compared_layers(settings), *(KEY_LAYERS if settings.match_strokes else ())),
+        compared_layers(settings),
         pooling=None if settings.pooling == "backbone" else settings.pooling,
         device=hardware.device,
         dtype=hardware.dtype,

@@ -57,6 +57,26 @@ def check_final_sides(photo: Image.Image, styles: Sequence[Style], settings: Sty
         check_sides(fitted_size(style.picture.size, long_side, settings.keep_aspect), "The style picture")
 
 
+def mask_tensor(style: Style, like: Tensor) -> Tensor:
+    """Return a style's mask, (1, 1, H, W) in [0, 1], at the size of `like` and on its device; ones if it has none."""
+    if style.mask is None:
+        return torch.ones_like(like[:, :1])
+    mask = style.mask.resize((like.shape[-1], like.shape[-2]), Image.Resampling.LANCZOS)
+    return to_tensor(mask).mean(1, keepdim=True).to(like.device)
+
+
+def painted_places(styles: Sequence[Style], like: Tensor) -> Tensor:
+    """Return where any style is painted, (1, 1, H, W) in [0, 1], at the size of `like`."""
+    return torch.stack([mask_tensor(style, like) for style in styles]).amax(0)
+
+
+def groups_by_mask(styles: Sequence[Style]) -> list[list[int]]:
+    """Return the numbers of the styles in groups: each style with a mask alone, and all styles without one together."""
+    groups = [[number] for number, style in enumerate(styles) if style.mask is not None]
+    unmasked = [number for number, style in enumerate(styles) if style.mask is None]
+    return [*groups, unmasked] if unmasked else groups
+
+
 def style_input(style: Style, settings: StyleSettings, stage: RemainingStage, device: torch.device) -> StyleInput:
     """Return a style's picture, weight and mask for one stage.
 

@@ -23,8 +23,7 @@ class RunState:
     arrays: the canvas's pixels and Adam's moments, float32. step: steps done in all. stage: the number of the current
     stage, from 0. stage_step: steps done in that stage. random_state: of the torch generator that drew the noise.
     step_scale: what the learning rate is multiplied by; it is below 1 once a step had to be undone.
-    pictures: with matched strokes `start` and `matched`, the picture at the start of the stage and when it was last
-    matched, and `finished`, the result; all float32 and of the canvas's size.
+    pictures: `finished`, the result, of the canvas's size; and `sketch`, if the run has one. Both are float32.
     """
 
     arrays: dict[str, np.ndarray]
@@ -79,7 +78,9 @@ class RunState:
         is_float32 = all(array.dtype == np.float32 for array in self.arrays.values())
         if pixels.ndim != 4 or pixels.shape[:2] != (1, 3) or not is_float32:
             raise ValueError("arrays")
-        if any(x.dtype != np.float32 or x.shape != pixels.shape for x in self.pictures.values()):
+        if any(x.dtype != np.float32 or x.ndim != 4 or x.shape[:2] != (1, 3) for x in self.pictures.values()):
             raise ValueError("pictures")
+        if "finished" in self.pictures and self.pictures["finished"].shape != pixels.shape:
+            raise ValueError("finished")
         check_state(self.arrays)
         torch.Generator().set_state(torch.from_numpy(self.random_state))

@@ -6,10 +6,11 @@ from typing import Any
 from nst.errors import StyleTransferError, quote
 from nst.layers import LAYERS
 
-VERSION = 3  # of the dictionary form; it is raised when an old form would be read with another meaning
+VERSION = 4  # of the dictionary form; it is raised when an old form would be read with another meaning
 # The settings that version 1 did not have, with the values that all runs used then.
 SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_weight": 0.0, "start_noise": 0.0}
-SINCE_VERSION_3 = {"match_strokes": False, "match_palette": False}  # the same for versions 1 and 2
+SINCE_VERSION_3 = {"match_palette": False}  # the same for versions 1 and 2
+SINCE_VERSION_4 = {"sketch": False}  # the same for versions 1 to 3
 INITS = ("content", "style", "noise")
 CANVASES = ("pixels", "pyramid", "deep-pyramid")  # nst.canvas explains each
 SHORTEST_STAGE = 64  # px on the short side: in a coarser stage the deeper layers see almost nothing
@@ -36,8 +37,8 @@ class StyleSettings:
     content_weight, laplacian_weight, style_weight, tv_weight: factors of the total loss, 0 to 1e9: of the content
     layers, the photo's outlines, the style, and the total variation.
     content_layers, style_layers: names of layers, `conv1_1` to `conv5_4`.
-    match_strokes: compare the content layers with features of the painting, taken where it looks most like the photo,
-    instead of with the photo's own. `nst.strokes` explains the method.
+    sketch: begin with a sketch, the photo put together from patches of the painting, and keep the sketch's features
+    instead of the photo's (`nst.sketch`). The plain recipe does not do this.
     match_palette: at the end smooth colour noise away, and give the result the painting's palette (`nst.finish`). The
     plain recipe does not do this, nor do runs that keep the photo's colours.
     style_statistic: what is compared as style: each layer's `gram` matrix, or its channels' mean and `covariance`.
@@ -53,7 +54,7 @@ class StyleSettings:
     learning_rate: Adam's, in units of pixel value, above 0 and up to 1.
     init: what the run starts from: the `content`, the content in the colours of the first `style`, or `noise`.
     start_noise: standard deviation of the noise that is added at the start of every stage, in units of pixel value, 0
-    to 1. Where strokes are not matched, a flat area has nothing else that a stroke could grow from.
+    to 1. Without a sketch, a flat area has nothing else that a stroke could grow from.
     pooling: `max`, `average`, or `backbone` for the pooling that the backbone was trained with.
     seed: of all noise, 0 to 2^31 - 1.
     backbone: `cifar100`, `imagenet`, a checkpoint file, or a Hub id.
@@ -65,29 +66,29 @@ class StyleSettings:
 
     size: int = 512
     keep_aspect: bool = True
-    steps: int = 120
-    scales: int = 3
+    steps: int = 40
+    scales: int = 2
     content_weight: float = 1.0
     laplacian_weight: float = 25.0
-    style_weight: float = 45.0
-    tv_weight: float = 16.0
+    style_weight: float = 15.0
+    tv_weight: float = 40.0
     content_layers: tuple[str, ...] = ("conv1_2", "conv2_2")
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1")
     style_statistic: str = "covariance"
-    style_levels: int = 4
+    style_levels: int = 2
     style_scale: float = 1.0
     preserve_colours: bool = False
     relative_losses: bool = True
     canvas: str = "pyramid"
     learning_rate: float = 0.05
     init: str = "content"
-    start_noise: float = 0.05
+    start_noise: float = 0.0
     pooling: str = "backbone"
     seed: int = 0
     backbone: str = "cifar100"
     device: str = "auto"
     precision: str = "auto"
-    match_strokes: bool = False
+    sketch: bool = True
     match_palette: bool = True
 
     def __post_init__(self):
@@ -116,7 +117,7 @@ class StyleSettings:
                 expected = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
                 raise StyleTransferError(f"{name} must be {expected}, not {quote(layers)}.")
             object.__setattr__(self, name, tuple(layers))
-        for name in ("keep_aspect", "preserve_colours", "relative_losses", "match_strokes", "match_palette"):
+        for name in ("keep_aspect", "preserve_colours", "relative_losses", "sketch", "match_palette"):
             if not isinstance(value := getattr(self, name), bool):
                 raise StyleTransferError(f"{name} must be true or false, not {quote(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:
@@ -155,6 +156,10 @@ class StyleSettings:
             values = SINCE_VERSION_2 | values
         if version < 3:
             values = SINCE_VERSION_3 | values
+        if version < 4:
+            if values.pop("match_strokes", False):
+                raise StyleTransferError("These settings match strokes, which this version cannot: choose a preset.")
+            values = SINCE_VERSION_4 | values
         _check_names(values)
         return cls(**values)
 
@@ -208,30 +213,28 @@ CLASSIC = StyleSettings(
     style_statistic="gram",
     style_levels=1,
     relative_losses=False,
+    sketch=False,
     match_palette=False,
     canvas="pixels",
     start_noise=0.0,
     learning_rate=0.02,
 )
-# Matched strokes, coarse to fine. Covariances on two levels give the strokes their contrast; with more levels, pieces
-# of the painting appear where the photo has nothing. The outlines keep faces and thin lines.
-STROKES = StyleSettings(
-    match_strokes=True,
-    steps=66,
-    content_weight=3.0,
-    laplacian_weight=40.0,
-    style_weight=240.0,
-    tv_weight=8.0,
-    content_layers=("conv1_1", "conv2_1", "conv3_1"),
-    style_levels=2,
-    learning_rate=0.04,
-    start_noise=0.0,
+# Style as covariances alone, without a sketch. Four levels of the pyramid make strokes as broad as the painting's, and
+# sometimes paste a piece of the painting where the photo has nothing.
+COVARIANCE = StyleSettings(
+    sketch=False,
+    steps=120,
+    scales=3,
+    style_weight=45.0,
+    tv_weight=16.0,
+    style_levels=4,
+    start_noise=0.05,
 )
 PRESETS = {
     "classic": CLASSIC,
-    "quick": StyleSettings(size=384, steps=60),
+    "quick": StyleSettings(size=384, steps=16),
     "balanced": StyleSettings(),
-    "fine": StyleSettings(size=768, steps=240, scales=4),
-    "strokes": STROKES,
+    "fine": StyleSettings(size=768, steps=60),
+    "covariance": COVARIANCE,
 }
 DEFAULT_PRESET = "balanced"

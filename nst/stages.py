@@ -1,11 +1,8 @@
 """The stages of a run, coarse to fine, and which of them remain for a run that is continued."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from nst.canvas import Canvas
 from nst.errors import StyleTransferError
@@ -73,48 +70,6 @@ def _check_fits(resume: RunState, settings: StyleSettings, sizes: list[tuple[int
             f"The saved run does not fit: it is {width}x{height} px, where this photo and these settings need "
             f"{expected[0]}x{expected[1]}."
         )
-
-
-@dataclass(frozen=True)
-class Round:
-    """A part of a stage whose targets stay the same.
-
-    steps: that remain. rate_factor: what the learning rate is multiplied by. is_new: whether none of its steps is done.
-    """
-
-    steps: int
-    rate_factor: float = 1.0
-    is_new: bool = True
-
-
-class PlainStage:
-    """A stage that compares the picture with the photo's own features, in one round.
-
-    start: the photo, (1, 3, H, W) in [0, 1]. outlines_of: None, for the outlines of `start`.
-    """
-
-    outlines_of = None
-
-    def __init__(self, stage: RemainingStage, pixels: Tensor):
-        self.stage, self.start = stage, pixels
-
-    def enlarge(self, canvas: Canvas) -> Canvas:
-        """Return the canvas of the stage before at this stage's size."""
-        return canvas.resized(self.start.shape[-2:])
-
-    def rounds(self) -> list[Round]:
-        """Return the rounds that remain."""
-        return [Round(self.stage.steps)]
-
-    def prepare(self, extractor: Any, objective: Any, styles: Any, stage_count: int) -> None:
-        """Do nothing: there is nothing to match."""
-
-    def match(self, painted: Tensor, round_: Round) -> None:
-        """Do nothing: the targets are the photo's."""
-
-    def pictures(self) -> dict[str, np.ndarray]:
-        """Return the pictures that a state needs besides its canvas: none."""
-        return {}
 
 
 def restore_canvas(resume: RunState, settings: StyleSettings, device: torch.device) -> Canvas:

@@ -1,6 +1,7 @@
 """`stylize`: paint a photo in the style of a painting, as a generator that yields every step."""
 
 import functools
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,17 +27,18 @@ from nst.optimize_cuda import CudaOptimizer
 from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_input
 from nst.run_state import RunState
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
-from nst.stages import PlainStage, RemainingStage, remaining_stages, restore_canvas
-from nst.strokes import PALETTE_EXPONENT, Strokes, StrokeStage
+from nst.sketch import SKETCH_EXPONENT, Sketch
+from nst.stages import RemainingStage, remaining_stages, restore_canvas
 
 
 @dataclass
 class Step:
     """One optimization step, as plain data that can be pickled.
 
-    step: from 1 to `steps`. stage: from 0. The losses are those of the picture before this step. seconds: since the run
-    began. seconds_left: until it ends, at the pace of this stage. image: an RGB picture where the caller asked for one,
-    and always in the last step. state: in the last step. note: one sentence if a step was undone, otherwise empty.
+    step: from 1 to `steps`; 0 while the sketch is made. stage: from 0. The losses are those of the picture before this
+    step. seconds: since the run began. seconds_left: until it ends, at the pace of this stage. While the sketch is made
+    the losses and the seconds left are not known, and NaN. image: an RGB picture where the caller asked for one, and
+    always in the last step. state: in the last step. note: one sentence if a step was undone, otherwise empty.
     """
 
     step: int
@@ -86,6 +88,8 @@ def stylize(
 ) -> Iterator[Step]:
     """Paint `content` in the style of `style`; yield a `Step` for every optimization step.
 
+    If images are asked for, steps with the number 0 come first: they have the sketch as it grows.
+
     content: a path or a PIL image. style: the same, or a list of `Style`.
     preview_every: an int asks for an image every so many steps, a float every so many seconds, None only in the last
     step. Every image has the final size; those of coarse stages are enlarged.
@@ -120,64 +124,68 @@ def stylize(
     optimizer_class = CudaOptimizer if hardware.device.type == "cuda" else Optimizer
 
     palette = None
-    if (settings.match_palette or settings.match_strokes) and not settings.preserve_colours:
-        palette = Palette(styles, hardware.device, PALETTE_EXPONENT if settings.match_strokes else 1.0)
-    strokes = Strokes(settings, photo, palette, hardware.device) if settings.match_strokes else None
+    if (settings.match_palette or settings.sketch) and not settings.preserve_colours:
+        palette = Palette(styles, hardware.device, SKETCH_EXPONENT if settings.sketch else 1.0)
+    sketch = None
+    if settings.sketch and settings.style_weight:
+        sketch = Sketch(settings, photo, styles, palette, hardware.device)
+        if resume and "sketch" in resume.pictures:
+            sketch.picture = torch.from_numpy(resume.pictures["sketch"]).to(hardware.device)
+        else:
+            for picture in sketch.make():
+                if preview_every is not None:
+                    image = to_picture(picture).resize(stages[-1].size, Image.Resampling.BICUBIC)
+                    yield Step(0, settings.steps, 0, *NO_LOSSES, clock.seconds(), math.nan, image=image)
 
     for stage in stages:
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
+        start = sketch.enlarged(pixels) if sketch else pixels
         style_inputs = [style_input(style, settings, stage, hardware.device) for style in styles]
-        method = StrokeStage(strokes, stage, pixels, canvas, resume) if strokes else PlainStage(stage, pixels)
-        objective = Objective(
-            extractor, settings, method.start, style_inputs, outlines_of=method.outlines_of, cache_key=cache_key
-        )
+        objective = Objective(extractor, settings, start, style_inputs, cache_key=cache_key)
         if canvas is None:
-            canvas = Canvas(start_picture(method.start, style_inputs, settings, generator), settings.canvas)
+            canvas = Canvas(start_picture(start, style_inputs, settings, generator), settings.canvas)
         elif canvas.pixels().shape != pixels.shape:
-            canvas = method.enlarge(canvas)
+            canvas = canvas.resized(pixels.shape[-2:])
         if stage.steps_done == 0 and settings.start_noise:
             canvas.add_noise(start_noise(pixels, style_inputs, settings, generator))
-        method.prepare(extractor, objective, style_inputs, len(settings.stages(photo.size)))
+        guard.begin_stage(steps_done)
+        optimizer = optimizer_class(objective, canvas, settings.learning_rate, guard)
         stage_begin = steps_done - stage.steps_done
         clock.begin_stage()
-        for round_ in method.rounds():
-            method.match(canvas.pixels(), round_)
-            guard.begin_stage(steps_done)
-            optimizer = optimizer_class(objective, canvas, settings.learning_rate * round_.rate_factor, guard)
-            for number, result in enumerate(optimizer.run(round_.steps, monitor.watch(steps_done)), steps_done + 1):
-                is_last = number == monitor.last_step
-                seconds_left = clock.tick(stage)
-                picture, state = optimizer.canvas.pixels(), None
-                if is_last:
-                    if palette and settings.match_palette and settings.style_weight:
-                        picture = palette.finish(picture)
-                    arrays, random_state = optimizer.canvas.state(), generator.get_state().numpy()
-                    counts = {"step": number, "stage": stage.number, "stage_step": number - stage_begin}
-                    state = RunState(
-                        arrays,
-                        **counts,
-                        random_state=random_state,
-                        step_scale=guard.rate_factor,
-                        pictures=method.pictures() | {"finished": to_array(picture)},
-                    )
-                yield Step(
+        for number, result in enumerate(optimizer.run(stage.steps, monitor.watch(steps_done)), steps_done + 1):
+            is_last = number == monitor.last_step
+            seconds_left = clock.tick(stage)
+            picture, state = optimizer.canvas.pixels(), None
+            if is_last:
+                if palette and settings.match_palette and settings.style_weight:
+                    picture = palette.finish(picture)
+                state = RunState(
+                    optimizer.canvas.state(),
                     step=number,
-                    steps=settings.steps,
                     stage=stage.number,
-                    content_loss=result.losses.content,
-                    laplacian_loss=result.losses.laplacian,
-                    style_loss=result.losses.style,
-                    tv_loss=result.losses.tv,
-                    total_loss=result.losses.total,
-                    seconds=clock.seconds(),
-                    seconds_left=0.0 if is_last else seconds_left,
-                    note=result.note,
-                    image=_image(result, picture, stages[-1].size, is_last),
-                    state=state,
+                    stage_step=number - stage_begin,
+                    random_state=generator.get_state().numpy(),
+                    step_scale=guard.rate_factor,
+                    pictures={"finished": to_array(picture)} | ({"sketch": to_array(sketch.picture)} if sketch else {}),
                 )
-                if is_last:
-                    return
-            steps_done, canvas = number, optimizer.canvas
+            yield Step(
+                step=number,
+                steps=settings.steps,
+                stage=stage.number,
+                content_loss=result.losses.content,
+                laplacian_loss=result.losses.laplacian,
+                style_loss=result.losses.style,
+                tv_loss=result.losses.tv,
+                total_loss=result.losses.total,
+                seconds=clock.seconds(),
+                seconds_left=0.0 if is_last else seconds_left,
+                note=result.note,
+                image=_image(result, picture, stages[-1].size, is_last),
+                state=state,
+            )
+            if is_last:
+                return
+        steps_done, canvas = number, optimizer.canvas
 
 
 def _check_arguments(settings: Any, preview_every: Any, resume: Any) -> None:
@@ -227,6 +235,9 @@ class _Monitor:
         if is_due:
             self._last_preview = now
         return Request(picture=is_due, stop=bool(stop))
+
+
+NO_LOSSES = (math.nan,) * 5  # while the sketch is made
 
 
 class _Clock:

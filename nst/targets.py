@@ -16,9 +16,6 @@ from nst.models.vgg import Vgg19
 from nst.settings import StyleSettings
 
 OUTLINE_POOLS = (8, 16)  # px averaged on each side. 4 would also suppress strokes, 32 would let objects move
-# Matched strokes are the painting's whatever the outlines are; finer outlines keep eyes, cables and lettering.
-MATCHED_OUTLINE_POOLS = (2, 4, 8, 16)
-SMALLEST_OUTLINES = 2e-3  # mean square: a photo without outlines must not forbid strokes
 
 Key = tuple[int, str]  # a level of the image pyramid and a layer
 StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
@@ -57,15 +54,13 @@ class Targets:
     """The targets of one stage.
 
     content: the photo's features by layer. content_scales: what the content loss at each layer is divided by.
-    outlines: the photo's Laplacians by pool, in px; empty where the outlines do not count. outline_scale: what the loss
-    of the outlines is divided by.
-    layout: with matched strokes, the means of the photo's broad areas, (1, 3, h, w).
+    outlines: the photo's Laplacians by pool, in px; empty where the outlines do not count.
+    layout: with a sketch, the means of its broad areas, (1, 3, h, w).
     """
 
     content: dict[str, Tensor]
     content_scales: dict[str, Tensor | float]
     outlines: dict[int, Tensor]
-    outline_scale: Tensor | float
     layout: Tensor | None
     styles: list[StyleTarget]
 
@@ -82,28 +77,20 @@ class TargetBuilder:
         self.layers = compared_layers(settings)
 
     @torch.no_grad()
-    def build(self, content: Tensor, styles: Sequence[StyleInput], outlines_of: Tensor | None = None) -> Targets:
-        """Return the targets for a photo (1, 3, H, W) in [0, 1] and the styles to paint it in.
-
-        outlines_of: the picture whose outlines and layout are kept, by default `content`.
-        """
+    def build(self, content: Tensor, styles: Sequence[StyleInput]) -> Targets:
+        """Return the targets for a photo or sketch (1, 3, H, W) in [0, 1] and the styles to paint it in."""
         settings = self.settings
-        outlines_of = content if outlines_of is None else outlines_of
         if settings.preserve_colours:  # both are compared in grey
             styles = [(match_luminance(picture, content), weight, mask) for picture, weight, mask in styles]
-            content, outlines_of = grey(content), grey(outlines_of)
+            content = grey(content)
         features = self._cached("content", content, settings.content_layers, self._features_of)
         scales = {
             layer: target.float().var().clamp_min(SMALLEST_SCALE) if settings.relative_losses else 1.0
             for layer, target in features.items()
         }
-        pools = MATCHED_OUTLINE_POOLS if settings.match_strokes else OUTLINE_POOLS
-        outlines = {pool: laplacian(outlines_of, pool) for pool in pools if settings.laplacian_weight}
-        outline_scale = 1.0
-        if settings.match_strokes and outlines:
-            outline_scale = sum(x.square().mean() for x in outlines.values()).clamp_min(SMALLEST_OUTLINES)
-        layout = broad_areas(outlines_of) if settings.match_strokes else None
-        return Targets(features, scales, outlines, outline_scale, layout, self._style_targets(content, styles))
+        outlines = {pool: laplacian(content, pool) for pool in OUTLINE_POOLS if settings.laplacian_weight}
+        layout = broad_areas(content) if settings.sketch else None
+        return Targets(features, scales, outlines, layout, self._style_targets(content, styles))
 
     def _style_targets(self, content: Tensor, styles: Sequence[StyleInput]) -> list[StyleTarget]:
         settings, scale = self.settings, self.statistic.scale

@@ -264,7 +264,7 @@ def test_the_command_makes_a_film_of_each_picture_that_has_none(photos, style, t
     assert run(photos, "--style", style, "--out", out, *flags, "--video", "webp") == 0
     assert sorted(path.name for path in out.iterdir() if path.suffix == ".webp") == ["C.webp", "a.webp", "b.webp"]
     with Image.open(out / "a.webp") as film:
-        assert film.n_frames == 2  # one for each step
+        assert film.n_frames == 5  # the sketch's three, and one for each step
     before = states(out)
     assert run(photos, "--style", style, "--out", out, *flags, "--video", "webp") == 0
     assert states(out) == before

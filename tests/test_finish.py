@@ -11,7 +11,7 @@ from nst import Style, StyleSettings, unrounded
 from nst.finish import Palette
 from nst.io.tensors import to_tensor
 
-SETTINGS = StyleSettings(size=64, steps=3, scales=1, precision="float32", device="cpu")
+SETTINGS = StyleSettings(size=64, steps=3, scales=1, sketch=False, precision="float32", device="cpu")
 CPU = torch.device("cpu")
 
 

@@ -172,7 +172,7 @@ def test_opacity_is_turned_upright_like_the_photo_and_is_none_without_transparen
 def settings(random_checkpoint):
     return StyleSettings(
         size=128, steps=4, scales=2, content_layers=("conv2_1",), style_layers=("conv1_1",),
-        backbone=str(random_checkpoint), device="cpu", precision="float32",
+        sketch=False, backbone=str(random_checkpoint), device="cpu", precision="float32",
     )  # fmt: skip
 
 

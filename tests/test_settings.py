@@ -72,28 +72,36 @@ def test_values_stay_as_they_are_passed(values):
 
 def test_the_dictionary_contains_every_field_and_the_version():
     values = StyleSettings().to_dict()
-    assert values.pop("version") == 3
+    assert values.pop("version") == 4
     assert list(values) == [f.name for f in fields(StyleSettings)]
 
 
 def test_fields_left_out_take_their_defaults():
     assert StyleSettings.from_dict({}) == StyleSettings()
-    assert StyleSettings.from_dict({"steps": 3, "version": 3}) == StyleSettings(steps=3)
+    assert StyleSettings.from_dict({"steps": 3, "version": 4}) == StyleSettings(steps=3)
 
 
 def test_fields_that_version_1_lacks_take_the_values_that_version_1_painted_with():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
     plain = {"style_statistic": "gram", "canvas": "pixels", "start_noise": 0, "laplacian_weight": 0}
-    assert old == StyleSettings(steps=3, match_palette=False, **plain)
+    assert old == StyleSettings(steps=3, sketch=False, match_palette=False, **plain)
     for fields_set in ({"canvas": "pyramid"}, {"start_noise": 0.2}):
         expected = replace(old, steps=StyleSettings().steps, **fields_set)
         assert StyleSettings.from_dict(fields_set | {"version": 1}) == expected
 
 
-def test_version_2_neither_matched_strokes_nor_set_the_palette():
-    old = StyleSettings.from_dict({"size": 96, "version": 2})
-    assert (old.match_strokes, old.match_palette) == (False, False)
-    assert old == StyleSettings(size=96, match_palette=False)
+@pytest.mark.parametrize(("version", "palette"), [(2, False), (3, True)])
+def test_earlier_versions_made_no_sketch_and_version_2_did_not_set_the_palette(version, palette):
+    old = StyleSettings.from_dict({"size": 96, "version": version})
+    assert old == StyleSettings(size=96, sketch=False, match_palette=palette)
+
+
+def test_version_3_could_match_strokes_and_such_settings_are_refused():
+    assert StyleSettings.from_dict({"match_strokes": False, "version": 3}).sketch is False
+    with pytest.raises(StyleTransferError, match="match strokes"):
+        StyleSettings.from_dict({"match_strokes": True, "version": 3})
+    with pytest.raises(StyleTransferError, match="Unknown setting"):
+        StyleSettings.from_dict({"match_strokes": False, "version": 4})
 
 
 def test_from_dict_leaves_its_argument_alone():
@@ -207,7 +215,7 @@ def test_an_unknown_field_is_refused(unknown):
     assert str(unknown)[:20] in message
 
 
-@pytest.mark.parametrize("version", [0, 4, "1", None, NAN, [1], True])
+@pytest.mark.parametrize("version", [0, 5, "1", None, NAN, [1], True])
 def test_an_unknown_version_is_refused(version):
     assert "version" in refusal(StyleSettings.from_dict, {"version": version})
 

@@ -74,7 +74,7 @@ class StylizeEndpoint:
         Args:
             content: the photo, whose shapes are kept.
             style: the painting, whose colours and strokes are taken.
-            preset: classic, quick, balanced, fine or strokes; what is left out below comes from it.
+            preset: classic, quick, balanced, fine or covariance; what is left out below comes from it.
             size: long side of the result in pixels, from 32 to the host's limit (1024 by default).
             steps: optimizer steps, 1 to 10000; more is closer to the style and takes longer.
             content_weight: how much the photo's structure counts, 0 or more.

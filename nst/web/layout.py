@@ -20,7 +20,7 @@ from nst.web.session import FILE_KINDS, Session
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = (
     "classic: the recipe of the literature at 224 px · quick: a first look · balanced · fine: larger, slower · "
-    "strokes: for drawings and prints"
+    "covariance: without a sketch"
 )
 WELCOME = "Add a photo and a painting, or click an example of each below them, then press Stylize."
 PRIVACY = "Your pictures go only to the server that runs this page, and are deleted there after an hour."

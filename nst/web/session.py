@@ -48,10 +48,12 @@ class Run:
 
     def add(self, step: Step) -> None:
         """Note the losses and the picture of a step."""
+        self.film.add(step)
+        if step.step == 0:  # a sketch, which has no losses
+            return
         settings = self.settings
         content = settings.content_weight * step.content_loss + settings.laplacian_weight * step.laplacian_loss
         self.losses.append((step.step, content, settings.style_weight * step.style_loss))
-        self.film.add(step)
         if step.state is not None:
             self.last = step
             self.recipe = replace(self.recipe, steps_done=step.step)

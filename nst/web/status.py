@@ -8,6 +8,8 @@ STOPPED_EARLY = "Stopped before it began."
 
 def progress_line(step: Step) -> str:
     """Return the status of a run that is painting."""
+    if step.step == 0:
+        return f"Sketching · {duration(step.seconds)}"
     return f"Step {step.step} of {step.steps} · {duration(step.seconds_left)} left · {losses_text(step)}"
 
 

@@ -130,7 +130,7 @@ class Benchmark:
         """Measure a preset's run in evaluations of the plain loop at 512 px, with previews as in the app."""
         reference, pixels = self._reference(512, CLASSIC_512)
         evaluate = partial(reference.evaluate, pixels)
-        for preset, goal in (("balanced", 11), ("quick", 3), ("strokes", 11)):
+        for preset, goal in (("balanced", 11), ("quick", 3)):
             before = seconds_of(evaluate)
             *_, last = stylize(self.photo, self.painting, PRESETS[preset], preview_every=0.25)
             after = seconds_of(evaluate)

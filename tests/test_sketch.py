@@ -1,4 +1,4 @@
-"""A run with matched strokes, from its first stage to its finished picture."""
+"""The sketch, from its patches to the finished picture of a run."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from PIL import Image
 from helpers.pictures import make_picture
 from helpers.runs import CONTENT, STYLE, paint, stopped_after
 from nst import PRESETS, RunState, Style, StyleSettings, stylize, unrounded
+from nst.io.colour import luminance
 from nst.io.tensors import to_tensor
-from nst.stages import RemainingStage
-from nst.strokes import StrokeStage
+from nst.sketch import COMPLETENESS, _nearest, replace_patches
 
-SETTINGS = StyleSettings.preset("strokes", size=96, steps=8, scales=2, precision="float32", device="cpu")
+SETTINGS = StyleSettings(size=96, steps=8, scales=2, precision="float32", device="cpu")
 
 
 def values(image: Image.Image) -> np.ndarray:
@@ -26,8 +26,89 @@ def whole():
     return paint(SETTINGS)
 
 
-def test_only_its_own_preset_matches_strokes():
-    assert [name for name in PRESETS if StyleSettings.preset(name).match_strokes] == ["strokes"]
+def test_all_presets_but_the_plain_ones_make_a_sketch():
+    assert [name for name in PRESETS if not StyleSettings.preset(name).sketch] == ["classic", "covariance"]
+
+
+# Patches
+
+
+def picture(height: int, width: int, seed: int) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_picture_that_is_the_painting_stays_as_it_is():
+    painting = picture(40, 52, 1)
+    torch.testing.assert_close(replace_patches(painting, [painting], [1.0], 8), painting)
+
+
+@pytest.mark.parametrize("size", [(40, 52), (37, 41), (16, 90)])
+def test_patches_keep_the_pictures_size_and_the_paintings_range(size):
+    painting = 0.2 + 0.5 * picture(33, 47, 2)
+    patched = replace_patches(picture(*size, 1), [painting], [1.0], 8)
+    assert patched.shape == (1, 3, *size)
+    assert patched.min() > 0.2 - 1e-5 and patched.max() < 0.7 + 1e-5
+
+
+def test_a_single_patch_becomes_the_most_similar_one_of_the_painting():
+    """NumPy compares every patch of the painting; one patch covers the whole picture."""
+    side, patch, painting = 12, picture(12, 12, 1), picture(24, 24, 2)
+    rows = [painting[0, :, y : y + side, x : x + side].numpy() for y in range(0, 13, 3) for x in range(0, 13, 3)]
+    # One query is its own best partner: the divisor is its distance, and the nearest has the smallest quotient.
+    distances = np.array([((row - patch[0].numpy()) ** 2).sum() for row in rows])
+    expected = rows[distances.argmin()]
+    patched = replace_patches(patch, [painting], [1.0], side)[0].numpy()
+    assert np.abs(patched - expected).max() < 1e-5
+
+
+def test_the_nearest_patch_is_that_of_the_formula():
+    queries, patches = (torch.randn(n, 5, generator=torch.Generator().manual_seed(n)).double() for n in (40, 30))
+    factors = torch.rand(30, generator=torch.Generator().manual_seed(9)).double() + 0.5
+    q, p = queries.numpy(), patches.numpy()
+    distances = ((q[:, None] - p[None]) ** 2).sum(2)
+    best = distances[::4].min(0)
+    expected = (distances * factors.numpy() / (best + COMPLETENESS * (p**2).sum(1).mean())).argmin(1)
+    assert np.array_equal(_nearest(queries, patches, factors).numpy(), expected)
+
+
+def test_a_heavier_painting_gives_more_of_the_patches():
+    dark, light = 0.3 * picture(40, 40, 1), 0.7 + 0.3 * picture(40, 40, 2)
+    photo = 0.35 + 0.3 * picture(40, 40, 3)
+
+    def brightness(weight: float) -> float:
+        return replace_patches(photo, [dark, light], [weight, 1.0], 8).mean().item()
+
+    assert brightness(8.0) < brightness(1.0) < brightness(1 / 8)
+
+
+# Runs
+
+
+def test_the_sketch_is_shown_as_it_grows_before_the_first_step(whole):
+    steps = list(stylize(CONTENT, STYLE, SETTINGS))
+    sketches = [step for step in steps if step.step == 0]
+    assert len(sketches) >= 3 and steps[: len(sketches)] == sketches
+    assert {step.image.size for step in sketches} == {(96, 96)}
+    assert [step.step for step in steps[len(sketches) :]] == list(range(1, 9))
+    assert steps[-1].image.tobytes() == whole.image.tobytes()
+
+
+def test_a_seed_gives_the_same_sketch_and_another_seed_another_one(whole):
+    again, other = paint(SETTINGS), paint(replace(SETTINGS, seed=1))
+    assert np.array_equal(again.state.pictures["sketch"], whole.state.pictures["sketch"])
+    assert not np.array_equal(other.state.pictures["sketch"], whole.state.pictures["sketch"])
+
+
+def test_the_more_style_the_farther_is_the_sketch_from_the_photo():
+    photo = to_tensor(CONTENT.resize((96, 96), Image.Resampling.LANCZOS))
+    settings = replace(SETTINGS, size=128, steps=1, scales=1, preserve_colours=True)  # the sketch has 96 px
+
+    def distance(weight: float) -> float:
+        sketch = paint(replace(settings, style_weight=weight)).state.pictures["sketch"]
+        return np.abs(sketch[:, :1] - luminance(photo).numpy()).mean()
+
+    distances = [distance(weight) for weight in (1.0, 5.0, 15.0, 60.0)]
+    assert distances == sorted(distances)
 
 
 @pytest.mark.parametrize("count", range(1, 8))
@@ -43,16 +124,6 @@ def test_a_finished_run_continues_with_more_steps(whole):
     end = paint(replace(SETTINGS, steps=11), resume=whole.state)
     assert end.step == 11
     assert end.image.tobytes() != whole.image.tobytes()
-
-
-@pytest.mark.parametrize("steps_done", range(12))
-def test_rounds_add_up_to_the_stages_steps(steps_done):
-    stage = StrokeStage.__new__(StrokeStage)
-    stage.stage = RemainingStage(0, 64, (64, 64), 12 - steps_done, steps_done)
-    rounds = stage.rounds()
-    assert sum(x.steps for x in rounds) == 12 - steps_done
-    assert [x.is_new for x in rounds[1:]] == [True] * (len(rounds) - 1)
-    assert rounds[0].is_new == (steps_done % 4 == 0)
 
 
 def test_the_palette_can_be_left_as_it_was_painted():
@@ -125,7 +196,7 @@ def test_several_paintings_share_the_picture_by_their_weights():
 )  # fmt: skip
 def test_other_settings_paint_too(changes):
     steps = list(stylize(CONTENT, STYLE, replace(SETTINGS, **changes)))
-    assert all(np.isfinite(step.total_loss) for step in steps)
+    assert all(np.isfinite(step.total_loss) for step in steps if step.step)
     assert steps[-1].image.size == (changes.get("size", 96), changes.get("size", 96))
 
 
