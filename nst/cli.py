@@ -5,11 +5,11 @@
 
 import argparse
 import contextlib
-import io
 import itertools
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.errors import StyleTransferError
+from nst.output.film import check_format
+from nst.output.protection import FileKept, check_output, check_replaceable, check_writable, refuse_inputs
 from nst.settings import DEFAULT_PRESET, StyleSettings
 
 LOSSES = ("content_loss", "laplacian_loss", "style_loss", "tv_loss", "total_loss")
@@ -73,6 +75,7 @@ def build_parser() -> ArgumentParser:
     add("--keep-alpha", action="store_true", help="give the result the photo's transparency (PNG, TIFF)")
     add("--film", "--video", metavar="FILE", type=Path, help="also save how it was painted, as .webp or .mp4")
     add("--save-every", type=int, metavar="N", help="also save the picture every N steps, as OUT-<step>.png")
+    add("--overwrite", action="store_true", help="--save-every also replaces files that this program did not write")
     add("--json", action="store_true", help="print one line of JSON about the result")
     return parser
 
@@ -104,17 +107,16 @@ def _read_settings(args: argparse.Namespace) -> "tuple[StyleSettings, PaintingRe
     settings = None if args.recipe else with_flags(StyleSettings.preset(args.preset or DEFAULT_PRESET), args)
     if args.save_every is not None and args.save_every < 1:
         raise StyleTransferError("--save-every must be 1 or more.")
-    _check_output(args.output, is_lossless=args.bits == 16 or args.keep_alpha)
+    check_output(args.output, is_lossless=args.bits == 16 or args.keep_alpha)
     if args.film:
-        _check_writable(args.film)
+        check_writable(args.film)
+        check_format(args.film)
         if args.film.resolve() == args.output.resolve():
             raise StyleTransferError(f"{args.film}: the film and the result need a file each.")
+    refuse_inputs(_outputs(args), [args.content, args.style, args.recipe or "", args.backbone or ""])
 
-    from nst.output.film import check_format
     from nst.output.recipe import LOCAL_FILE, read_recipe
 
-    if args.film:
-        check_format(args.film)
     if settings:
         return settings, None
     followed = read_recipe(args.recipe)
@@ -122,6 +124,14 @@ def _read_settings(args: argparse.Namespace) -> "tuple[StyleSettings, PaintingRe
     if settings.backbone == LOCAL_FILE:
         raise StyleTransferError(f"{args.recipe.name}: its backbone was a file; name that file with --backbone.")
     return settings, followed
+
+
+def _outputs(args: argparse.Namespace) -> list[Path]:
+    """Return every file that the command may write."""
+    stem, suffix = re.escape(args.output.stem), re.escape(args.output.suffix)
+    folder = args.output.parent
+    saved = [path for path in folder.glob("*") if re.fullmatch(rf"{stem}-\d{{5,}}{suffix}", path.name)]
+    return [args.output, *([args.film] if args.film else []), *(saved if args.save_every else [])]
 
 
 def _paint(args: argparse.Namespace, settings: StyleSettings, followed: "PaintingRecipe | None") -> "Step":
@@ -166,7 +176,11 @@ def _paint(args: argparse.Namespace, settings: StyleSettings, followed: "Paintin
                 recipe = replace(recipe, steps_done=step.step)
                 if args.save_every and step.step % args.save_every == 0 and step.image:
                     path = args.output.with_name(f"{args.output.stem}-{step.step:05d}{args.output.suffix}")
-                    save_result(step.image, path, recipe, opacity=opacity)
+                    try:
+                        check_replaceable(path, args.overwrite)
+                        save_result(step.image, path, recipe, opacity=opacity)
+                    except FileKept as kept:
+                        bar.write(f"nst: {kept}", file=sys.stderr)
         save_result(unrounded(step) if args.bits == 16 else step.image, args.output, recipe, opacity=opacity)
         if film:
             film.save(args.film)
@@ -185,28 +199,6 @@ def _warn_about_differences(followed: "PaintingRecipe", recipe: "PaintingRecipe"
         print(f"nst: warning: not the recipe's {', not its '.join(differences)}", file=sys.stderr)
 
 
-def _check_output(output: Path, is_lossless: bool) -> None:
-    """Raise StyleTransferError, before painting, for a result that could not be saved after it."""
-    from PIL import Image
-
-    Image.init()
-    try:  # Pillow lists formats that it cannot write, or not in colour
-        kind = Image.EXTENSION[output.suffix.lower()]
-        Image.new("RGB", (16, 16)).save(io.BytesIO(), kind)
-    except Exception as error:
-        raise StyleTransferError(f"{output.name}: not a picture format that can be written; use .png.") from error
-    if is_lossless and kind not in ("PNG", "TIFF"):
-        raise StyleTransferError(f"{output.name}: --bits 16 and --keep-alpha need .png or .tif.")
-    _check_writable(output)
-
-
-def _check_writable(path: Path) -> None:
-    """Raise StyleTransferError if no file can be written at `path`."""
-    folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
-    if "\0" in path.name or path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise StyleTransferError(f"{path}: cannot be written there.")
-
-
 # --- a folder ---------------------------------------------------------------------------------------------------------
 
 
@@ -223,13 +215,14 @@ def build_batch_parser() -> ArgumentParser:
     add("--out", metavar="DIR", required=True, type=Path, help="where the results go, as PNG files")
     add_settings(parser)
     add("--film", "--video", choices=("webp", "mp4"), help="also save how each was painted, beside it")
+    add("--overwrite", action="store_true", help="also replace files that this program did not write")
     return parser
 
 
 def _run_batch(arguments: Sequence[str]) -> int:
     args = build_batch_parser().parse_args(arguments)
     settings = with_flags(StyleSettings.preset(args.preset or DEFAULT_PRESET), args)
-    _check_writable(args.out / "any.png")
+    check_writable(args.out / "any.png")
 
     from tqdm import tqdm
 
@@ -245,7 +238,8 @@ def _run_batch(arguments: Sequence[str]) -> int:
         bar.set_postfix_str(f"{job.source.name}, step {step.step} of {step.steps}")
 
     with _catch_ctrl_c() as was_interrupted:
-        outcomes = paint_all(jobs, styles, settings, film=film, on_step=show_progress, should_stop=was_interrupted)
+        options = {"film": film, "overwrite": args.overwrite}
+        outcomes = paint_all(jobs, styles, settings, on_step=show_progress, should_stop=was_interrupted, **options)
         with tqdm(total=len(jobs), unit="picture", file=sys.stderr) as bar:
             for outcome in outcomes:
                 finished += 1

@@ -232,7 +232,7 @@ COVARIANCE = StyleSettings(
 )
 PRESETS = {
     "classic": CLASSIC,
-    "quick": StyleSettings(size=384, steps=16),
+    "quick": StyleSettings(size=384, steps=12),
     "balanced": StyleSettings(),
     "fine": StyleSettings(size=768, steps=60),
     "covariance": COVARIANCE,

@@ -134,8 +134,7 @@ def stylize(
         else:
             for picture in sketch.make():
                 if preview_every is not None:
-                    image = to_picture(picture).resize(stages[-1].size, Image.Resampling.BICUBIC)
-                    yield Step(0, settings.steps, 0, *NO_LOSSES, clock.seconds(), math.nan, image=image)
+                    yield _sketch_step(settings.steps, picture, clock, stages[-1].size)
 
     for stage in stages:
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
@@ -197,6 +196,13 @@ def _check_arguments(settings: Any, preview_every: Any, resume: Any) -> None:
         raise StyleTransferError(f"resume must be a RunState, not {type(resume).__name__}.")
 
 
+def _sketch_step(steps: int, picture: Tensor, clock: "_Clock", final_size: tuple[int, int]) -> Step:
+    """Return the step, number 0, that shows the sketch so far."""
+    unknown = (math.nan,) * 5  # the losses
+    image = to_picture(picture).resize(final_size, Image.Resampling.BICUBIC)
+    return Step(0, steps, 0, *unknown, clock.seconds(), seconds_left=math.nan, image=image)
+
+
 def _image(result: StepResult, pixels: Tensor, final_size: tuple[int, int], is_last: bool) -> Image.Image | None:
     """Return the step's picture at the final size, if there is one: in the last step that is `pixels`."""
     if is_last:
@@ -235,9 +241,6 @@ class _Monitor:
         if is_due:
             self._last_preview = now
         return Request(picture=is_due, stop=bool(stop))
-
-
-NO_LOSSES = (math.nan,) * 5  # while the sketch is made
 
 
 class _Clock:

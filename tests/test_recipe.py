@@ -54,7 +54,7 @@ def test_a_recipe_has_settings_versions_and_checksums(recipe, random_checkpoint)
         {"picture": expected_hash(STYLE), "weight": 2.0, "mask": None},
         {"picture": expected_hash(MASK), "weight": 0.5, "mask": expected_hash(CONTENT)},
     ]
-    assert values["steps_done"] == 16
+    assert values["steps_done"] == 12
     assert sorted(values["versions"]) == ["nst", "python", "torch"]
 
 

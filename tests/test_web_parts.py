@@ -15,7 +15,7 @@ from nst.web.inputs import mask_background, mask_of, styles_of
 from nst.web.links import settings_from_query, settings_to_query
 from nst.web.loss_plot import MAX_POINTS, loss_table
 from nst.web.session import MAX_ITEMS, Run, Session
-from nst.web.status import recipe_warning
+from nst.web.status import progress_line, recipe_warning
 
 
 def as_query(text: str) -> dict[str, str]:
@@ -72,6 +72,18 @@ def test_the_loss_curve_has_few_points_and_includes_the_latest(count):
     assert len(table) <= 2 * MAX_POINTS
     assert list(table["step"])[-2:] == ([count, count] if count else [])
     assert {str(table[name].dtype) for name in ("step", "loss")} == {"int64", "float64"}
+
+
+def test_a_sketch_is_shown_without_losses_and_is_a_part_of_the_film(random_checkpoint, tmp_path):
+    settings = StyleSettings(size=64, steps=2, scales=1, backbone=str(random_checkpoint))
+    run = Run(tmp_path / "photo.png", settings, describe(make_picture(64, 64), make_picture(64, 64), settings))
+    steps = list(stylize(make_picture(64, 64), make_picture(64, 64), settings))
+    sketches = [step for step in steps if step.step == 0]
+    assert sketches and all(progress_line(step).startswith("Sketching") for step in sketches)
+    for step in steps:
+        run.add(step)
+    assert [number for number, _, _ in run.losses] == [1, 2]
+    assert len(run.film.stored) == len(steps)
 
 
 def test_a_session_can_be_pickled_and_keeps_few_pictures(random_checkpoint, tmp_path):

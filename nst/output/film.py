@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
@@ -22,6 +22,7 @@ MAX_SIDE = 512  # px
 FRAME_MS, LAST_MS = 100, 1500  # the last frame is shown for longer, so that viewers can look at the result
 JPEG_QUALITY = 92  # of the stored frames: a tenth of the memory that their pixels would take
 SUFFIXES = (".webp", ".mp4")
+MARK = "painted by nst"  # in the metadata: such a film may be replaced by the next one
 
 
 class Film:
@@ -78,6 +79,20 @@ def check_format(path: str | os.PathLike) -> None:
         raise StyleTransferError(f"{Path(path).name}: a film is written as {' or '.join(SUFFIXES)}.")
 
 
+def is_marked(path: str | os.PathLike) -> bool:
+    """Return whether the file is a film that this program wrote."""
+    try:
+        if Path(path).suffix.lower() == ".webp":
+            with Image.open(path) as image:
+                return image.getexif().get(ExifTags.Base.Software) == MARK
+        import av
+
+        with av.open(path) as file:
+            return file.metadata.get("comment") == MARK
+    except (OSError, ValueError):  # not a film; av's errors are of these kinds
+        return False
+
+
 def _compress(image: Image.Image) -> bytes:
     """Return the image as a JPEG file with no side over `MAX_SIDE`."""
     if max(image.size) > MAX_SIDE:
@@ -89,7 +104,10 @@ def _compress(image: Image.Image) -> bytes:
 
 def _save_webp(frames: list[Image.Image], path: str) -> None:
     durations = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
-    frames[0].save(path, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=85)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = MARK
+    options = {"duration": durations, "loop": 0, "quality": 85, "exif": exif}
+    frames[0].save(path, "WEBP", save_all=True, append_images=frames[1:], **options)
 
 
 def _save_mp4(frames: list[Image.Image], path: str) -> None:
@@ -99,6 +117,7 @@ def _save_mp4(frames: list[Image.Image], path: str) -> None:
     # file (faststart), so that a browser plays it at once.
     bt709, srgb, limited_range = 1, 13, 1
     with av.open(path, "w", options={"movflags": "+faststart"}) as file:
+        file.metadata["comment"] = MARK
         stream = file.add_stream("libx264", rate=Fraction(1000, FRAME_MS), options={"crf": "18"})
         stream.width, stream.height = (side - side % 2 for side in frames[0].size)  # yuv420p needs even sides
         stream.pix_fmt = "yuv420p"

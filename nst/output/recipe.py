@@ -168,6 +168,15 @@ def read_recipe(path: str | os.PathLike) -> PaintingRecipe:
         raise StyleTransferError(f"{name}: {error}") from error
 
 
+def has_recipe(path: str | os.PathLike) -> bool:
+    """Return whether the file is a picture with a recipe, even one that this version cannot use."""
+    try:
+        with open_picture(path) as image:
+            return _recipe_text(image) is not None
+    except StyleTransferError:
+        return False
+
+
 def _recipe_text(image: Image.Image) -> str | None:
     text = image.info.get(KEY)
     if text is None:  # a TIFF file's description, where other programs write other things

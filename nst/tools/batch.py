@@ -14,6 +14,7 @@ from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
 from nst.io.reading import load_picture
 from nst.output.film import Film, check_format
+from nst.output.protection import check_replaceable, refuse_inputs
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
 from nst.output.results import save_result
 from nst.pictures import Style
@@ -77,6 +78,7 @@ def paint_all(
     settings: StyleSettings,
     *,
     film: str | None = None,
+    overwrite: bool = False,
     on_step: Callable[[Job, Step], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome]:
@@ -84,12 +86,18 @@ def paint_all(
 
     film: `.webp` or `.mp4` also saves how each picture was painted, beside the result.
 
+    overwrite: replace files with the names of results and films even if this program did not write them.
+
     A job is done if its target holds the recipe that it would be painted by: photo, styles, settings and backbone all
     count. A picture that fails is reported and left out. `should_stop` is called after every step; if it returns True,
     the current picture is dropped and nothing more is yielded.
 
-    Raises StyleTransferError, at once, for styles or settings that cannot be used.
+    Raises StyleTransferError, at once, for styles or settings that cannot be used, and for a result or film that would
+    replace an input.
     """
+    paths = [x for style in styles for x in (style.picture, style.mask) if isinstance(x, (str, os.PathLike))]
+    outputs = [path for job in jobs for path in (job.target, *([job.target.with_suffix(film)] if film else []))]
+    refuse_inputs(outputs, [*paths, *(job.source for job in jobs), settings.backbone])
     styles = [
         replace(
             style,
@@ -110,6 +118,9 @@ def paint_all(
         film_path = job.target.with_suffix(film) if film else None
         if _is_done(job.target, recipe) and (film_path is None or film_path.exists()):
             return False
+        for path in (job.target, film_path):
+            if path:
+                check_replaceable(path, overwrite)
         frames, preview_every = (Film(), Film.interval(settings.steps)) if film_path else (None, None)
         for step in stylize(photo, styles, settings, preview_every=preview_every, should_stop=should_stop):
             if frames:

@@ -138,7 +138,7 @@ class Benchmark:
             yield Target(f"preset {preset}, in plain evaluations", ratio, goal, "<=", note)
 
     def previews(self) -> Iterator[Target]:
-        """Measure the first preview of a warm process, and what previews and bookkeeping add to the bare arithmetic."""
+        """Measure the first preview of a warm process, a sketch, and what previews and bookkeeping add to a step."""
         for side, goal in ((512, 1.0), (2048, 2.0)):
             settings = StyleSettings.preset("balanced", size=side)
             seconds = []
@@ -148,7 +148,7 @@ class Benchmark:
                     next(step for step in steps if step.image is not None)
                 seconds.append(time.perf_counter() - started)
             yield Target(f"first preview at {side} px, seconds", seconds[-1], goal, "<=")
-        settings = StyleSettings.preset("balanced", scales=1, steps=16)
+        settings = StyleSettings.preset("balanced", scales=1, steps=16, sketch=False)
         objective, pixels = self._objective(512, settings, self.auto)
         canvas = Canvas(pixels, settings.canvas)
 
