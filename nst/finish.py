@@ -16,6 +16,7 @@ from nst.io.tensors import to_tensor
 from nst.palette import PALETTE_COLOURS, ColourMap, sample_palette, smooth_chroma
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
 
+SEAM = 2  # px in a picture of 512 px: half the width of the seam between the painted and the unpainted
 PALETTE_SIDE = 256  # px: the size at which colours are counted
 
 
@@ -59,6 +60,19 @@ class Palette:
     def finish(self, painted: Tensor) -> Tensor:
         """Return the painted picture (1, 3, H, W) without colour noise, in the paintings' palette."""
         return torch.lerp(painted, self.give_to(smooth_chroma(painted)), painted_places(self.styles, painted))
+
+
+def keep_unpainted(painted: Tensor, photo: Tensor, styles: Sequence[Style]) -> Tensor:
+    """Return the painted picture with the photo's own pixels where no style is painted; both are (1, 3, H, W).
+
+    Features look beyond a mask's border, and change the photo there. The seam lies inside the mask, and is soft.
+    """
+    if any(style.mask is None for style in styles):
+        return painted
+    radius = max(1, round(SEAM * max(photo.shape[-2:]) / 512))
+    window = {"kernel_size": 2 * radius + 1, "stride": 1, "padding": radius}
+    inside = -F.max_pool2d(-painted_places(styles, photo), **window)
+    return torch.lerp(photo, painted, F.avg_pool2d(inside, count_include_pad=False, **window))
 
 
 def picture_tensor(picture: Image.Image, side: int, device: torch.device) -> Tensor:

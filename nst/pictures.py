@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nst.errors import StyleTransferError
 from nst.io.colour import match_covariance, recolour
-from nst.io.reading import PictureLike, load_picture
+from nst.io.reading import PictureLike, load_picture, load_with_opacity
 from nst.io.sizes import MIN_SIDE, check_sides, fitted_size, resize_picture
 from nst.io.tensors import to_tensor
 from nst.settings import StyleSettings
@@ -45,9 +45,18 @@ def load_styles(style: PictureLike | Sequence[Style]) -> list[Style]:
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf"):
             raise StyleTransferError(f"{name}: its weight must be a number above 0, not {weight!r}.")
         is_path = isinstance(item.picture, (str, os.PathLike))
-        mask = None if item.mask is None else load_picture(item.mask, f"{name}'s mask")
+        mask = None if item.mask is None else load_mask(item.mask, f"{name}'s mask")
         loaded.append(Style(load_picture(item.picture, None if is_path else name), float(weight), mask))
     return loaded
+
+
+def load_mask(mask: PictureLike, name: str | None = None) -> Image.Image:
+    """Return a mask as `load_picture` returns a picture, but with transparent parts in black: nothing is painted there.
+
+    Raises StyleTransferError as `load_picture` does.
+    """
+    picture, opacity = load_with_opacity(mask, name)
+    return picture if opacity is None else Image.composite(picture, Image.new("RGB", picture.size), opacity)
 
 
 def check_final_sides(photo: Image.Image, styles: Sequence[Style], settings: StyleSettings, long_side: int) -> None:

@@ -16,7 +16,7 @@ from nst.canvas import Canvas
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
-from nst.finish import Palette
+from nst.finish import Palette, keep_unpainted
 from nst.io.reading import PictureLike, load_picture
 from nst.io.sizes import resize_picture
 from nst.io.tensors import to_array, to_picture, to_tensor
@@ -76,6 +76,7 @@ def _translate_out_of_memory(run: Callable[..., Iterator[Step]]) -> Callable[...
 
 
 @_translate_out_of_memory
+@torch.inference_mode(False)  # within a caller's inference mode no gradient could be computed
 @torch.enable_grad()  # as a decorator it is entered at each next(), on any thread; a `with` block would leak to callers
 def stylize(
     content: PictureLike,
@@ -158,6 +159,7 @@ def stylize(
             if is_last:
                 if palette and settings.match_palette and settings.style_weight:
                     picture = palette.finish(picture)
+                picture = keep_unpainted(picture, pixels, styles)
                 state = RunState(
                     optimizer.canvas.state(),
                     step=number,

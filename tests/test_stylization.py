@@ -1,7 +1,11 @@
 """`stylize`: its pictures, steps, previews, early ends and refusals, against nst/reference.py and NumPy."""
 
 import gc
+import os
 import pickle
+import random
+import signal
+import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +22,7 @@ from nst.canvas import Canvas
 from nst.engine.target_cache import TARGETS
 from nst.io.tensors import to_tensor
 from nst.models.checkpoints import load_backbone
+from nst.output.results import unrounded
 from nst.pictures import Style
 from nst.reference import Reference
 from nst.reference import paint as paint_reference
@@ -332,6 +337,49 @@ def test_a_mask_confines_the_style_to_its_white_part(fast, white):
     assert inside > 5 and outside < 0.5 * inside
     everywhere = change(paint(settings), CONTENT)
     assert min(everywhere[:, :24].mean(), everywhere[:, 40:].mean()) > 0.7 * inside
+
+
+def test_outside_a_mask_the_photos_own_pixels_stay(fast):
+    """With the losses that reach farthest: four levels, outlines, the palette. The seam lies inside the mask."""
+    settings = replace(fast, size=128, steps=6, style_levels=4, laplacian_weight=25.0, match_palette=True, sketch=True)
+    mask = Image.new("L", (128, 128))
+    mask.paste(255, (40, 40, 90, 90))
+    painted = paint(settings, style=[Style(STYLE, mask=mask)])
+    difference = change(painted, CONTENT)
+    outside = np.asarray(mask) == 0
+    assert difference[outside].max() < 1
+    assert difference[50:80, 50:80].mean() > 5
+    rounded = unrounded(painted) * 255
+    assert np.abs(rounded - np.asarray(painted.image)).max() < 0.51
+
+
+def test_a_mask_on_transparency_paints_where_it_is_white_and_opaque(fast):
+    half = Image.new("L", (64, 64))
+    half.paste(255, (0, 0, 32, 64))
+    on_transparency = Image.merge("LA", (Image.new("L", (64, 64), 255), half))
+    expected, painted = (paint(fast, style=[Style(STYLE, mask=mask)]) for mask in (half, on_transparency))
+    assert painted.image.tobytes() == expected.image.tobytes()
+
+
+def test_a_run_within_inference_mode_paints_the_same_and_spoils_nothing(fast, tmp_path, random_checkpoint):
+    copied = tmp_path / "copied.safetensors"  # a network that no run has loaded yet
+    copied.write_bytes(random_checkpoint.read_bytes())
+    settings = replace(fast, backbone=str(copied))
+    with torch.inference_mode():
+        within = paint(settings)
+        assert torch.is_inference_mode_enabled()
+    assert paint(settings).image.tobytes() == within.image.tobytes()
+
+
+def test_a_run_changes_nothing_global(fast):
+    before = [torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype(), torch.initial_seed(),
+              torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
+              signal.getsignal(signal.SIGINT), warnings.filters[:], os.environ.copy(), os.getcwd()]  # fmt: skip
+    paint(replace(fast, sketch=True, match_palette=True))
+    after = [torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype(), torch.initial_seed(),
+             torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
+             signal.getsignal(signal.SIGINT), warnings.filters[:], os.environ.copy(), os.getcwd()]  # fmt: skip
+    assert before == after
 
 
 # Input that cannot be used

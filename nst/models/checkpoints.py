@@ -54,6 +54,7 @@ class Backbone:
     _copies: dict = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    @torch.inference_mode(False)
     def prepared(
         self,
         device: torch.device | str = "cpu",
@@ -92,6 +93,7 @@ _cache: dict[tuple, Backbone] = {}
 _cache_lock = threading.Lock()
 
 
+@torch.inference_mode(False)  # tensors made in a caller's inference mode could not be used outside it
 def load_backbone(name: str | os.PathLike = "cifar100") -> Backbone:
     """Return the backbone called `name`. It is loaded once per process and shared.
 

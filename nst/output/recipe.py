@@ -23,7 +23,7 @@ from nst.io.decoding import refuse_damage
 from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import FILE_SUFFIXES, NAMES, load_backbone
 from nst.models.hub import split_hub_id
-from nst.pictures import Style
+from nst.pictures import Style, load_mask
 from nst.settings import StyleSettings
 
 KEY = "nst-recipe"  # the name of the PNG text chunk, and the first key of the JSON, which holds the version
@@ -148,7 +148,7 @@ def describe(
 
 
 def _describe_style(style: Style) -> RecipeStyle:
-    mask = None if style.mask is None else pixel_hash(load_picture(style.mask))
+    mask = None if style.mask is None else pixel_hash(load_mask(style.mask))
     return RecipeStyle(pixel_hash(load_picture(style.picture)), style.weight, mask)
 
 

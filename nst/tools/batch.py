@@ -17,7 +17,7 @@ from nst.output.film import Film, check_format
 from nst.output.protection import check_replaceable, refuse_inputs
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
 from nst.output.results import save_result
-from nst.pictures import Style
+from nst.pictures import Style, load_mask
 from nst.settings import StyleSettings
 from nst.stylization import Step, stylize
 
@@ -102,7 +102,7 @@ def paint_all(
         replace(
             style,
             picture=load_picture(style.picture),
-            mask=None if style.mask is None else load_picture(style.mask),
+            mask=None if style.mask is None else load_mask(style.mask),
         )
         for style in styles
     ]
