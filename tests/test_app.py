@@ -127,7 +127,7 @@ def test_a_visitor_watches_stops_and_downloads(page, pictures, tmp_path):
     page.locator("#stop").click()
     expect(page.locator("#download")).to_be_enabled()
     status = page.locator("#status textarea, #status input").first
-    expect(status).to_have_value(re.compile(r"^Stopped at step \d+ of 120"))
+    expect(status).to_have_value(re.compile(r"^Stopped at step \d+ of 40"))
     with page.expect_download() as caught:
         page.locator("#download").click()
     path = tmp_path / caught.value.suggested_filename

@@ -130,6 +130,32 @@ def test_an_unknown_device_or_precision_is_refused(arguments):
 
 
 @pytest.mark.skipif(os.confstr_names.get("CS_GNU_LIBC_VERSION") is None, reason="only glibc has this setting")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_from_a_process_that_has_painted_paints_too(random_checkpoint):
+    """In a new process, which may use several threads: without one thread the child would wait for ever."""
+    program = f"""
+import multiprocessing, torch
+from PIL import Image
+from nst import StyleSettings, stylize
+torch.set_num_threads(2)
+settings = StyleSettings(size=128, steps=2, device="cpu", backbone={str(random_checkpoint)!r})
+
+def paint():
+    *_, last = stylize(Image.new("RGB", (128, 96), "teal"), Image.new("RGB", (128, 96), "red"), settings)
+    print(last.step, torch.get_num_threads(), flush=True)
+
+if __name__ == "__main__":
+    paint()
+    child = multiprocessing.get_context("fork").Process(target=paint)
+    child.start()
+    child.join(60)
+    child.kill()
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert result.stdout.split() == ["2", "2", "2", "1"], result.stderr
+
+
 def test_a_process_can_keep_freed_memory():
     """The test measures the memory of a process of its own, as the operating system counts it."""
     program = """

@@ -33,6 +33,19 @@ class Hardware:
         return f"{self.device.type}, {'bf16' if self.dtype is torch.bfloat16 else 'float32'}"
 
 
+_has_computed = False  # whether this process may have started OpenMP's threads
+
+
+def _use_one_thread_after_fork() -> None:
+    """Let a forked child compute with one thread: the others exist only in its parent, and it would wait for them."""
+    if _has_computed:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_use_one_thread_after_fork)
+
+
 def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     """Return the hardware to use. `auto` takes an accelerator if there is one, and bf16 where it is native and faster.
 
@@ -43,6 +56,8 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
 
     Raises StyleTransferError for a device that this machine does not have.
     """
+    global _has_computed
+    _has_computed = True
     if device not in DEVICES:
         raise StyleTransferError(f"Unknown device {device!r}: choose from {', '.join(DEVICES)}.")
     if precision not in PRECISIONS:
