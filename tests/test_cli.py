@@ -264,7 +264,7 @@ def test_a_film_of_a_long_run_leaves_out_steps(small_pictures, small_run, tmp_pa
 
     with av.open(str(film)) as file:
         frames = sum(1 for _ in file.decode(video=0))
-    assert frames == 30 + 14  # every third step, and the last picture for longer
+    assert frames == 3 + 30 + 14  # the sketch, every third step, and the last picture for longer
 
 
 @pytest.mark.parametrize(

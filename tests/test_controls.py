@@ -39,7 +39,8 @@ def test_preserved_colours_are_those_of_the_photo(random_checkpoint, init):
 def test_a_larger_laplacian_weight_keeps_more_of_the_photos_outlines(random_checkpoint):
     """scikit-image compares the outlines in pictures of an eighth of the size: the agreement rises with the weight."""
     photo, style = make_picture(96, 96, seed=1), make_picture(80, 60, seed=2)
-    settings = StyleSettings(size=96, steps=30, scales=1, backbone=str(random_checkpoint), device="cpu")
+    changes = {"size": 96, "steps": 30, "scales": 1, "backbone": str(random_checkpoint), "device": "cpu"}
+    settings = StyleSettings.preset("covariance", **changes)
 
     def outlines(picture: np.ndarray) -> np.ndarray:
         return laplace(downscale_local_mean(rgb2gray(picture), (8, 8))).ravel()

@@ -42,7 +42,7 @@ def _main(size: int, steps: int) -> None:
     *_, last = stylize(photo, style, settings)
     print_hash(last.image)
 
-    run, *other_runs = (stylize(photo, style, each) for each in (settings, *others))
+    run, *other_runs = (stylize(photo, style, each, preview_every=None) for each in (settings, *others))
     for last, *_ in zip(run, *other_runs, strict=True):  # noqa: B007
         pass
     print_hash(last.image)
