@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.errors import StyleTransferError
-from nst.output.film import check_format
 from nst.output.protection import FileKept, check_output, check_replaceable, check_writable, refuse_inputs
 from nst.settings import DEFAULT_PRESET, StyleSettings
 
@@ -110,13 +109,15 @@ def _read_settings(args: argparse.Namespace) -> "tuple[StyleSettings, PaintingRe
     check_output(args.output, is_lossless=args.bits == 16 or args.keep_alpha)
     if args.film:
         check_writable(args.film)
-        check_format(args.film)
         if args.film.resolve() == args.output.resolve():
             raise StyleTransferError(f"{args.film}: the film and the result need a file each.")
     refuse_inputs(_outputs(args), [args.content, args.style, args.recipe or "", args.backbone or ""])
 
+    from nst.output.film import check_format
     from nst.output.recipe import LOCAL_FILE, read_recipe
 
+    if args.film:
+        check_format(args.film)
     if settings:
         return settings, None
     followed = read_recipe(args.recipe)

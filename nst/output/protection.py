@@ -8,7 +8,6 @@ from pathlib import Path
 from PIL import Image
 
 from nst.errors import StyleTransferError
-from nst.output.film import SUFFIXES, is_marked
 
 
 class FileKept(StyleTransferError):
@@ -62,8 +61,7 @@ def check_replaceable(path: Path, overwrite: bool = False) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    if path.suffix.lower() in SUFFIXES:
-        return is_marked(path)
-    from nst.output.recipe import has_recipe  # waits for torch
+    from nst.output.film import SUFFIXES, is_marked  # these take time, and the flags are checked before
+    from nst.output.recipe import has_recipe
 
-    return has_recipe(path)
+    return is_marked(path) if path.suffix.lower() in SUFFIXES else has_recipe(path)
