@@ -80,7 +80,7 @@ class RunEvents:
                 run.add(step)
                 if step.image is not None and step.state is None:
                     values = {show.picture: step.image, show.status: f"{progress_line(step)}\n{hardware}"}
-                    if step.seconds - plotted_at >= SECONDS:
+                    if run.losses and step.seconds - plotted_at >= SECONDS:  # a sketch has none
                         plotted_at = step.seconds
                         values[show.losses] = loss_table(run.losses)
                     yield values
