@@ -30,6 +30,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nst.engine.hardware import choose_hardware, keep_freed_memory
+from nst.engine.threads import limited_threads
 from nst.errors import StyleTransferError
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.card import card_files
@@ -54,7 +55,8 @@ def main(argv: Sequence[str] | None = None, *, width: float = 1.0) -> None:
     """
     args = parse_arguments(argv)
     try:
-        run(args, width)
+        with limited_threads():
+            run(args, width)
     except StyleTransferError as error:
         is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line for each machine, not for each process
         sys.exit(f"train.py: {error}" if is_first else 1)

@@ -17,12 +17,14 @@ from dataclasses import asdict
 from importlib import metadata
 
 from nst.engine.hardware import describe_machine
+from nst.engine.threads import limited_threads
 from nst.tools.benchmark.measurements import Benchmark, Target
 
 THEMES = ("step", "time_to_quality", "presets", "previews", "memory", "growth", "start", "again", "numerics")
 PACKAGES = ("torch", "torchvision", "gradio", "numpy", "pillow", "triton")
 
 
+@limited_threads()
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(prog="python -m nst.bench", description=__doc__.partition("\n")[0])

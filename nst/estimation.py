@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from nst.engine.hardware import choose_hardware, free_memory
+from nst.engine.hardware import choose_hardware
+from nst.engine.limits import free_memory
+from nst.engine.threads import limited_threads
 from nst.engine.tiling import margin_for, tile_side_for, untiled_limit
 from nst.engine.winograd import TRANSFORMS, is_wide
 from nst.errors import StyleTransferError
@@ -37,6 +39,7 @@ class Estimate:
     peak_bytes: int
 
 
+@limited_threads()
 def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: Backbone) -> Estimate:
     """Return the time and memory that painting a photo of (width, height) `content_size` takes.
 

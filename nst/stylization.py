@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nst.canvas import Canvas
 from nst.engine.hardware import choose_hardware
+from nst.engine.threads import limit_threads_of
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
 from nst.finish import Palette, keep_unpainted
@@ -76,6 +77,7 @@ def _translate_out_of_memory(run: Callable[..., Iterator[Step]]) -> Callable[...
 
 
 @_translate_out_of_memory
+@limit_threads_of
 @torch.inference_mode(False)  # within a caller's inference mode no gradient could be computed
 @torch.enable_grad()  # as a decorator it is entered at each next(), on any thread; a `with` block would leak to callers
 def stylize(

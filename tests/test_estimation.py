@@ -1,7 +1,5 @@
 """Estimates of time and memory: how they grow, one real peak of memory, and refusals of runs that do not fit."""
 
-import io
-import os
 import re
 import subprocess
 import sys
@@ -11,8 +9,6 @@ import pytest
 from PIL import Image
 
 from nst import StyleSettings, StyleTransferError, estimation, stylize
-from nst.engine import hardware
-from nst.engine.hardware import free_memory
 from nst.models.checkpoints import load_backbone
 
 
@@ -84,27 +80,6 @@ def test_a_run_that_does_not_fit_ends_before_its_first_step(monkeypatch):
     picture = Image.new("RGB", (80, 60))
     with pytest.raises(StyleTransferError, match="GB of memory"):
         next(stylize(picture, picture, StyleSettings(size=64, device="cpu")))
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="only Linux tells how much memory is free")
-def test_free_memory_is_at_most_that_of_the_machine():
-    assert 0 < free_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 1.05
-
-
-@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="only Linux tells how much memory is free")
-def test_free_memory_is_the_smaller_of_system_and_container_plus_what_the_process_holds(tmp_path, monkeypatch):
-    files = {"/proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 4000000 kB\n", "/proc/self/statm": "900 250 100\n"}
-    monkeypatch.setattr(hardware, "open", lambda path: io.StringIO(files[path]), raising=False)
-    monkeypatch.setattr(hardware, "Path", lambda *_: tmp_path)  # in the place of /sys/fs/cgroup
-    own_bytes = 250 * os.sysconf("SC_PAGE_SIZE")
-    assert free_memory() == 4_000_000 * 1024 + own_bytes
-    for name, text in {"max": "1000000000", "current": "700000000", "stat": "anon 1\ninactive_file 200000000"}.items():
-        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
-    assert free_memory() == 1_000_000_000 - 700_000_000 + 200_000_000 + own_bytes
-    (tmp_path / "memory.max").write_text("max\n")  # no limit
-    assert free_memory() == 4_000_000 * 1024 + own_bytes
-    files["/proc/meminfo"] = "MemTotal: 9000000 kB\n"
-    assert free_memory() is None
 
 
 def test_a_pixel_is_timed_once_for_each_kind_of_run(random_checkpoint, monkeypatch):

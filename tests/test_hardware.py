@@ -1,17 +1,17 @@
 """The choice of device, precision, memory format and number of threads, and its description in words."""
 
+import io
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from helpers.refusals import refusal
 from helpers.shell import ROOT
-from nst.engine import hardware
-from nst.engine.hardware import choose_hardware, computing, usable_cores
+from nst.engine import hardware, threads
+from nst.engine.hardware import choose_hardware, computing
 
 
 def test_float32_on_the_processor_is_channels_last():
@@ -20,39 +20,12 @@ def test_float32_on_the_processor_is_channels_last():
     assert hardware.memory_format == torch.channels_last
 
 
-def test_the_number_of_cores_follows_the_limit_of_a_container(tmp_path, monkeypatch):
-    limit = tmp_path / "cpu.max"
-    monkeypatch.setattr("nst.engine.hardware.CPU_LIMIT", limit)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    for text, cores in (("max 100000", 16), ("200000 100000", 2), ("50000 100000", 1), ("9900000 100000", 16)):
-        limit.write_text(text)
-        assert usable_cores() == cores
-    limit.unlink()
-    assert usable_cores() == 16
-
-
-def test_threads_are_limited_to_the_cores_unless_the_environment_sets_them(tmp_path, monkeypatch):
-    (tmp_path / "cpu.max").write_text("100000 100000")
-    monkeypatch.setattr("nst.engine.hardware.CPU_LIMIT", tmp_path / "cpu.max")
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        choose_hardware("cpu")
-        assert torch.get_num_threads() == 2
-        monkeypatch.delenv("OMP_NUM_THREADS")
-        choose_hardware("cpu")
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_the_description_names_device_precision_threads_and_format(monkeypatch):
-    monkeypatch.setattr("nst.engine.hardware.usable_cores", lambda: 4)  # the threads are limited to this number
+    monkeypatch.setattr(threads, "usable_cores", lambda: 4)  # the threads are limited to this number
     before = torch.get_num_threads()
     try:
-        for threads, words in ((1, "1 thread"), (3, "3 threads")):
-            torch.set_num_threads(threads)
+        for count, words in ((1, "1 thread"), (3, "3 threads")):
+            torch.set_num_threads(count)
             assert computing("cpu", "float32") == f"cpu, float32, {words}, channels last"
     finally:
         torch.set_num_threads(before)
@@ -73,48 +46,45 @@ def test_auto_chooses_the_first_available_accelerator(monkeypatch, cuda, mps, de
     assert choose_hardware("auto", "float32").device.type == device
 
 
+def see_processor(monkeypatch, units: set[str], cpuinfo: str) -> None:
+    """Let the package see a processor with these units for bf16 and this text in /proc/cpuinfo."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: "AVX512-BF16" in units)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: "AMX" in units)
+    monkeypatch.setattr(hardware, "open", lambda path: io.StringIO(cpuinfo), raising=False)
+    hardware.computes_bf16.cache_clear()
+
+
+EPYC, SAPPHIRE_RAPIDS, COOPER_LAKE = (
+    f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: 6\nmodel\t\t: {model}\nmodel name\t: {name}\n\n"
+    for vendor, model, name in (
+        ("AuthenticAMD", 17, "EPYC 9004"),
+        ("GenuineIntel", 143, "Xeon 8480"),
+        ("GenuineIntel", 85, "Xeon 8380H"),
+    )
+)
+
+
 @pytest.mark.parametrize(
-    "native, seconds, dtype",
+    "units, cpuinfo, dtype, reason",
     [
-        (True, {torch.bfloat16: 1.0, torch.float32: 1.9}, torch.bfloat16),
-        (True, {torch.bfloat16: 1.9, torch.float32: 1.0}, torch.float32),  # AVX512-BF16 on a machine that hides AMX
-        (False, {torch.bfloat16: 1.0, torch.float32: 1.9}, torch.float32),  # emulated
+        ({"AVX512-BF16"}, EPYC, torch.bfloat16, "has AVX512-BF16"),
+        ({"AVX512-BF16", "AMX"}, SAPPHIRE_RAPIDS, torch.bfloat16, "has AMX"),
+        ({"AVX512-BF16"}, SAPPHIRE_RAPIDS, torch.float32, "hides its AMX"),
+        ({"AVX512-BF16"}, COOPER_LAKE, torch.bfloat16, "has AVX512-BF16"),
+        ({"AVX512-BF16"}, "", torch.bfloat16, "has AVX512-BF16"),  # not Linux
+        (set(), EPYC, torch.float32, "would only emulate bf16"),
     ],
 )
-def test_auto_precision_is_bf16_only_where_it_is_native_and_faster(monkeypatch, native, seconds, dtype):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(hardware, "_product_seconds", lambda *dtypes: [seconds[dtype] for dtype in dtypes])
-    hardware.computes_bf16.cache_clear()
-    assert choose_hardware("cpu", "auto").dtype == dtype
-    hardware.computes_bf16.cache_clear()  # no other test may see these timings
-
-
-def test_the_precisions_are_timed_once(monkeypatch):
-    runs = []
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(hardware, "_product_seconds", lambda *dtypes: runs.append(dtypes) or [1.0, 1.0])
-    hardware.computes_bf16.cache_clear()
-    for _ in range(3):
-        choose_hardware("cpu", "auto")
-    assert len(runs) == 1
-    hardware.computes_bf16.cache_clear()
-
-
-def test_a_busy_moment_does_not_decide_the_precision(monkeypatch):
-    now = 0.0
-
-    def multiply(a, b):
-        nonlocal now
-        busy = 3 if now < 130 else 1
-        now += busy * {torch.bfloat16: 8, torch.float32: 22}[a.dtype]
-
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch, "mm", multiply)
-    monkeypatch.setattr(hardware, "time", SimpleNamespace(perf_counter=lambda: now))
-    hardware.computes_bf16.cache_clear()
-    assert choose_hardware("cpu", "auto").dtype == torch.bfloat16
-    hardware.computes_bf16.cache_clear()
+def test_the_processor_alone_decides_the_precision_and_the_reason_is_logged(
+    monkeypatch, caplog, units, cpuinfo, dtype, reason
+):
+    see_processor(monkeypatch, units, cpuinfo)
+    monkeypatch.setattr(torch, "mm", None)  # nothing is timed: a busy moment must not decide
+    with caplog.at_level("INFO", logger="nst"):
+        assert {choose_hardware("cpu", "auto").dtype for _ in range(3)} == {dtype}
+    hardware.computes_bf16.cache_clear()  # no other test may see this processor
+    assert [record.message for record in caplog.records if reason in record.message] == [caplog.records[0].message]
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
@@ -129,33 +99,7 @@ def test_an_unknown_device_or_precision_is_refused(arguments):
     refusal(choose_hardware, *arguments)
 
 
-@pytest.mark.skipif(os.confstr_names.get("CS_GNU_LIBC_VERSION") is None, reason="only glibc has this setting")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_child_forked_from_a_process_that_has_painted_paints_too(random_checkpoint):
-    """In a new process, which may use several threads: without one thread the child would wait for ever."""
-    program = f"""
-import multiprocessing, torch
-from PIL import Image
-from nst import StyleSettings, stylize
-torch.set_num_threads(2)
-settings = StyleSettings(size=128, steps=2, device="cpu", backbone={str(random_checkpoint)!r})
-
-def paint():
-    *_, last = stylize(Image.new("RGB", (128, 96), "teal"), Image.new("RGB", (128, 96), "red"), settings)
-    print(last.step, torch.get_num_threads(), flush=True)
-
-if __name__ == "__main__":
-    paint()
-    child = multiprocessing.get_context("fork").Process(target=paint)
-    child.start()
-    child.join(60)
-    child.kill()
-"""
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert result.stdout.split() == ["2", "2", "2", "1"], result.stderr
-
-
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="only glibc has this setting")
 def test_a_process_can_keep_freed_memory():
     """The test measures the memory of a process of its own, as the operating system counts it."""
     program = """

@@ -288,9 +288,7 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_line_and_the_run_can_be_resumed(
-    whole, tables, runs, train_narrow, full_disk, monkeypatch
-):
+def test_a_full_disk_is_one_line_and_the_run_can_be_resumed(whole, tables, runs, train_narrow, full_disk, monkeypatch):
     arguments = ["--data", tables, *into(runs, "full"), *THREE]
     with monkeypatch.context() as patch:
         stop_at(patch, 4)

@@ -269,9 +269,7 @@ def test_language_models_see_a_tool_and_can_use_it(server):
                 messages.append(message)
 
             plain = await session.call_tool(tool.name, arguments)
-            with_progress = await session.call_tool(
-                tool.name, arguments | {"steps": 3}, progress_callback=on_progress
-            )
+            with_progress = await session.call_tool(tool.name, arguments | {"steps": 3}, progress_callback=on_progress)
             refused = await session.call_tool(tool.name, arguments | {"size": 9000})
             return tool, (plain, with_progress), messages, refused
 

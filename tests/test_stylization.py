@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from helpers.pictures import make_picture
 from helpers.runs import CONTENT, STYLE, paint, refused_run, stopped_after
 from nst.canvas import Canvas
+from nst.engine import threads
 from nst.engine.target_cache import TARGETS
 from nst.io.tensors import to_tensor
 from nst.models.checkpoints import load_backbone
@@ -377,12 +378,19 @@ def global_state() -> list:
             signal.getsignal(signal.SIGINT), warnings.filters[:], os.environ.copy(), os.getcwd()]  # fmt: skip
 
 
-def test_a_run_changes_nothing_global(fast):
+def test_a_run_changes_nothing_global(fast, monkeypatch):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 1)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     settings = replace(fast, sketch=True, match_palette=True)
     paint(settings)  # torch imports sympy in a process's first run, which adds a filter of warnings
-    before = global_state()
-    paint(settings)
-    assert global_state() == before
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(2)  # more than there are cores
+    try:
+        before = global_state()
+        paint(settings)
+        assert global_state() == before
+    finally:
+        torch.set_num_threads(threads_before)
 
 
 # Input that cannot be used

@@ -3,19 +3,20 @@
 import contextlib
 import ctypes
 import functools
-import os
+import logging
 import platform
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from nst.engine.limits import usable_cores
+from nst.engine.threads import limited_threads
 from nst.errors import StyleTransferError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
-CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of computing time, and the period they are allowed in
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,31 +34,14 @@ class Hardware:
         return f"{self.device.type}, {'bf16' if self.dtype is torch.bfloat16 else 'float32'}"
 
 
-_has_computed = False  # whether this process may have started OpenMP's threads
-
-
-def _use_one_thread_after_fork() -> None:
-    """Let a forked child compute with one thread: the others exist only in its parent, and it would wait for them."""
-    if _has_computed:
-        torch.set_num_threads(1)
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_use_one_thread_after_fork)
-
-
 def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     """Return the hardware to use. `auto` takes an accelerator if there is one, and bf16 where it is native and faster.
 
     bf16 is about twice as fast as float32 on most processors with AVX512-BF16 and on all with AMX. Elsewhere it is
     emulated, and slower than float32. channels_last is faster for both, with the convolutions of `nst.engine.winograd`.
 
-    This function also limits torch to as many threads as cores, unless OMP_NUM_THREADS is set.
-
     Raises StyleTransferError for a device that this machine does not have.
     """
-    global _has_computed
-    _has_computed = True
     if device not in DEVICES:
         raise StyleTransferError(f"Unknown device {device!r}: choose from {', '.join(DEVICES)}.")
     if precision not in PRECISIONS:
@@ -70,52 +54,45 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     if precision == "auto":
         precision = "bf16" if computes_bf16(device) else "float32"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > usable_cores():
-        torch.set_num_threads(usable_cores())  # more threads than cores wait for each other
     layout = torch.contiguous_format if device == "mps" else torch.channels_last
     return Hardware(torch.device(device), dtype, layout)
 
 
 @functools.cache
 def computes_bf16(device: str) -> bool:
-    """Return whether this kind of device multiplies in bf16 natively, and faster than in float32.
+    """Return whether this kind of device multiplies in bf16 natively, and faster than in float32; log the reason.
 
-    Emulated bf16 takes many times as long as float32. The instruction alone is not enough on processors: some with AMX
-    hide it from their virtual machines, and the AVX512-BF16 that remains takes twice as long as float32. So both are
-    measured once.
+    Emulated bf16 takes many times as long as float32. On processors the instruction AVX512-BF16 alone is not enough:
+    see `_hides_amx`. Nothing is timed, so that a busy moment cannot decide for the rest of the process's life.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.
-    if device != "cpu" or not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+    if device != "cpu":
         return False
-    bf16, float32 = _product_seconds(torch.bfloat16, torch.float32)
-    return bf16 < 0.8 * float32
+    unit = _bf16_unit()
+    if unit == "AVX512-BF16" and _hides_amx():
+        unit, reason = "", "this processor hides its AMX, and its AVX512-BF16 takes twice as long as float32"
+    else:
+        reason = f"the processor has {unit}" if unit else "the processor would only emulate bf16"
+    logger.info("Paint in %s: %s.", "bf16" if unit else "float32", reason)
+    return bool(unit)
 
 
-def _product_seconds(*dtypes: torch.dtype, side: int = 768, turns: int = 8) -> list[float]:
-    """Return the shortest time of a matrix product in each type, in seconds.
+def _bf16_unit() -> str:
+    """Return the name of the processor's fastest unit for bf16; empty if it has none."""
+    # torch has no public name for this before 2.10 (torch.cpu.get_capabilities); these exist from 2.8 on.
+    units = (("AMX", torch.cpu._is_amx_tile_supported()), ("AVX512-BF16", torch.cpu._is_avx512_bf16_supported()))
+    return next((name for name, is_there in units if is_there), "")
 
-    Each is measured several times, because the first products also choose kernels. The types take turns, so that a busy
-    moment, or a core that is still waking up, slows all of them alike.
+
+def _hides_amx() -> bool:
+    """Return whether this is an Intel processor with AMX on a machine that hides it. Ask only where AMX is not seen.
+
+    Intel's processors with AVX512-BF16 have AMX too, and compute bf16 fast only there: the one exception is Cooper Lake
+    (model 85), which came before AMX. AMD's processors have no AMX, and a fast AVX512-BF16 (measured: twice as fast as
+    float32).
     """
-    matrices = [torch.ones(side, side, dtype=dtype) for dtype in dtypes]
-
-    def seconds(matrix: torch.Tensor) -> float:
-        start = time.perf_counter()
-        torch.mm(matrix, matrix)
-        return time.perf_counter() - start
-
-    return [min(times) for times in zip(*([seconds(m) for m in matrices] for _ in range(turns)), strict=True)]
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use: those of the machine, or its container's share of their time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # there is no such group, or it says `max`: no limit
-        quota, period = CPU_LIMIT.read_text().split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))
-    return cores
+    return _cpu_info("vendor_id") == "GenuineIntel" and _cpu_info("model") != "85"
 
 
 def keep_freed_memory() -> None:
@@ -130,40 +107,14 @@ def keep_freed_memory() -> None:
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: give nothing back
 
 
-def free_memory(device: torch.device | None = None) -> int | None:
-    """Return the bytes that this process can use, with those that it holds already; None if the system does not tell.
-
-    device: a GPU: then the bytes that it can still allocate there. For the machine's memory, the smaller of the
-    system's and the container's free memory counts: hosts often give a container less than the machine has.
-    """
-    if device is not None and device.type == "cuda":
-        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for the next allocations
-        return torch.cuda.mem_get_info(device)[0] + reserved
-    try:
-        with open("/proc/meminfo") as file:
-            table = dict(line.split(":", 1) for line in file)
-        with open("/proc/self/statm") as file:
-            held = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        free = [int(table["MemAvailable"].split()[0]) * 1024]
-    except (OSError, KeyError, ValueError):
-        return None
-    groups = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
-    for folder, names in groups.items():  # cgroup v2, and v1 of older systems
-        with contextlib.suppress(OSError, ValueError, KeyError):  # there is no such group, or it says `max`: no limit
-            group = Path("/sys/fs/cgroup", folder)
-            limit, used = (int((group / name).read_text()) for name in names)
-            cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
-            free.append(limit - used + int(cached))  # the file cache is given back when memory is needed
-    return max(0, min(free)) + held
-
-
 def computing(device: str = "auto", precision: str = "auto") -> str:
     """Describe how a run with these settings computes: `cpu, float32, 2 threads, channels last`.
 
     Raises StyleTransferError as `choose_hardware` does.
     """
     hardware = choose_hardware(device, precision)
-    count = torch.get_num_threads()
+    with limited_threads() as count:
+        pass
     threads = f", {count} thread{'s' * (count > 1)}" if hardware.device.type == "cpu" else ""
     layout = ", channels last" if hardware.memory_format is torch.channels_last else ""
     return f"{hardware}{threads}{layout}"
@@ -179,11 +130,15 @@ def describe_machine(hardware: Hardware) -> str:
 
 
 def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    units = [unit for unit, is_there in (("AMX", torch.cpu._is_amx_tile_supported()),
-                                      ("AVX512-BF16", torch.cpu._is_avx512_bf16_supported())) if is_there]  # fmt: skip
-    return " with ".join([names[0] if names else platform.processor() or platform.machine(), *units[:1]])
+    name = _cpu_info("model name") or platform.processor() or platform.machine()
+    return " with ".join(filter(None, (name, _bf16_unit())))
+
+
+def _cpu_info(key: str) -> str:
+    """Return what Linux says of the first processor under `key`; empty if it says nothing."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+    return ""

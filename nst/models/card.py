@@ -35,7 +35,6 @@ SUPERCLASSES = {
 }
 
 
-
 def superclass_accuracy(top1_by_class: dict[str, float]) -> dict[str, float]:
     """Return the top-1 accuracy in percent by superclass, the mean over its classes.
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from nst.engine.threads import limited_threads
 from nst.errors import StyleTransferError
 from nst.io.reading import PictureLike, load_picture
 from nst.io.sizes import resize_picture
@@ -21,6 +22,7 @@ MAX_SIDE = 256  # px
 CHEAPEST_LAYER = "conv1_1"  # for the loss that is switched off
 
 
+@limited_threads()
 @torch.no_grad()
 def feature_maps(
     picture: PictureLike, layer: str, backbone: str = "cifar100", count: int = 16, size: int = MAX_SIDE

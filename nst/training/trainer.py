@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nst.engine.hardware import Hardware, free_memory
+from nst.engine.hardware import Hardware
+from nst.engine.limits import free_memory
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
 from nst.models.vgg import VGG19

@@ -112,9 +112,7 @@ def _connect_results(page: Page) -> None:
     gr.on([results.file_kind.input, results.transparent.input], prepare_download,
           [page.session, results.file_kind, results.transparent], results.download,
           trigger_mode="always_last", **AT_ONCE)  # fmt: skip
-    gallery.gallery.select(
-        select_item, page.session, [page.selected, gallery.description, gallery.download], **AT_ONCE
-    )
+    gallery.gallery.select(select_item, page.session, [page.selected, gallery.description, gallery.download], **AT_ONCE)
     gallery.use_as_photo.click(selected_as_photo, [page.session, page.selected], inputs.content, **AT_ONCE)
 
 

@@ -89,9 +89,7 @@ class RunEvents:
             return
         yield self._result(session, run, step, kind, transparent, hardware)
 
-    def _result(
-        self, session: Session, run: Run, step: Step, kind: str, transparent: bool, hardware: str
-    ) -> dict:
+    def _result(self, session: Session, run: Run, step: Step, kind: str, transparent: bool, hardware: str) -> dict:
         show, path = self.outputs, session.finish(run)
         if (kind, transparent) != ("PNG", False):
             path = run.export(kind, transparent)
