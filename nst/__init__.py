@@ -17,6 +17,7 @@ _MODULES = {
     "PRESETS": "nst.settings",
     "DEFAULT_PRESET": "nst.settings",
     "load_picture": "nst.io.reading",
+    "load_photo": "nst.io.reading",
     "load_with_opacity": "nst.io.reading",
     "image_processing": "nst.io.tensors",
     "deprocess_image": "nst.io.tensors",

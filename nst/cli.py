@@ -139,7 +139,8 @@ def _paint(args: argparse.Namespace, settings: StyleSettings, followed: "Paintin
     """Paint, save the result, and return the last step."""
     from tqdm import tqdm
 
-    from nst.io.reading import load_picture, load_with_opacity
+    from nst.io.reading import load_photo, load_picture
+    from nst.io.transparency import transparency_of
     from nst.output.film import Film
     from nst.output.recipe import describe
     from nst.output.results import save_result, unrounded
@@ -150,8 +151,8 @@ def _paint(args: argparse.Namespace, settings: StyleSettings, followed: "Paintin
     # An image for every step that is saved or filmed: the greatest common divisor of both intervals.
     preview_every = math.gcd(args.save_every or 0, Film.interval(last_step) if film else 0) or None
     with _catch_ctrl_c() as was_interrupted:
-        photo, opacity = load_with_opacity(args.content)
-        opacity = opacity if args.keep_alpha else None
+        photo = load_photo(args.content)
+        transparency = transparency_of(photo) if args.keep_alpha else {}
         style = load_picture(args.style)
         recipe = describe(photo, style, settings)
         if followed:
@@ -179,10 +180,10 @@ def _paint(args: argparse.Namespace, settings: StyleSettings, followed: "Paintin
                     path = args.output.with_name(f"{args.output.stem}-{step.step:05d}{args.output.suffix}")
                     try:
                         check_replaceable(path, args.overwrite)
-                        save_result(step.image, path, recipe, opacity=opacity)
+                        save_result(step.image, path, recipe, **transparency)
                     except FileKept as kept:
                         bar.write(f"nst: {kept}", file=sys.stderr)
-        save_result(unrounded(step) if args.bits == 16 else step.image, args.output, recipe, opacity=opacity)
+        save_result(unrounded(step) if args.bits == 16 else step.image, args.output, recipe, **transparency)
         if film:
             film.save(args.film)
     if was_interrupted():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nst.io.sizes import MIN_SIDE, fitted_size, resize_picture
 from nst.io.tensors import to_tensor
+from nst.io.transparency import contrasting_ground
 from nst.palette import PALETTE_COLOURS, ColourMap, sample_palette, smooth_chroma
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
 
@@ -24,10 +25,17 @@ class Palette:
     """The palettes of a run's paintings, and where each of them counts.
 
     exponent: how much rare colours count, as in `nst.palette.sample_palette`.
+    opacity: of the photo, mode L, or None: only visible pixels count when the colours of a picture are counted.
     """
 
-    def __init__(self, styles: Sequence[Style], device: torch.device, exponent: float = 1.0):
-        self.styles = styles
+    def __init__(
+        self,
+        styles: Sequence[Style],
+        device: torch.device,
+        exponent: float = 1.0,
+        opacity: Image.Image | None = None,
+    ):
+        self.styles, self._opacity = styles, opacity
         self._palettes: list[tuple[list[int], Tensor]] = []  # of each group of styles, (3, colours)
         for group in groups_by_mask(styles):
             weight = sum(styles[number].weight for number in group)
@@ -46,11 +54,13 @@ class Palette:
         """
         recoloured, total = torch.zeros_like(pixels), torch.zeros_like(pixels[:, :1])
         small = _shrink(pixels, PALETTE_SIDE)
+        seen = _opacity_tensor(self._opacity, small)[0, 0].flatten().cpu() >= 0.5
         for group, palette in self._palettes:
             weight = sum(self.styles[number].weight for number in group)
             colours = small[0].flatten(1).cpu()
             inside = mask_tensor(self.styles[group[0]], small)[0, 0].flatten().cpu() >= 0.5
-            if inside.any():  # otherwise the mask is too small to have colours of its own
+            inside &= seen
+            if inside.any():  # otherwise the place is too small to have colours of its own
                 colours = colours[:, inside]
             share = weight * mask_tensor(self.styles[group[0]], pixels)
             recoloured += share * ColourMap(colours, palette)(pixels)
@@ -62,17 +72,46 @@ class Palette:
         return torch.lerp(painted, self.give_to(smooth_chroma(painted)), painted_places(self.styles, painted))
 
 
-def keep_unpainted(painted: Tensor, photo: Tensor, styles: Sequence[Style]) -> Tensor:
-    """Return the painted picture with the photo's own pixels where no style is painted; both are (1, 3, H, W).
+class Unpainted:
+    """What shows where nothing is painted: the photo outside all masks, and a plain ground behind transparent parts.
 
-    Features look beyond a mask's border, and change the photo there. The seam lies inside the mask, and is soft.
+    opacity: of the photo, mode L, or None.
     """
-    if any(style.mask is None for style in styles):
+
+    def __init__(self, styles: Sequence[Style], photo: Image.Image, opacity: Image.Image | None):
+        self._styles, self._photo, self._opacity = styles, photo, opacity
+        self._has_masks = all(style.mask is not None for style in styles)
+        self.is_seen = self._has_masks or opacity is not None
+        self._ground = contrasting_ground(photo, opacity) if opacity else None
+
+    def keep(self, painted: Tensor) -> Tensor:
+        """Return the painted picture (1, 3, H, W) with what is not painted. Without masks and opacity it stays."""
+        size = painted.shape[-1], painted.shape[-2]
+        if self._has_masks:
+            photo = to_tensor(resize_picture(self._photo, size)).to(painted)
+            painted = torch.lerp(photo, painted, _soft_inside(painted_places(self._styles, painted)))
+        if self._opacity is not None:
+            ground = torch.tensor(self._ground, device=painted.device).view(1, 3, 1, 1) / 255
+            painted = torch.lerp(ground, painted, _opacity_tensor(self._opacity, painted))
         return painted
-    radius = max(1, round(SEAM * max(photo.shape[-2:]) / 512))
+
+
+def _soft_inside(places: Tensor) -> Tensor:
+    """Return masks (1, 1, H, W) with a soft seam that lies inside them.
+
+    Features look beyond a mask's border, and change the photo there.
+    """
+    radius = max(1, round(SEAM * max(places.shape[-2:]) / 512))
     window = {"kernel_size": 2 * radius + 1, "stride": 1, "padding": radius}
-    inside = -F.max_pool2d(-painted_places(styles, photo), **window)
-    return torch.lerp(photo, painted, F.avg_pool2d(inside, count_include_pad=False, **window))
+    return F.avg_pool2d(-F.max_pool2d(-places, **window), count_include_pad=False, **window)
+
+
+def _opacity_tensor(opacity: Image.Image | None, like: Tensor) -> Tensor:
+    """Return an opacity, (1, 1, H, W) in [0, 1], at the size of `like` and on its device; ones without opacity."""
+    if opacity is None:
+        return torch.ones_like(like[:, :1])
+    size = like.shape[-1], like.shape[-2]
+    return to_tensor(opacity.resize(size, Image.Resampling.BILINEAR))[:, :1].to(like)
 
 
 def picture_tensor(picture: Image.Image, side: int, device: torch.device) -> Tensor:

@@ -17,13 +17,13 @@ from nst.engine.hardware import choose_hardware
 from nst.engine.threads import limit_threads_of
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
-from nst.finish import Palette, keep_unpainted
-from nst.io.reading import PictureLike, load_picture
+from nst.finish import Palette, Unpainted
+from nst.io.reading import PictureLike, load_with_opacity
 from nst.io.sizes import resize_picture
 from nst.io.tensors import to_array, to_picture, to_tensor
 from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
-from nst.optimize import Guard, Optimizer, Request, StepResult
+from nst.optimize import Guard, Optimizer, Request
 from nst.optimize_cuda import CudaOptimizer
 from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_input
 from nst.run_state import RunState
@@ -93,7 +93,8 @@ def stylize(
 
     If images are asked for, steps with the number 0 come first: they have the sketch as it grows.
 
-    content: a path or a PIL image. style: the same, or a list of `Style`.
+    content: a path or a PIL image. Only its opaque parts are painted; behind the others is a plain ground, as in
+    `load_picture`. style: the same, or a list of `Style`.
     preview_every: an int asks for an image every so many steps, a float every so many seconds, None only in the last
     step. Every image has the final size; those of coarse stages are enlarged.
     resume: the state of an earlier run of the same photo and size; `settings.steps` counts the steps of that run too.
@@ -105,8 +106,10 @@ def stylize(
     started = time.perf_counter()
     settings = PRESETS[DEFAULT_PRESET] if settings is None else settings
     _check_arguments(settings, preview_every, resume)
-    photo = load_picture(content, None if isinstance(content, (str, os.PathLike)) else "The content picture")
+    name = None if isinstance(content, (str, os.PathLike)) else "The content picture"
+    photo, opacity = load_with_opacity(content, name)
     styles = load_styles(style)
+    unpainted = Unpainted(styles, photo, opacity)
     hardware = choose_hardware(settings.device, settings.precision)
     backbone = load_backbone(settings.backbone)
     extractor = build_extractor(backbone, settings, hardware)
@@ -128,7 +131,7 @@ def stylize(
 
     palette = None
     if (settings.match_palette or settings.sketch) and not settings.preserve_colours:
-        palette = Palette(styles, hardware.device, SKETCH_EXPONENT if settings.sketch else 1.0)
+        palette = Palette(styles, hardware.device, SKETCH_EXPONENT if settings.sketch else 1.0, opacity)
     sketch = None
     if settings.sketch and settings.style_weight:
         sketch = Sketch(settings, photo, styles, palette, hardware.device)
@@ -137,7 +140,7 @@ def stylize(
         else:
             for picture in sketch.make():
                 if preview_every is not None:
-                    yield _sketch_step(settings.steps, picture, clock, stages[-1].size)
+                    yield _sketch_step(settings.steps, unpainted.keep(picture), clock, stages[-1].size)
 
     for stage in stages:
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
@@ -157,11 +160,13 @@ def stylize(
         for number, result in enumerate(optimizer.run(stage.steps, monitor.watch(steps_done)), steps_done + 1):
             is_last = number == monitor.last_step
             seconds_left = clock.tick(stage)
-            picture, state = optimizer.canvas.pixels(), None
+            state, image = None, None
             if is_last:
+                picture = optimizer.canvas.pixels()
                 if palette and settings.match_palette and settings.style_weight:
                     picture = palette.finish(picture)
-                picture = keep_unpainted(picture, pixels, styles)
+                picture = unpainted.keep(picture)
+                image = to_picture(picture)
                 state = RunState(
                     optimizer.canvas.state(),
                     step=number,
@@ -171,6 +176,10 @@ def stylize(
                     step_scale=guard.rate_factor,
                     pictures={"finished": to_array(picture)} | ({"sketch": to_array(sketch.picture)} if sketch else {}),
                 )
+            elif result.picture is not None:
+                image = _preview(result.picture, unpainted)
+            if image and image.size != stages[-1].size:
+                image = image.resize(stages[-1].size, Image.Resampling.BICUBIC)
             yield Step(
                 step=number,
                 steps=settings.steps,
@@ -183,7 +192,7 @@ def stylize(
                 seconds=clock.seconds(),
                 seconds_left=0.0 if is_last else seconds_left,
                 note=result.note,
-                image=_image(result, picture, stages[-1].size, is_last),
+                image=image,
                 state=state,
             )
             if is_last:
@@ -207,15 +216,10 @@ def _sketch_step(steps: int, picture: Tensor, clock: "_Clock", final_size: tuple
     return Step(0, steps, 0, *unknown, clock.seconds(), seconds_left=math.nan, image=image)
 
 
-def _image(result: StepResult, pixels: Tensor, final_size: tuple[int, int], is_last: bool) -> Image.Image | None:
-    """Return the step's picture at the final size, if there is one: in the last step that is `pixels`."""
-    if is_last:
-        image = to_picture(pixels)
-    elif result.picture is not None:
-        image = Image.fromarray(result.picture.numpy())
-    else:
-        return None
-    return image if image.size == final_size else image.resize(final_size, Image.Resampling.BICUBIC)
+def _preview(picture: Tensor, unpainted: Unpainted) -> Image.Image:
+    """Return the picture (H, W, 3), uint8, with what is not painted."""
+    image = Image.fromarray(picture.numpy())
+    return to_picture(unpainted.keep(to_tensor(image))) if unpainted.is_seen else image
 
 
 class _Monitor:

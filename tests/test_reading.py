@@ -79,13 +79,15 @@ def test_a_transparent_palette_is_laid_on_white(tmp_path, transparency, expected
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_alpha_is_laid_on_white(tmp_path, mode, suffix):
+@pytest.mark.parametrize("low, high, ground", [(0, 150, 255), (180, 256, 0)], ids=["dark", "light"])
+def test_a_dark_picture_is_laid_on_white_and_a_light_one_on_black(tmp_path, mode, suffix, low, high, ground):
     rng = np.random.default_rng(0)
-    array = rng.integers(0, 256, (9, 7, len(mode)), dtype=np.uint8)
+    array = rng.integers(low, high, (9, 7, len(mode)), dtype=np.uint8)
+    array[..., -1] = rng.integers(0, 256, (9, 7))
     array[0, :, -1], array[1, :, -1] = 0, 255
     path = save(tmp_path / f"a.{suffix}", Image.fromarray(array, mode))
     colour, alpha = array[..., :-1].astype(float), array[..., -1:] / 255
-    expected = np.broadcast_to(colour * alpha + 255 * (1 - alpha), (9, 7, 3))
+    expected = np.broadcast_to(colour * alpha + ground * (1 - alpha), (9, 7, 3))
     assert abs(pixels(load_picture(path)) - expected).max() <= 1
 
 

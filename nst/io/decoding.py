@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from nst.errors import StyleTransferError
+from nst.io.transparency import fill_transparent
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel picture decodes to 400 MB; more is an accident or an attack
 LARGE = 16_000_000  # px; larger pictures are decoded one at a time: many visitors need no more memory than one
@@ -41,8 +42,8 @@ def decode(image: Image.Image, name: str, *, close: bool) -> tuple[Image.Image, 
     """Return an upright RGB picture in sRGB and its opacity.
 
     The opacity is an image in mode L of the same size, or None if `image` has no transparency. Transparent parts of the
-    picture are laid on white. The picture has no metadata. With `close`, `image` is closed as soon as it is converted:
-    this frees its memory early. Messages call the picture `name`.
+    picture continue the colours of the others. The picture has no metadata. With `close`, `image` is closed as soon as
+    it is converted: this frees its memory early. Messages call the picture `name`.
 
     Raises StyleTransferError if the image is over `MAX_PIXELS`, damaged or cut short, or if memory runs out.
     """
@@ -57,9 +58,7 @@ def decode(image: Image.Image, name: str, *, close: bool) -> tuple[Image.Image, 
         if close:
             image.close()
         if opacity is not None:
-            white = Image.new("RGB", picture.size, "white")
-            white.paste(picture, mask=opacity)
-            picture = white
+            picture = fill_transparent(picture, opacity)
         picture.info = {}  # GPS positions and the like, which would be written into every file made from this image
         return picture, opacity
 

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nst.errors import StyleTransferError
 from nst.io.decoding import decode, refuse_damage, too_large
+from nst.io.transparency import lay_on_ground
 
 MAX_BYTES = 1 << 30  # of a file, which is read whole
 # Pillow gives EPS files, which are programs, to Ghostscript. A FITS file that lies about its size costs half a minute.
@@ -21,19 +22,20 @@ PictureLike = str | os.PathLike | Image.Image
 def load_picture(picture: PictureLike, name: str | None = None) -> Image.Image:
     """Return a picture as a PIL image in mode RGB, upright and in sRGB; the first frame of an animation.
 
-    picture: a path or a PIL image, which stays as it is. Transparent parts are laid on white, values of 16 bits are
-    scaled (not clipped) to 8 bits, and no metadata is kept. Messages call the picture `name`, by default the file's
-    name without its folder.
+    picture: a path or a PIL image, which stays as it is. Transparent pictures are laid on a plain ground that contrasts
+    with them: white, black or grey. Values of 16 bits are scaled (not clipped) to 8 bits, and no metadata is kept.
+    Messages call the picture `name`, by default the file's name without its folder.
 
     Raises StyleTransferError if the file is missing, empty, cut short, not a picture, over 1 GB or 100 megapixels.
     """
-    return load_with_opacity(picture, name)[0]
+    return lay_on_ground(*load_with_opacity(picture, name))
 
 
 def load_with_opacity(picture: PictureLike, name: str | None = None) -> tuple[Image.Image, Image.Image | None]:
-    """Return the picture as `load_picture` does, and its opacity.
+    """Return the picture as `load_picture` does, but not laid on a ground, and its opacity.
 
-    The opacity is an image in mode L of the same size (255 is opaque), or None if the picture has no transparency.
+    The opacity is an image in mode L of the same size (255 is opaque), or None if the picture has no transparency. The
+    transparent parts of the picture continue the colours of the opaque ones.
 
     Raises StyleTransferError as `load_picture` does.
     """
@@ -44,6 +46,14 @@ def load_with_opacity(picture: PictureLike, name: str | None = None) -> tuple[Im
     name = name or _file_name(picture)
     with open_picture(picture, name) as image:
         return decode(image, name, close=True)
+
+
+def load_photo(picture: PictureLike, name: str | None = None) -> Image.Image:
+    """Return the picture of `load_with_opacity` as one image: in mode RGBA, or RGB if it has no transparency."""
+    colours, opacity = load_with_opacity(picture, name)
+    if opacity is not None:
+        colours.putalpha(opacity)
+    return colours
 
 
 def open_picture(path: str | os.PathLike, name: str | None = None) -> Image.Image:

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
+from nst.io.transparency import take_off_ground
 from nst.output.recipe import KEY, PaintingRecipe
 
 if TYPE_CHECKING:
@@ -40,12 +41,15 @@ def save_result(
     recipe: PaintingRecipe | None = None,
     *,
     opacity: Image.Image | None = None,
+    ground: tuple[int, int, int] | None = None,
 ) -> Path:
     """Write a result and return its path. The suffix chooses the format; PNG and TIFF are lossless and hold the recipe.
 
     picture: an RGB image, written with 8 bits per channel; or (H, W, 3) floats in [0, 1], as from `unrounded`, written
     with 16 bits.
     opacity: an image in mode L of any size, as from `load_with_opacity`. It becomes the alpha channel.
+    ground: with an opacity, the colour (R, G, B) that the picture lies on, as `contrasting_ground` returns it. It is
+    taken out of the colours, because at soft edges it would be a ring. Without it the colours stay.
 
     Pillow's other formats take only an image without opacity, and do not hold the recipe.
 
@@ -60,9 +64,7 @@ def save_result(
         return write_atomically(path, picture.save)
     array = _to_integers(picture)
     if opacity is not None:
-        # Lanczos's filter would overshoot: a picture that is opaque up to an edge must stay opaque there.
-        alpha = np.asarray(opacity.resize(array.shape[1::-1], Image.Resampling.BILINEAR)).astype(array.dtype)
-        array = np.dstack([array, alpha * (np.iinfo(array.dtype).max // 255)])
+        array = _with_alpha(array, opacity, ground)
     text = "" if recipe is None else recipe.to_json()
     save = _save_tiff if file_format == "TIFF" else _save_png if array.dtype == np.uint8 else _save_16_bit_png
     return write_atomically(path, lambda temporary: save(array, temporary, text))
@@ -73,6 +75,17 @@ def _to_integers(picture: Image.Image | np.ndarray) -> np.ndarray:
     if isinstance(picture, Image.Image):
         return np.asarray(picture.convert("RGB"))
     return (picture.clip(0, 1) * np.float32(65535)).round().astype(np.uint16)
+
+
+def _with_alpha(array: np.ndarray, opacity: Image.Image, ground: tuple[int, int, int] | None) -> np.ndarray:
+    """Return (H, W, 4) of the type of `array`, (H, W, 3): without the ground, and with the opacity as alpha."""
+    # Lanczos's filter would overshoot: a picture that is opaque up to an edge must stay opaque there.
+    alpha = opacity.resize(array.shape[1::-1], Image.Resampling.BILINEAR)
+    white = np.iinfo(array.dtype).max
+    if ground is not None:
+        colours = take_off_ground(np.float32(array) / white, alpha, ground)
+        array = (colours * white).round().astype(array.dtype)
+    return np.dstack([array, np.asarray(alpha).astype(array.dtype) * (white // 255)])
 
 
 def _save_png(array: np.ndarray, path: str, text: str) -> None:

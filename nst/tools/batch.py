@@ -12,7 +12,7 @@ from PIL import Image
 
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
-from nst.io.reading import load_picture
+from nst.io.reading import load_photo, load_picture
 from nst.output.film import Film, check_format
 from nst.output.protection import check_replaceable, refuse_inputs
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
@@ -113,7 +113,7 @@ def paint_all(
 
     def paint(job: Job) -> bool | None:
         """Return True after painting, False if the job was done before, None if it was stopped."""
-        photo = load_picture(job.source)
+        photo = load_photo(job.source)
         recipe = replace(common_recipe, content=pixel_hash(photo))
         film_path = job.target.with_suffix(film) if film else None
         if _is_done(job.target, recipe) and (film_path is None or film_path.exists()):

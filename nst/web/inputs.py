@@ -11,7 +11,7 @@ from gradio_client.utils import is_file_obj_with_meta
 from PIL import Image, ImageOps
 from pydantic import ValidationInfo, model_validator
 
-from nst import Style, StyleTransferError, load_with_opacity
+from nst import Style, StyleTransferError, load_photo
 from nst.io.sizes import fitted_size
 from nst.web.session import with_origin
 
@@ -40,7 +40,7 @@ class Upload(ImageData):
 class Picture(gr.Image):
     """An upload field whose pictures nst reads: Gradio's own reader clips some, loses parts, or fails.
 
-    A transparent picture is composited on white. Its opacity is in `info["opacity"]`, its file in `info["path"]`.
+    The picture is that of `nst.load_photo`, with its file in `info["path"]`.
     """
 
     data_model = Upload
@@ -52,10 +52,10 @@ class Picture(gr.Image):
             return None
         try:
             file = payload.path or super().preprocess(payload)
-            picture, opacity = load_with_opacity(file, name=Path(payload.orig_name or "The picture").name[-60:])
+            picture = load_photo(file, name=Path(payload.orig_name or "The picture").name[-60:])
         except StyleTransferError as error:
             raise gr.Error(f"{self.label}: {error}", print_exception=False) from None
-        return with_origin(picture, Path(payload.path or ""), opacity)
+        return with_origin(picture, Path(payload.path or ""))
 
     def refuse_at_once(self) -> None:
         """Read every upload as soon as it arrives: one that cannot be used is refused, and removed from the page."""

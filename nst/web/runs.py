@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from nst import Step, StyleSettings, computing, describe
+from nst import Step, StyleSettings, computing, describe, load_picture
 from nst.web import zerogpu
 from nst.web.compare import compare_value
 from nst.web.controls import settings_from
@@ -126,7 +126,7 @@ def show_finished(session: Session, steps: int) -> tuple:
     if run is None:
         return (gr.skip(),) * 6
     with readable_errors():
-        comparison = compare_value(run.read_photo(), run.read_picture())
+        comparison = compare_value(load_picture(run.read_photo()), run.read_picture())
     resume = resume_button(run, steps)
     return (comparison, stage_slider(run.film), run.film.frame(-1), gallery_value(session), resume,
             gr.Button(interactive=True))  # fmt: skip

@@ -19,10 +19,11 @@ from nst import (
     Step,
     StyleSettings,
     StyleTransferError,
-    load_with_opacity,
+    load_photo,
     save_result,
     unrounded,
 )
+from nst.io.transparency import transparency_of
 from nst.web.storage import new_result
 
 MAX_ITEMS = 12  # pictures in the gallery
@@ -69,9 +70,8 @@ class Run:
         return self.result.with_name("state.safetensors")
 
     def read_photo(self) -> Image.Image:
-        """Return the photo. Raises StyleTransferError if it has been deleted."""
-        picture, opacity = load_with_opacity(_existing(self.photo), name="The photo")
-        return with_origin(picture, self.photo, opacity)
+        """Return the photo as `load_photo` does. Raises StyleTransferError if it has been deleted."""
+        return with_origin(load_photo(_existing(self.photo), name="The photo"), self.photo)
 
     def read_picture(self) -> Image.Image:
         """Return the result. Raises StyleTransferError if it has been deleted."""
@@ -102,16 +102,16 @@ class Run:
         transparent: put the photo's transparency back. Raises StyleTransferError if the photo has none.
         """
         suffix, bits = FILE_KINDS[kind]
-        opacity = self.read_photo().info.get("opacity") if transparent else None
-        if transparent and opacity is None:
+        transparency = transparency_of(self.read_photo()) if transparent else {}
+        if transparent and not transparency:
             raise StyleTransferError("The photo has no transparency to put back.")
         picture = unrounded(self.read_last_step()) if bits == 16 else self.read_picture()
-        return save_result(picture, new_result(f"stylized{suffix}"), self.recipe, opacity=opacity)
+        return save_result(picture, new_result(f"stylized{suffix}"), self.recipe, **transparency)
 
 
-def with_origin(picture: Image.Image, path: Path, opacity: Image.Image | None) -> Image.Image:
-    """Return the picture of an upload, with its file and its opacity in its `info`."""
-    picture.info |= {"path": path} | ({} if opacity is None else {"opacity": opacity})
+def with_origin(picture: Image.Image, path: Path) -> Image.Image:
+    """Return the picture of an upload, with its file in its `info`."""
+    picture.info["path"] = path
     return picture
 
 
