@@ -29,7 +29,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nst.engine.hardware import choose_hardware, keep_freed_memory
+from nst.engine.allocator import keep_freed_memory
+from nst.engine.hardware import choose_hardware
 from nst.engine.threads import limited_threads
 from nst.errors import StyleTransferError
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD

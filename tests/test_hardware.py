@@ -1,15 +1,11 @@
 """The choice of device, precision, memory format and number of threads, and its description in words."""
 
 import io
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from helpers.refusals import refusal
-from helpers.shell import ROOT
 from nst.engine import hardware, threads
 from nst.engine.hardware import choose_hardware, computing
 
@@ -97,23 +93,3 @@ def test_an_absent_device_is_refused(monkeypatch, device):
 @pytest.mark.parametrize("arguments", [("tpu", "auto"), ("auto", "float16"), ("", "auto")])
 def test_an_unknown_device_or_precision_is_refused(arguments):
     refusal(choose_hardware, *arguments)
-
-
-@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="only glibc has this setting")
-def test_a_process_can_keep_freed_memory():
-    """The test measures the memory of a process of its own, as the operating system counts it."""
-    program = """
-import psutil, torch
-from nst.engine.hardware import keep_freed_memory
-resident = lambda: psutil.Process().memory_info().rss
-def growth():
-    before = resident()
-    torch.ones(50_000_000)
-    return resident() - before
-released = growth()
-keep_freed_memory()
-print(released, growth())
-"""
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    growth_before, growth_after = map(int, result.stdout.split())
-    assert growth_before < 100e6 < 190e6 < growth_after

@@ -1,7 +1,6 @@
 """What this machine has, and which device, precision and memory layout follow from it."""
 
 import contextlib
-import ctypes
 import functools
 import logging
 import platform
@@ -93,18 +92,6 @@ def _hides_amx() -> bool:
     float32).
     """
     return _cpu_info("vendor_id") == "GenuineIntel" and _cpu_info("model") != "85"
-
-
-def keep_freed_memory() -> None:
-    """Make glibc keep freed memory for the next allocation, until the process ends; other C libraries are unchanged.
-
-    Otherwise large blocks go back to the system, which clears them again at every step. That takes a sixth of a
-    training step.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(-4, 0)  # M_MMAP_MAX: no separate mappings for large blocks
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: give nothing back
 
 
 def computing(device: str = "auto", precision: str = "auto") -> str:

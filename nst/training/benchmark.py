@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from nst.engine.hardware import Hardware, describe_machine, keep_freed_memory
+from nst.engine.allocator import keep_freed_memory
+from nst.engine.hardware import Hardware, describe_machine
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.vgg import VGG19
 from nst.training.data import normalize

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from nst.engine.allocator import give_back_memory, limit_arenas
 from nst.errors import StyleTransferError
 from nst.web.options import Options, read_options
 from nst.web.storage import Storage, open_storage, stored_files
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str], program: str = "app.py") -> int:
     and this function does not return. Ctrl-C during the start returns 130.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # Gradio's servers are not called
+    limit_arenas()
     try:
         options = read_options(arguments, os.environ, program)
         with open_storage() as storage:
@@ -62,6 +64,7 @@ def serve(options: Options, storage: Storage) -> None:
     page_files = frozenset(file.path for file in stored_files(storage.root))  # pictures that the page itself shows
     while not is_ending.wait(SWEEP_SECONDS):
         storage.sweep(options.disk_limit * 1_000_000, page_files)
+        give_back_memory()
     queue.stop_all(ENDING_SECONDS)
     streams.wait_for_end(ENDING_SECONDS)  # the last pictures are on their way to the visitors
     demo.close(verbose=False)
