@@ -3,6 +3,7 @@
 The networks are narrow: nothing here depends on their width.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.server import free_port
 from helpers.shell import ENVIRONMENT, ROOT, shell
 from helpers.training import (
     CLASS_COLOURS,
@@ -26,6 +28,7 @@ from helpers.training import (
     write_narrow_program,
     write_table,
 )
+from helpers.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -202,6 +205,37 @@ def test_ctrl_c_stops_both_processes_and_the_run_can_be_resumed(together, easy, 
     assert result.returncode == 0, result.stderr
     assert_same_weights(runs / "stopped.safetensors", runs / "together.safetensors")
     assert [row["epoch"] for row in metrics_rows(runs / "stopped")] == [1, 2]
+
+
+WAIT_FOR_OTHERS = f"""
+import sys
+
+sys.path.insert(0, {str(ROOT)!r})
+from nst.engine.hardware import choose_hardware
+from nst.training.processes import join_processes
+
+join_processes(choose_hardware("cpu", "float32"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_waits_for_others_can_be_stopped(number):
+    """It waits in C++, where Python handles no signal: torchrun had to kill it after 30 s if another one had left."""
+    port = free_port()
+    group = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-c", WAIT_FOR_OTHERS], env=LOOPBACK | group, stderr=subprocess.DEVNULL)
+
+    def is_waiting() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        return False
+
+    try:
+        wait_until(is_waiting, 60, "the first process does not listen")
+        process.send_signal(number)
+        assert process.wait(20) == -number
+    finally:
+        process.kill()
 
 
 def test_a_batch_size_that_cannot_be_divided_is_refused_in_one_line(easy, runs):

@@ -1,7 +1,10 @@
 """Several processes that train together: torchrun starts them, and they meet through `torch.distributed`."""
 
+import contextlib
 import gc
 import os
+import signal
+from collections.abc import Iterator
 
 import torch
 
@@ -14,8 +17,28 @@ def join_processes(hardware: Hardware) -> int:
         return 0
     if hardware.device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if hardware.device.type == "cuda" else "gloo")
+    with _signals_end_the_process():
+        torch.distributed.init_process_group("nccl" if hardware.device.type == "cuda" else "gloo")
     return torch.distributed.get_rank()
+
+
+@contextlib.contextmanager
+def _signals_end_the_process() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the process at once meanwhile, as if Python did not handle them.
+
+    A process that waits for the others waits in C++, where Python handles no signal. If another one had left by then,
+    it would wait until torchrun killed it after 30 s, and without torchrun for minutes.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    handled = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
 
 
 def wait_for_all() -> None:
