@@ -20,7 +20,7 @@ from nst.engine.hardware import describe_machine
 from nst.engine.threads import limited_threads
 from nst.tools.benchmark.measurements import Benchmark, Target
 
-THEMES = ("step", "time_to_quality", "presets", "previews", "memory", "growth", "start", "again", "numerics")
+THEMES = ("step", "time_to_quality", "presets", "previews", "memory", "growth", "start", "again", "waiting", "numerics")
 PACKAGES = ("torch", "torchvision", "gradio", "numpy", "pillow", "triton")
 
 

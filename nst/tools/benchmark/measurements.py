@@ -41,6 +41,7 @@ from nst.tools.benchmark.timing import (
     seconds_of,
     seconds_until_page_answers,
 )
+from nst.tools.benchmark.waiting import compare_ways_of_waiting
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSIC_512 = StyleSettings.preset("classic", size=512, keep_aspect=True, steps=10_000)
@@ -210,6 +211,16 @@ class Benchmark:
                 pass
         yield Target("targets built by a second run", float(TARGETS.built - before), 0, "<=")
         yield Target("targets kept, MB", TARGETS.bytes / 1e6, TARGETS.limit_bytes / 1e6, "<=")
+
+    def waiting(self) -> Iterator[Target]:
+        """Measure brief waiting against the default of OpenMP, on a quiet machine and on one with six other tasks."""
+        if self.auto.device.type != "cpu":
+            return
+        for busy, turns, goal in ((0, 4, 0.97), (6, 2, 1.0)):
+            seconds = compare_ways_of_waiting(256, turns, busy)
+            note = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+            name = f"OpenMP's default over brief waiting, {busy} busy processes"
+            yield Target(name, seconds["default"] / seconds["brief"], goal, note=note)
 
     def numerics(self) -> Iterator[Target]:
         """Measure how far bf16's picture is from float32's after a whole run: the mean difference, of 255."""
