@@ -174,11 +174,11 @@ def jobs_of_this_process(jobs: Sequence[Job]) -> list[Job]:
     return list(jobs[rank::processes])
 
 
-def count_failures(failures: int) -> int:
+def count_failures(failures: int, should_stop: Callable[[], bool] = lambda: False) -> int:
     """Return the failures of all processes together, once all have ended. failures: those of this process.
 
     torchrun ends every process as soon as one of them exits with an error. So the first to finish must wait for the
-    last.
+    last. If `should_stop` returns True, it waits no longer, and returns its own failures.
     """
     rank, processes = _rank_and_processes()
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # started without torchrun: there is no store
@@ -186,7 +186,9 @@ def count_failures(failures: int) -> int:
     store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     keys = [f"nst-batch/{number}" for number in range(processes)]
     store.set(keys[rank], str(failures))
-    while not store.check(keys):  # store.wait would ignore Ctrl-C, and would time out during a long batch
+    while not store.check(keys):  # store.wait would ignore signals, and would time out during a long batch
+        if should_stop():
+            return failures
         time.sleep(0.2)
     return sum(int(store.get(key)) for key in keys)
 
