@@ -6,7 +6,8 @@ from pathlib import Path
 
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import ERRORS, say
-from nst.output.protection import check_writable
+from nst.errors import StyleTransferError
+from nst.output.protection import check_folder
 from nst.settings import DEFAULT_PRESET, StyleSettings
 from nst.stop_signals import StopRequest
 
@@ -37,7 +38,7 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     """
     args = build_parser().parse_args(arguments)
     settings = with_flags(StyleSettings.preset(args.preset or DEFAULT_PRESET), args)
-    check_writable(args.out / "any.png")
+    check_folder(args.out)
 
     from tqdm import tqdm
 
@@ -45,6 +46,8 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     from nst.tools.batch import count_failures, is_first_process, jobs_of_this_process, paint_all, plan
 
     styles = [Style(*_split_weight(text)) for text in args.style]
+    if folder := next((style.picture for style in styles if os.path.isdir(style.picture)), None):
+        raise StyleTransferError(f"{folder}: this is a folder; name one painting in it, and repeat --style for more.")
     all_jobs = plan(args.folder, args.out)
     jobs, finished, failed = jobs_of_this_process(all_jobs), 0, 0
     film = f".{args.film}" if args.film else None

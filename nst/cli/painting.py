@@ -4,7 +4,9 @@ import argparse
 import itertools
 import json
 import math
+import os
 import re
+import shlex
 import signal
 import time
 from collections.abc import Sequence
@@ -15,7 +17,14 @@ from typing import TYPE_CHECKING
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import print_result, say
 from nst.errors import StyleTransferError
-from nst.output.protection import FileKept, check_output, check_replaceable, check_writable, refuse_inputs
+from nst.output.protection import (
+    FileKept,
+    check_output,
+    check_replaceable,
+    check_writable,
+    output_path,
+    refuse_inputs,
+)
 from nst.settings import DEFAULT_PRESET, StyleSettings
 from nst.stop_signals import StopRequest
 
@@ -41,12 +50,12 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("content", metavar="CONTENT", help="the photo")
     add("style", metavar="STYLE", help="the painting")
-    add("-o", "--output", metavar="OUT.png", required=True, type=Path, help="where the result goes")
+    add("-o", "--output", metavar="OUT.png", required=True, help="where the result goes")
     add("--recipe", metavar="FILE.png", type=Path, help="paint as that result was painted; other flags override it")
     add_settings(parser)
     add("--bits", type=int, choices=(8, 16), default=8, help="bits of each channel (default 8; 16 for PNG and TIFF)")
     add("--keep-alpha", action="store_true", help="give the result the photo's transparency (PNG, TIFF)")
-    add("--film", "--video", metavar="FILE", type=Path, help="also save how it was painted, as .webp or .mp4")
+    add("--film", "--video", metavar="FILE", help="also save how it was painted, as .webp or .mp4")
     add("--save-every", type=int, metavar="N", help="also save the picture every N steps, as OUT-<step>.png")
     add("--overwrite", action="store_true", help="--save-every also replaces files that this program did not write")
     add("--json", action="store_true", help="print one line of JSON about the result")
@@ -58,8 +67,10 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
 
     Raises StyleTransferError for input that cannot be used, and `Stopped` for a signal before the first step.
     """
-    args = build_parser().parse_args(arguments)
     started = time.perf_counter()
+    args = build_parser().parse_args(arguments)
+    args.output = output_path(args.output, example="result.png")
+    args.film = output_path(args.film, example="film.mp4") if args.film else None
     settings, followed = _read_settings(args)
     step, was_stopped = _paint(args, settings, followed, stop)
     if args.json:
@@ -79,6 +90,7 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
 
 def _read_settings(args: argparse.Namespace) -> "tuple[StyleSettings, PaintingRecipe | None]":
     """Check the flags; return the settings, and the recipe that is followed, if there is one."""
+    _refuse_folders(args)
     if args.preset and args.recipe:
         raise StyleTransferError("--preset and --recipe both choose all settings: give one of them.")
     settings = None if args.recipe else with_flags(StyleSettings.preset(args.preset or DEFAULT_PRESET), args)
@@ -103,6 +115,14 @@ def _read_settings(args: argparse.Namespace) -> "tuple[StyleSettings, PaintingRe
     if settings.backbone == LOCAL_FILE:
         raise StyleTransferError(f"{args.recipe.name}: its backbone was a file; name that file with --backbone.")
     return settings, followed
+
+
+def _refuse_folders(args: argparse.Namespace) -> None:
+    if os.path.isdir(args.content):
+        command = f"nst batch {shlex.quote(args.content)} --style {shlex.quote(args.style)} --out DIR"
+        raise StyleTransferError(f"{args.content}: this is a folder; to paint all photos in it: {command}")
+    if os.path.isdir(args.style):
+        raise StyleTransferError(f"{args.style}: this is a folder; name one painting in it.")
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:

@@ -1,6 +1,7 @@
 """Paint a folder of pictures in one style. A batch can be continued, and torchrun can share it among processes."""
 
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from PIL import Image
 
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
+from nst.io.addresses import refuse_address
 from nst.io.reading import load_picture
 from nst.output.film import Film, check_format
 from nst.output.protection import check_replaceable, refuse_inputs
@@ -50,12 +52,16 @@ def plan(folder: str | os.PathLike, out: str | os.PathLike) -> list[Job]:
 
     Raises StyleTransferError if there is no such folder, no picture in it, or the results would go into it.
     """
+    refuse_address(folder, "download the photos first, and give the path of their folder")
     folder, out = Path(folder), Path(out)
     Image.init()
     # HEIC is listed, although Pillow cannot open it: an error with the file's name is better than silence.
     suffixes = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN} | {".heic", ".heif"}
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    except NotADirectoryError as error:
+        advice = f"to paint one photo: nst {shlex.quote(str(folder))} STYLE -o OUT.png"
+        raise StyleTransferError(f"{folder}: cannot be read as a folder, because it is a file; {advice}") from error
     except OSError as error:
         raise StyleTransferError(f"{folder}: cannot be read ({error.strerror}).") from error
     files = [path for path in files if not path.name.startswith(".")]
