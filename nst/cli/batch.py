@@ -6,10 +6,12 @@ from pathlib import Path
 
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import ERRORS, say
-from nst.errors import StyleTransferError
+from nst.errors import StyleTransferError, one_line
 from nst.output.protection import check_folder
 from nst.settings import DEFAULT_PRESET, StyleSettings
 from nst.stop_signals import StopRequest
+
+NAMED = 5  # files that are left out and named; folders of photos may hold one other file for each
 
 
 def build_parser() -> ArgumentParser:
@@ -44,6 +46,7 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
 
     from nst.pictures import Style
     from nst.tools.batch import count_failures, is_first_process, jobs_of_this_process, paint_all, plan
+    from nst.tools.picture_files import find_files
 
     styles = [Style(*_split_weight(text)) for text in args.style]
     if folder := next((style.picture for style in styles if os.path.isdir(style.picture)), None):
@@ -57,13 +60,15 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
 
     options = {"film": film, "overwrite": args.overwrite}
     outcomes = paint_all(jobs, styles, settings, on_step=show_progress, should_stop=stop.is_set, **options)
+    if is_first_process():
+        _name_others(find_files(Path(args.folder))[1])
     stop.hold()  # a picture that is being written is finished first
     with tqdm(total=len(jobs), unit="picture", file=ERRORS) as bar:
         for outcome in outcomes:
             finished += 1
             if outcome.error:
                 failed += 1
-                bar.write(f"nst: {outcome.error}", file=ERRORS)
+                bar.write(f"nst: {one_line(outcome.error)}", file=ERRORS)
             bar.update()
             if stop.is_set():
                 break
@@ -75,6 +80,14 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     if failed and is_first_process():
         say(f"{failed} of {len(all_jobs)} pictures could not be painted")
     return 1 if failed else 0
+
+
+def _name_others(files: Sequence[Path]) -> None:
+    """Say which files of the folder are left out."""
+    if files:
+        more = [f"{len(files) - NAMED} more"] if len(files) > NAMED else []
+        names = ", ".join([path.name for path in files[:NAMED]] + more)
+        say(f"skipped, because {'they are no pictures' if len(files) > 1 else 'it is no picture'}: {names}")
 
 
 def _split_weight(text: str) -> tuple[str, float]:

@@ -4,10 +4,12 @@ import os
 import sys
 from typing import Any, TextIO
 
+from nst.errors import one_line
+
 
 def say(message: str) -> None:
     """Print `nst: <message>` on standard error."""
-    print(f"nst: {message}", file=ERRORS, flush=True)
+    print(f"nst: {one_line(message)}", file=ERRORS, flush=True)
 
 
 def print_result(text: str) -> None:

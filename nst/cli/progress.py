@@ -5,6 +5,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nst.cli.messages import ERRORS
+from nst.errors import one_line
 from nst.stylization import Step
 
 BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]"  # tqdm's own, but for `left`
@@ -39,4 +40,4 @@ class StepBar(tqdm):
 
     def say(self, message: str) -> None:
         """Print `nst: <message>` above the bar."""
-        self.write(f"nst: {message}", file=ERRORS)
+        self.write(f"nst: {one_line(message)}", file=ERRORS)

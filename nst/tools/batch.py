@@ -22,6 +22,7 @@ from nst.output.results import save_result
 from nst.pictures import Style, load_mask
 from nst.settings import StyleSettings
 from nst.stylization import Step, stylize
+from nst.tools.picture_files import find_files
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Outcome:
 
 
 def plan(folder: str | os.PathLike, out: str | os.PathLike) -> list[Job]:
-    """Return a job for every picture in `folder`, in the order of names. Folders and hidden files are left out.
+    """Return a job for every picture in `folder`, in the order of names. `find_files` tells what is a picture.
 
     A result is called `<stem>.png`. Where two results would have the same name (`a.jpg`, `a.png`), each takes the whole
     name of its source: `a.jpg.png` and `a.png.png`.
@@ -54,17 +55,10 @@ def plan(folder: str | os.PathLike, out: str | os.PathLike) -> list[Job]:
     """
     refuse_address(folder, "download the photos first, and give the path of their folder")
     folder, out = Path(folder), Path(out)
-    Image.init()
-    # HEIC is listed, although Pillow cannot open it: an error with the file's name is better than silence.
-    suffixes = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN} | {".heic", ".heif"}
-    try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
-    except NotADirectoryError as error:
+    if folder.is_file():
         advice = f"to paint one photo: nst {shlex.quote(str(folder))} STYLE -o OUT.png"
-        raise StyleTransferError(f"{folder}: cannot be read as a folder, because it is a file; {advice}") from error
-    except OSError as error:
-        raise StyleTransferError(f"{folder}: cannot be read ({error.strerror}).") from error
-    files = [path for path in files if not path.name.startswith(".")]
+        raise StyleTransferError(f"{folder}: cannot be read as a folder, because it is a file; {advice}")
+    files, _ = find_files(folder)
     if not files:
         raise StyleTransferError(f"{folder}: there are no pictures in it.")
     if out.resolve() == folder.resolve():
