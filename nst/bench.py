@@ -1,6 +1,6 @@
 """Measure on your machine what the documentation claims about speed and memory.
 
-    python -m nst.bench                # a table; about 20 minutes on two cores
+    python -m nst.bench                # a table; about 25 minutes on two cores
     python -m nst.bench --json         # the same as one JSON object
     python -m nst.bench --full         # also the comparisons that take an hour
     python -m nst.bench --only step    # the themes whose name contains a word
@@ -19,7 +19,9 @@ from importlib import metadata
 from nst.engine.hardware import describe_machine
 from nst.tools.benchmark.measurements import Benchmark, Target
 
-THEMES = ("step", "time_to_quality", "presets", "previews", "memory", "growth", "start", "again", "numerics")
+THEMES = (
+    "step", "time_to_quality", "presets", "forecasts", "previews", "memory", "growth", "start", "again", "numerics",
+)  # fmt: skip
 PACKAGES = ("torch", "torchvision", "gradio", "numpy", "pillow", "triton")
 
 

@@ -30,6 +30,7 @@ from nst.objective import Objective, build_extractor
 from nst.reference import Reference
 from nst.settings import PRESETS, StyleSettings
 from nst.stylization import stylize
+from nst.tools.benchmark.forecasts import PRECISIONS, compare_forecasts, ratio_of
 from nst.tools.benchmark.memory import measure_in_fresh_process
 from nst.tools.benchmark.pictures import example_pair
 from nst.tools.benchmark.timing import (
@@ -136,6 +137,16 @@ class Benchmark:
             after = seconds_of(evaluate)
             ratio, note = 2 * last.seconds / (before + after), f"{last.seconds:.1f} s; {self._judge(last.image)}"
             yield Target(f"preset {preset}, in plain evaluations", ratio, goal, "<=", note)
+
+    def forecasts(self) -> Iterator[Target]:
+        """Compare predicted times with real ones, as the ratio of the larger to the smaller."""
+        precisions = [name for name in PRECISIONS if name == "float32" or self.auto.dtype is torch.bfloat16]
+        for run in compare_forecasts(self.photo, self.painting, precisions=precisions):
+            name, real = f"{run.side} px, {run.precision}: time predicted", f"real {run.real:.1f} s"
+            note = f"predicted {run.before:.1f} s, {real}"
+            yield Target(f"{name} before the run", ratio_of(run.before, run.real), 2.0, "<=", note)
+            note = f"predicted {run.early:.1f} s, {real}"
+            yield Target(f"{name} after a tenth", ratio_of(run.early, run.real), 1.5, "<=", note)
 
     def previews(self) -> Iterator[Target]:
         """Measure the first preview of a warm process, a sketch, and what previews and bookkeeping add to a step."""
