@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from nst.cli import batch, painting
 from nst.cli.messages import say
 from nst.errors import StyleTransferError
+from nst.memory_limit import is_out_of_memory, too_little_memory
 from nst.stop_signals import StopRequest, catch_stop_signals
 
 
@@ -43,6 +44,11 @@ def _run(arguments: Sequence[str], stop: StopRequest) -> int:
         return stop.status
     except BrokenPipeError:
         return 128 + 13  # as a program that SIGPIPE ended (`nst ... | head`)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        say(str(too_little_memory()))
+        return 2
 
 
 def _serve_page(arguments: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import ERRORS, say
 from nst.errors import StyleTransferError, one_line
+from nst.memory_limit import check_start
 from nst.output.protection import check_folder
 from nst.settings import DEFAULT_PRESET, StyleSettings
 from nst.stop_signals import StopRequest
@@ -20,7 +21,7 @@ def build_parser() -> ArgumentParser:
         prog="nst batch",
         description="Paint every picture in a folder. Finished pictures are left out, so the same command continues "
         "after a stop; under torchrun, each process paints its share.",
-        epilog="exit status: 0 if all pictures are painted, 1 if some could not be, 2 for input that cannot be used; "
+        epilog="Exit status: 0 if all pictures are painted, 1 if some could not be, 2 for input that cannot be used; "
         "130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP, which drop the picture that is not finished.",
     )
     add = parser.add_argument
@@ -41,6 +42,7 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     args = build_parser().parse_args(arguments)
     settings = with_flags(StyleSettings.preset(args.preset or DEFAULT_PRESET), args)
     check_folder(args.out)
+    check_start()
 
     from tqdm import tqdm
 

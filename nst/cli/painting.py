@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import print_result, say
 from nst.errors import StyleTransferError
+from nst.memory_limit import check_start
 from nst.output.protection import (
     FileKept,
     check_output,
@@ -30,7 +31,7 @@ from nst.stop_signals import StopRequest
 
 LOSSES = ("content_loss", "laplacian_loss", "style_loss", "tv_loss", "total_loss")
 EXIT_STATUS = (
-    "exit status: 0 after painting or Ctrl-C, 2 for input that cannot be used; 143 after SIGTERM and 129 after SIGHUP, "
+    "Exit status: 0 after painting or Ctrl-C, 2 for input that cannot be used; 143 after SIGTERM and 129 after SIGHUP, "
     "which save the picture too; 130, 143 or 129 before the first step, when nothing is saved."
 )
 
@@ -71,6 +72,7 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     args = build_parser().parse_args(arguments)
     args.output = output_path(args.output, example="result.png")
     args.film = output_path(args.film, example="film.mp4") if args.film else None
+    check_start()
     settings, followed = _read_settings(args)
     step, was_stopped = _paint(args, settings, followed, stop)
     if args.json:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from nst.errors import StyleTransferError
+from nst.memory_limit import room_below_limits
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
@@ -134,7 +135,8 @@ def free_memory(device: torch.device | None = None) -> int | None:
     """Return the bytes that this process can use, with those that it holds already; None if the system does not tell.
 
     device: a GPU: then the bytes that it can still allocate there. For the machine's memory, the smaller of the
-    system's and the container's free memory counts: hosts often give a container less than the machine has.
+    system's and the container's free memory counts, and what `ulimit -v` leaves: hosts often give a container less than
+    the machine has.
     """
     if device is not None and device.type == "cuda":
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for the next allocations
@@ -143,8 +145,9 @@ def free_memory(device: torch.device | None = None) -> int | None:
         with open("/proc/meminfo") as file:
             table = dict(line.split(":", 1) for line in file)
         with open("/proc/self/statm") as file:
-            held = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        free = [int(table["MemAvailable"].split()[0]) * 1024]
+            pages, page_bytes = file.read().split(), os.sysconf("SC_PAGE_SIZE")
+        held = int(pages[1]) * page_bytes
+        free = [int(table["MemAvailable"].split()[0]) * 1024, *room_below_limits(pages, page_bytes)]
     except (OSError, KeyError, ValueError):
         return None
     groups = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
