@@ -1,7 +1,7 @@
 """Train the VGG19 that the app paints with, on CIFAR-100 or any other labelled pictures, and export it.
 
     python train.py --data PATH                      # 20 epochs; --help describes PATH under --data
-    python train.py --data PATH --resume             # continue after Ctrl-C, a crash or a power cut
+    python train.py --data PATH --resume             # continue after Ctrl-C, SIGTERM, a crash or a power cut
     python train.py --data PATH --download           # download the official CIFAR-100 archive into PATH first
     python train.py --data PATH --recipe seed        # another recipe of nst/training/recipes.py; flags override it
     python train.py --data PATH --recipe painter --start-from runs/vgg19/state.pt --run runs/painter
@@ -21,7 +21,6 @@ import dataclasses
 import json
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nst.cli.messages import ERRORS
 from nst.engine.allocator import keep_freed_memory
 from nst.engine.hardware import choose_hardware
 from nst.engine.threads import limited_threads
@@ -37,6 +37,7 @@ from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.models.card import card_files
 from nst.models.checkpoints import load_backbone
 from nst.models.hub import FILE, publish
+from nst.stop_signals import StopRequest, catch_stop_signals
 from nst.training.benchmark import benchmark_step
 from nst.training.data import ImageDataset, load_into_memory, open_split
 from nst.training.export import evaluate_checkpoint, export_checkpoint
@@ -52,23 +53,25 @@ MEAN, STD = IMAGENET_MEAN, IMAGENET_STD  # the usual preprocessing; the app read
 def main(argv: Sequence[str] | None = None, *, width: float = 1.0) -> None:
     """Run the command line. width: multiplies the channels of the network, for tests.
 
-    Exits with status 1 and one line on stderr for input that cannot be used, 2 for wrong flags, and 130 after Ctrl-C.
+    Exits with status 1 and one line on stderr for input that cannot be used, 2 for wrong flags, and 130, 143 or 129
+    after Ctrl-C, SIGTERM or SIGHUP (a closed terminal).
     """
     args = parse_arguments(argv)
-    try:
-        with limited_threads():
-            run(args, width)
-    except StyleTransferError as error:
-        is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line for each machine, not for each process
-        sys.exit(f"train.py: {error}" if is_first else 1)
-    except KeyboardInterrupt:
-        print("train.py: stopped before the first step.", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        leave_processes()
+    with catch_stop_signals() as stop:
+        try:
+            with limited_threads():
+                run(args, width, stop)
+        except StyleTransferError as error:
+            is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line for each machine, not for each process
+            sys.exit(f"train.py: {error}" if is_first else 1)
+        except KeyboardInterrupt:
+            print("train.py: stopped before the first step.", file=ERRORS)
+            sys.exit(stop.status)
+        finally:
+            leave_processes()
 
 
-def run(args: argparse.Namespace, width: float) -> None:
+def run(args: argparse.Namespace, width: float, stop: StopRequest) -> None:
     """Do what the flags ask for."""
     if not args.data and (args.evaluate or args.download or args.resume or not (args.benchmark or args.push_to_hub)):
         raise StyleTransferError("--data is missing: name the folder with the labelled pictures.")
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace, width: float) -> None:
         print(json.dumps(benchmark_step(read_recipe(args), choose_hardware(args.device, args.precision), width)))
         return
     if args.data:
-        train(args, width)
+        train(args, width, stop)
     if args.push_to_hub and int(os.environ.get("RANK", 0)) == 0:
         checkpoint = load_backbone(args.output)
         print(publish(args.push_to_hub, {FILE: args.output, **card_files(checkpoint.metadata, args.output)}))
@@ -117,7 +120,7 @@ def read_recipe(args: argparse.Namespace) -> Recipe:
     return choose_recipe(args.recipe, **{name: value for name, value in values.items() if value is not None})
 
 
-def train(args: argparse.Namespace, width: float) -> None:
+def train(args: argparse.Namespace, width: float, stop: StopRequest) -> None:
     """Train from the beginning, from another run's network, or from a saved state; then export the checkpoint."""
     keep_freed_memory()
     recipe = read_recipe(args)
@@ -133,7 +136,7 @@ def train(args: argparse.Namespace, width: float) -> None:
     test = load_into_memory(test_split, show_progress=rank == 0)
     trainer = Trainer(recipe, images, labels, len(train_split.classes), hardware, MEAN, STD, width=width)
     run_record = start_or_resume(trainer, args)
-    train_epochs(trainer, args.run, run_record, test)
+    train_epochs(trainer, args.run, run_record, test, stop)
     if rank == 0:
         started_from = dict(run_record.get("started_from", {}))
         curve = append_rows(started_from.pop("curve", []), read_rows(args.run / "metrics.jsonl"))
@@ -168,17 +171,16 @@ def start_or_resume(trainer: Trainer, args: argparse.Namespace) -> dict:
     return record
 
 
-def train_epochs(trainer: Trainer, folder: Path, run_record: dict, test: tuple) -> None:
+def train_epochs(trainer: Trainer, folder: Path, run_record: dict, test: tuple, stop_request: StopRequest) -> None:
     """Train until the last step; write the state and a row of metrics after every epoch.
 
-    Ctrl-C saves the state after the current step, and exits with status 130.
+    A request to stop saves the state after the current step, and exits with the request's status.
     """
     recipe, is_first = trainer.recipe, trainer.rank == 0
-    interrupts: list[int] = []  # Ctrl-C stops between two steps, where the state is complete
-    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    stop_request.hold()  # signals stop between two steps, where the state is complete
     read_every = 1 if trainer.hardware.device.type == "cpu" else 20  # steps: reading the loss makes a GPU wait
     bar = tqdm(total=trainer.steps * trainer.batch, initial=trainer.step * trainer.batch, unit="images",
-               unit_scale=True, smoothing=0.02, disable=None if is_first else True)  # fmt: skip
+               unit_scale=True, smoothing=0.02, disable=None if is_first else True, file=ERRORS)  # fmt: skip
     last_save = time.monotonic()
     while trainer.step < trainer.steps:
         epoch, size = trainer.epoch, picture_size(trainer.epoch, recipe)
@@ -194,7 +196,7 @@ def train_epochs(trainer: Trainer, folder: Path, run_record: dict, test: tuple) 
             bar.set_postfix_str(f"epoch {epoch + 1}/{recipe.epochs} at {size} px, loss {loss:.3f}, "
                                 f"top-1 {totals.top1():.1f} %", refresh=False)  # fmt: skip
             is_due = time.monotonic() - last_save > SAVE_SECONDS
-            stop, save, diverged = any_process(bool(interrupts), is_due, not math.isfinite(loss))
+            stop, save, diverged = any_process(stop_request.is_set(), is_due, not math.isfinite(loss))
             if diverged:
                 raise StyleTransferError(f"The loss is no longer a finite number in epoch {epoch + 1}; the last saved "
                                          f"state is in {folder}. Try a smaller --lr.")  # fmt: skip
@@ -203,13 +205,13 @@ def train_epochs(trainer: Trainer, folder: Path, run_record: dict, test: tuple) 
                     trainer.save(folder / "state.pt", run_record)
                 last_save = time.monotonic()
             if stop and not is_last_step:
-                exit_early(bar, trainer)
+                exit_early(bar, trainer, stop_request.status)
         if is_first:
             write_epoch(trainer, folder / "metrics.jsonl", epoch, size, totals, time.monotonic() - started, test)
             trainer.save(folder / "state.pt", run_record)
         last_save = time.monotonic()
-        if trainer.step < trainer.steps and any_process(bool(interrupts))[0]:
-            exit_early(bar, trainer)
+        if trainer.step < trainer.steps and any_process(stop_request.is_set())[0]:
+            exit_early(bar, trainer, stop_request.status)
     bar.close()
 
 
@@ -227,15 +229,15 @@ def write_epoch(
     result = evaluate(trainer.network, *test, size=size, mean=MEAN, std=STD, hardware=trainer.hardware)
     row |= {f"test_{name}": value for name, value in result.items()}
     write_row(path, row)
-    tqdm.write(json.dumps(row), file=sys.stderr)
+    tqdm.write(json.dumps(row), file=ERRORS)
 
 
-def exit_early(bar: tqdm, trainer: Trainer) -> None:
-    """Say how to continue, and exit with status 130."""
+def exit_early(bar: tqdm, trainer: Trainer, status: int) -> None:
+    """Say how to continue, and exit with the status."""
     bar.close()
     if trainer.rank == 0:
-        print(f"Stopped after step {trainer.step} of {trainer.steps}; continue with --resume.", file=sys.stderr)
-    sys.exit(130)
+        print(f"Stopped after step {trainer.step} of {trainer.steps}; continue with --resume.", file=ERRORS)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from nst.errors import StyleTransferError
+from nst.io.addresses import refuse_address
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
 
 SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's value
@@ -53,5 +54,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def with_flags(settings: StyleSettings, args: argparse.Namespace) -> StyleSettings:
     """Return `settings` changed by the flags that were given. Raises StyleTransferError for values out of range."""
+    if args.backbone:
+        refuse_address(args.backbone, "download the checkpoint first and give its path, or give a Hub id owner/name")
     names = [flag.replace("-", "_") for flag in SETTING_FLAGS]
     return replace(settings, **{name: value for name in names if (value := getattr(args, name)) is not None})

@@ -1,6 +1,6 @@
 """Measure on your machine what the documentation claims about speed and memory.
 
-    python -m nst.bench                # a table; about 20 minutes on two cores
+    python -m nst.bench                # a table; about 25 minutes on two cores
     python -m nst.bench --json         # the same as one JSON object
     python -m nst.bench --full         # also the comparisons that take an hour
     python -m nst.bench --only step    # the themes whose name contains a word
@@ -18,9 +18,13 @@ from importlib import metadata
 
 from nst.engine.hardware import describe_machine
 from nst.engine.threads import limited_threads
-from nst.tools.benchmark.measurements import Benchmark, Target
+from nst.tools.benchmark.measurements import Benchmark
+from nst.tools.benchmark.target import Target
 
-THEMES = ("step", "time_to_quality", "presets", "previews", "memory", "growth", "start", "again", "waiting", "numerics")
+THEMES = (
+    "step", "time_to_quality", "presets", "forecasts", "previews", "memory", "growth", "start", "again", "waiting",
+    "numerics",
+)  # fmt: skip
 PACKAGES = ("torch", "torchvision", "gradio", "numpy", "pillow", "triton")
 
 

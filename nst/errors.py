@@ -10,7 +10,12 @@ class StyleTransferError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__("".join(c if c.isprintable() else "?" for c in " ".join(message.split())))
+        super().__init__(one_line(message))
+
+
+def one_line(message: str) -> str:
+    """Return a message as one line of printable characters: see `StyleTransferError`."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
 
 
 def quote(value: object) -> str:

@@ -7,7 +7,6 @@ import functools
 import os
 import random
 import shutil
-import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -158,8 +157,6 @@ def train_py(monkeypatch, capsys):
 
     import train
 
-    handler = signal.getsignal(signal.SIGINT)
-
     def run(*arguments: object, width: float = 1.0):
         monkeypatch.setattr(sys, "argv", ["train.py"])  # argparse's messages name it
         random_state = torch.get_rng_state()
@@ -169,7 +166,6 @@ def train_py(monkeypatch, capsys):
         except SystemExit as end:  # a message means status 1 and goes to stderr, as the interpreter does it
             code, message = (1, f"{end.code}\n") if isinstance(end.code, str) else (end.code, "")
         finally:
-            signal.signal(signal.SIGINT, handler)
             torch.set_rng_state(random_state)
         out, err = capsys.readouterr()
         return SimpleNamespace(code=code, stdout=out, stderr=err + message)

@@ -18,11 +18,13 @@ from helpers.pictures import make_picture
 from helpers.refusals import refusal
 from helpers.shell import ENVIRONMENT, ROOT
 from nst import cli
+from nst.cli.batch import _split_weight as split_weight
 from nst.output.recipe import read_recipe
 from nst.settings import StyleSettings
 from nst.stylization import Style, stylize
 from nst.tools import batch
 from nst.tools.batch import Job, jobs_of_this_process, paint_all, plan
+from nst.tools.picture_files import find_files
 
 STYLE = make_picture(70, 70, seed=9)
 
@@ -94,6 +96,56 @@ def test_folders_that_cannot_be_used_are_refused(photos, tmp_path):
     assert "cannot be read" in refusal(plan, tmp_path / "missing", tmp_path / "out")
     assert "cannot be read" in refusal(plan, photos / "a.jpg", tmp_path / "out")
     assert "another folder" in refusal(plan, photos, photos / "below" / "..")
+
+
+OTHER_FILES = {
+    "clip.mpg": b"\0\0\x01\xba" + bytes(2000),
+    "clip.mpeg": b"\0\0\x01\xb3" + bytes(2000),
+    "clip.mp4": b"\0\0\0\x20ftypisom" + bytes(2000),
+    "notes.txt": b"BM is how a bitmap begins, and P6 a pixmap",
+    "P6": b"P6 is no picture",
+    "Thumbs.db": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000),
+    "album.json": b'{"a.jpg": 1}',
+    "icon.h": b"#define icon_width 8\n#define icon_height 8\nstatic char icon_bits[] = {0};",
+    "raw.nef": b"II*\0" + bytes(2000),
+    "data.h5": b"\x89HDF\r\n\x1a\n" + bytes(2000),
+    "drawing.eps": b"%!PS-Adobe-3.0 EPSF-3.0",
+    "empty": b"",
+}
+
+
+@pytest.fixture
+def mixed(photos) -> Path:
+    """The folder `photos` with other files, and with pictures whose names do not say what they are."""
+    for name, content in OTHER_FILES.items():
+        (photos / name).write_bytes(content)
+    make_picture(40, 40, seed=5).save(photos / "download", "JPEG")
+    make_picture(40, 40, seed=6).save(photos / "scan", "TIFF")
+    make_picture(40, 40, seed=7).save(photos / "view.jpg_large", "WEBP")
+    make_picture(40, 40, seed=8).save(photos / "wrong.txt", "PNG")
+    return photos
+
+
+def test_the_content_tells_pictures_from_other_files(mixed, tmp_path):
+    jobs = names(plan(mixed, tmp_path / "out"))
+    assert jobs == {"C.TIF": "C.png", "a.jpg": "a.png", "b.png": "b.png", "download": "download.png",
+                    "scan": "scan.png", "view.jpg_large": "view.png", "wrong.txt": "wrong.png"}  # fmt: skip
+    pictures, others = find_files(mixed)
+    assert [path.name for path in pictures] == list(jobs)
+    assert [path.name for path in others] == sorted(OTHER_FILES)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.PNG", "a.webp", "a.tif", "a.heic", "a.bmp"])
+@pytest.mark.parametrize("content", [b"", b"not a picture", OTHER_FILES["clip.mpg"]], ids=["empty", "text", "film"])
+def test_a_file_that_the_user_takes_for_a_picture_is_one(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert [path.name for path in find_files(tmp_path)[0]] == [name]
+
+
+def test_of_a_large_file_only_the_beginning_is_read(tmp_path):
+    with open(tmp_path / "large.bin", "wb") as file:
+        file.truncate(1 << 40)  # it takes no space on the disk, and reading it would never end
+    assert find_files(tmp_path)[1] == [tmp_path / "large.bin"]
 
 
 # Painting
@@ -257,7 +309,21 @@ def test_the_command_paints_the_folder_and_names_the_pictures_that_failed(photos
     assert run(photos, "--style", style, "--out", out, *flags) == 1
     assert states(out) == before
     lines = [line for line in capfd.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("nst:")]
-    assert lines == ["nst: e.png: the file is empty.", "nst: 1 of 4 pictures could not be painted"]
+    assert lines == [
+        "nst: skipped, because it is no picture: notes.txt",
+        "nst: e.png: the file is empty.",
+        "nst: 1 of 4 pictures could not be painted",
+    ]
+
+
+def test_other_files_are_named_and_do_not_fail_the_run(mixed, style, tmp_path, flags, capfd):
+    for name in ("download", "scan", "view.jpg_large", "wrong.txt", "C.TIF", "b.png"):
+        (mixed / name).unlink()
+    assert run(mixed, "--style", style, "--out", tmp_path / "out", *flags) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    lines = [line for line in capfd.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("nst:")]
+    named = ", ".join(sorted(OTHER_FILES)[:5])
+    assert lines == [f"nst: skipped, because they are no pictures: {named}, 7 more"]
 
 
 def test_the_command_makes_a_film_of_each_picture_that_has_none(photos, style, tmp_path, flags):
@@ -286,7 +352,7 @@ def test_the_command_accepts_several_styles_with_weights(photos, style, tmp_path
      ("C:\\a.jpg:1e-1", ("C:\\a.jpg", 0.1)), (":2", (":2", 1.0))],
 )  # fmt: skip
 def test_a_style_may_have_a_weight_after_a_colon(text, expected):
-    assert cli._split_weight(text) == expected
+    assert split_weight(text) == expected
 
 
 @pytest.mark.parametrize("case", ["style", "weight", "folder", "out", "preset", "required"])

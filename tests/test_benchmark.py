@@ -2,17 +2,24 @@
 
 import itertools
 import json
+import math
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
+from PIL import Image
 
+from helpers.pictures import make_picture
 from nst.bench import table_row
+from nst.estimation import Estimate
 from nst.layers import CHANNELS, layer_stride
 from nst.models.checkpoints import load_backbone
 from nst.reference import Reference
-from nst.tools.benchmark.measurements import Target
+from nst.stylization import Step
+from nst.tools.benchmark import forecasts
+from nst.tools.benchmark.target import Target
 from nst.tools.benchmark.timing import count_convolution_operations, median_seconds, run_lbfgs
 
 
@@ -54,6 +61,36 @@ def test_compared_work_takes_turns_after_a_warm_up():
     calls = []
     seconds = median_seconds({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=3)
     assert calls == list("ab") * 4 and set(seconds) == {"a", "b"}
+
+
+def test_forecasts_are_the_estimates_before_a_run_and_after_a_tenth_of_it(monkeypatch):
+    """A run of 40 steps in which every step takes 2 s, after a sketch of 5 s; the estimates are wrong on purpose."""
+    monkeypatch.setattr(forecasts, "estimate", lambda size, settings, backbone: Estimate(settings.size / 10, 0))
+
+    def stylize(photo, painting, settings, preview_every):
+        yield Step(0, 40, 0, *[math.nan] * 5, seconds=5.0, seconds_left=math.nan)
+        for number in range(1, 41):
+            yield Step(number, 40, 0, *[1.0] * 5, seconds=5.0 + 2 * number, seconds_left=(40 - number) * 3.0)
+
+    monkeypatch.setattr(forecasts, "stylize", stylize)
+    photo = Image.new("RGB", (8, 6))
+    first, second = forecasts.compare_forecasts(photo, photo, sides=(64, 128), precisions=["float32"])
+    assert (first.side, first.precision, first.before) == (64, "float32", 6.4)
+    assert (second.side, second.before) == (128, 12.8)
+    assert (first.early, first.real) == (5 + 8 + 36 * 3, 85)  # after step 4 of 40
+    assert forecasts.ratio_of(2, 8) == forecasts.ratio_of(8, 2) == 4
+
+
+@pytest.mark.slow
+def test_forecasts_of_real_runs_are_times(random_checkpoint):
+    pair = make_picture(80, 60, 1), make_picture(60, 80, 2)
+    started = time.perf_counter()
+    runs = list(forecasts.compare_forecasts(*pair, sides=(64, 128), precisions=["float32"], steps=10,
+                                            backbone=str(random_checkpoint)))  # fmt: skip
+    seconds = time.perf_counter() - started
+    assert [run.side for run in runs] == [64, 128]
+    assert 0.3 * seconds < sum(run.real for run in runs) < seconds
+    assert all(run.before > 0 and run.early > 0 for run in runs)
 
 
 @pytest.mark.slow

@@ -389,6 +389,109 @@ def test_problems_that_appear_late_are_refused_in_one_line(
     assert not output.parent.exists()
 
 
+ADDRESSES = {
+    "https://example.org/a.jpg": "https://example.org/a.jpg: this is an address, not a path: download",
+    "HTTP://example.org/a.jpg": "HTTP://example.org/a.jpg: this is an address, not a path: download",
+    "ftp://example.org/a.jpg": "download",
+    "s3://bucket/a.jpg": "download",
+    "file:///tmp/my%20photo.jpg": "give the path without file://, which is /tmp/my photo.jpg.",
+    "data:image/png;base64,iVBORw0KGgo" + "A/" * 5000: "save it as a file",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES, ids=lambda address: address[:20])
+@pytest.mark.parametrize("place", ["content", "style", "batch", "several"])
+def test_an_address_in_the_place_of_a_picture_is_refused_with_advice(
+    small_pictures, tmp_path, capfd, address, place, random_checkpoint
+):
+    content, style = small_pictures
+    flags = ("--backbone", random_checkpoint, "--size", 64)
+    arguments = {
+        "content": (address, style, "-o", tmp_path / "out.png"),
+        "style": (content, address, "-o", tmp_path / "out.png"),
+        "batch": ("batch", address, "--style", style, "--out", tmp_path / "out"),
+        "several": ("batch", content.parent, "--style", style, "--style", f"{address}:2", "--out", tmp_path / "out"),
+    }[place]
+    assert run_here(*arguments, *flags) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and ADDRESSES[address] in err and len(err) < 300, err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["https://example.org/out.png", "file:///tmp/out.png", "data:image/png,"])
+@pytest.mark.parametrize("flag", ["-o", "--film", "--recipe", "--backbone", "--out"])
+def test_an_address_in_another_place_is_refused_and_makes_no_folder(
+    small_pictures, tmp_path, capfd, monkeypatch, flag, address
+):
+    monkeypatch.chdir(tmp_path)
+    if flag == "--out":
+        arguments = ["batch", small_pictures[0].parent, "--style", small_pictures[1], "--out", address]
+    else:
+        arguments = [*small_pictures, "-o", "out.png", flag, address]
+    assert run_here(*arguments) == 2
+    assert re.fullmatch(r"nst: [^\n]*this is an address, not a path[^\n]*\n", err := capfd.readouterr().err), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_name_looks_like_an_address_is_read(small_pictures, small_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data:").mkdir()
+    shutil.copy(small_pictures[0], "data:/photo.png")
+    assert run_here("data:/photo.png", small_pictures[1], "-o", "out.png", *small_run, "--steps", 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            "-o folder",
+            "folder: cannot be written, because this is a folder; name a file in it, such as folder/result.png",
+        ),
+        ("-o folder/", "name a file in it, such as folder/result.png"),
+        ("-o new/", "name a file in it, such as new/result.png"),
+        ("-o .", "name a file in it, such as result.png"),
+        ("-o=", "name it, such as result.png"),
+        ("-o out", "the name needs a suffix, which chooses the format: out.png"),
+        ("-o folder/out.", "the name needs a suffix, which chooses the format: out.png"),
+        ("-o .png", "the name needs a suffix, which chooses the format: result.png"),
+        ("-o=-", "the name needs a suffix, which chooses the format: result.png"),
+        ("-o out.xyz", "use .png, .tif, .jpg, .webp or .avif"),
+        ("-o out.mp4", "use .png, .tif, .jpg, .webp or .avif"),
+        ("-o out.ico", "use .png, .tif, .jpg, .webp or .avif"),
+        ("-o out.png --film folder", "name a file in it, such as folder/film.mp4"),
+    ],
+)
+def test_an_output_that_is_no_file_is_refused_with_advice(small_pictures, tmp_path, capfd, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert run_here(*small_pictures, *flags.split()) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and message in err, err
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("folder {style} -o out.png", "folder: this is a folder; to paint all photos in it: nst batch folder --style"),
+        ("{content} folder -o out.png", "folder: this is a folder; name one painting in it"),
+        ("batch {content} --style {style} --out out", "because it is a file; to paint one photo: nst"),
+        ("batch folder --style folder:2 --out out", "folder: this is a folder; name one painting in it, and repeat"),
+        ("batch folder --style {style} --out {content}", "photo.png: this is a file; name a folder"),
+    ],
+)
+def test_a_folder_for_a_file_and_a_file_for_a_folder_are_refused_with_advice(
+    small_pictures, tmp_path, capfd, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    content, style = small_pictures
+    assert run_here(*arguments.format(content=content, style=style).split()) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and message in err, err
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
 # Ctrl-C
 
 

@@ -1,5 +1,6 @@
 """Results as files, read by code of these tests or by libraries other than the one that wrote them."""
 
+import io
 import struct
 import zlib
 from dataclasses import replace
@@ -96,6 +97,44 @@ def test_other_formats_are_written_without_the_recipe(recipe, tmp_path, name):
     with Image.open(path) as image:
         assert image.size == PICTURE.size
     assert KEY.encode() not in path.read_bytes()
+
+
+# Formats that lose something
+
+
+def painted() -> np.ndarray:
+    """Return (96, 128, 3) uint8: blobs under strokes of 3 px in strong colours, which suffer most."""
+    strokes = np.random.default_rng(1).integers(0, 2, (32, 43, 3)).repeat(3, 0).repeat(3, 1)[:, :128]
+    return (np.asarray(make_picture(128, 96), int) * 0.6 + strokes * 100).clip(0, 255).astype(np.uint8)
+
+
+def decibels(array: np.ndarray, path: Path) -> float:
+    """Return the peak signal-to-noise ratio of the picture in the file; infinite without any difference."""
+    data = path.read_bytes()
+    if path.suffix == ".pdf":  # the picture in it is a whole JPEG file
+        data = data[data.index(b"\xff\xd8\xff") : data.rindex(b"\xff\xd9") + 2]
+    with Image.open(io.BytesIO(data)) as image:
+        error = np.square(array.astype(float) - np.asarray(image.convert("RGB"))).mean()
+    return 10 * np.log10(255**2 / error) if error else np.inf
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "jpe", "jfif", "mpo", "pdf", "webp", "avif", "jp2"])
+def test_formats_with_losses_keep_the_strokes(tmp_path, suffix):
+    array = painted()
+    path = save_result(Image.fromarray(array), tmp_path / f"out.{suffix}")
+    assert decibels(array, path) > 34
+    Image.fromarray(array).save(tmp_path / f"plain.{suffix}")  # what Pillow writes without options
+    assert decibels(array, tmp_path / f"plain.{suffix}") < 26 or suffix == "jp2"
+
+
+def test_a_jpeg_has_all_its_colours_and_a_webp_loses_nothing(tmp_path):
+    array = painted()
+    data = save_result(Image.fromarray(array), tmp_path / "out.jpg").read_bytes()
+    frame = data.index(b"\xff\xc0")  # start of frame: length, depth, height, width, then 3 bytes for each component
+    components = data[frame + 9]
+    sampling = [data[frame + 11 + 3 * number] for number in range(components)]
+    assert sampling == [0x11] * 3  # every component has one value for each pixel
+    assert decibels(array, save_result(Image.fromarray(array), tmp_path / "out.webp")) == np.inf
 
 
 # Sixteen bits

@@ -93,18 +93,21 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def test_a_run_resumed_after_ctrl_c_exports_the_same_weights(whole, tables, runs, train_narrow):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_run_resumed_after_a_signal_exports_the_same_weights(whole, tables, runs, train_narrow, number, status):
+    shutil.rmtree(runs / "parts", ignore_errors=True)
+    (runs / "parts.safetensors").unlink(missing_ok=True)
     arguments = ["--data", tables, *into(runs, "parts"), *THREE]
     process = start(write_narrow_program(runs / "slow.py", SLOW), *arguments)
     try:
         assert json.loads(process.stderr.readline())["epoch"] == 1
         wait_for(runs / "parts" / "state.pt", process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, stderr = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 130, stderr
+    assert process.returncode == status, stderr
     stopped = re.fullmatch(r"Stopped after step (\d+) of 9; continue with --resume\.", stderr.splitlines()[-1])
     assert stopped and "Traceback" not in stderr, stderr
     assert 3 <= int(stopped[1]) < 9 and saved_step(runs / "parts") == int(stopped[1])

@@ -36,7 +36,6 @@ def test_the_users_own_choice_stays(monkeypatch, name, value):
         "from nst.cli import main; main(['no.png', 'no.png', '-o', 'no/out.png', '--size', '0'])",
         "from nst.cli import main; main(['batch', 'no', '--style', 'no.png', '--out', 'no'])",
         "from nst.web.server import main; main(['--port', '0'])",
-        "import sys; sys.argv = ['train.py', '--evaluate', 'no']; import train; train.main()",
     ],
 )
 def test_every_program_decides_before_torch_is_imported(start):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from nst.memory_limit import room_below_limits
+
 GROUPS = Path("/sys/fs/cgroup")  # where Linux shows control groups, of version 2 and of version 1
 MEMBERSHIP = Path("/proc/self/cgroup")  # the groups of this process
 
@@ -28,8 +30,9 @@ def usable_cores() -> int:
 def free_memory(device: torch.device | None = None) -> int | None:
     """Return the bytes that this process can use, with those that it holds already; None if the system does not tell.
 
-    device: a GPU: then the bytes that it can still allocate there. For the machine's memory, the smaller of the
-    system's and the groups' free memory counts: hosts often give a container less than the machine has.
+    device: a GPU: then the bytes that it can still allocate there. For the machine's memory, the smallest of the
+    system's and the groups' free memory and of what `ulimit -v` leaves counts: hosts often give a container less than
+    the machine has.
     """
     if device is not None and device.type == "cuda":
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for the next allocations
@@ -38,8 +41,9 @@ def free_memory(device: torch.device | None = None) -> int | None:
         with open("/proc/meminfo") as file:
             table = dict(line.split(":", 1) for line in file)
         with open("/proc/self/statm") as file:
-            held = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        free = [int(table["MemAvailable"].split()[0]) * 1024]
+            pages, page_bytes = file.read().split(), os.sysconf("SC_PAGE_SIZE")
+        held = int(pages[1]) * page_bytes
+        free = [int(table["MemAvailable"].split()[0]) * 1024, *room_below_limits(pages, page_bytes)]
     except (OSError, KeyError, ValueError):
         return None
     for group in _groups("memory"):

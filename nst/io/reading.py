@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from nst.errors import StyleTransferError
+from nst.io.addresses import refuse_address
 from nst.io.decoding import decode, refuse_damage, too_large
 from nst.io.transparency import lay_on_ground
 
@@ -43,9 +44,8 @@ def load_with_opacity(picture: PictureLike, name: str | None = None) -> tuple[Im
         return decode(picture, name or "The picture", close=False)
     if not isinstance(picture, (str, os.PathLike)):
         raise StyleTransferError(f"A picture must be a path or a PIL image, not {type(picture).__name__}.")
-    name = name or _file_name(picture)
     with open_picture(picture, name) as image:
-        return decode(image, name, close=True)
+        return decode(image, name or _file_name(picture), close=True)
 
 
 def load_photo(picture: PictureLike, name: str | None = None) -> Image.Image:
@@ -61,6 +61,7 @@ def open_picture(path: str | os.PathLike, name: str | None = None) -> Image.Imag
 
     Raises StyleTransferError as `load_picture` does.
     """
+    refuse_address(path, "download the picture first, and give the path of its file", name)
     name = name or _file_name(path)
     with refuse_damage(name):
         data = _read_bytes(path, name)

@@ -8,23 +8,64 @@ from pathlib import Path
 from PIL import Image
 
 from nst.errors import StyleTransferError
+from nst.io.addresses import refuse_address
+
+ICONS = ("ICO", "ICNS")  # of a few fixed sizes, to which Pillow would scale the picture
 
 
 class FileKept(StyleTransferError):
     """A file was left as it is, because this program did not write it."""
 
 
+def output_path(text: str, example: str) -> Path:
+    """Return the path of a file that will be written. example: a name for a file in a folder.
+
+    Raises StyleTransferError for no name, an address, a folder, and a name that would be one's.
+    """
+    refuse_address(text, "a file is written here; give its path")
+    if not text:
+        raise StyleTransferError(f"A file to write has an empty name: name it, such as {example}.")
+    path = Path(text)
+    if path.is_dir() or text.endswith(("/", os.sep)):
+        advice = f"name a file in it, such as {path / example}"
+        raise StyleTransferError(f"{text}: cannot be written, because this is a folder; {advice}.")
+    return path
+
+
 def check_output(output: Path, is_lossless: bool) -> None:
     """Raise StyleTransferError for a result that could not be saved. is_lossless: its format must be PNG or TIFF."""
-    Image.init()
-    try:  # Pillow lists formats that it cannot write, or not in colour
-        kind = Image.EXTENSION[output.suffix.lower()]
-        Image.new("RGB", (16, 16)).save(io.BytesIO(), kind)
-    except Exception as error:
-        raise StyleTransferError(f"{output.name}: not a picture format that can be written; use .png.") from error
+    if not output.suffix:
+        example = "result.png" if output.name.startswith((".", "-")) else f"{output.name.rstrip('.')}.png"
+        raise StyleTransferError(f"{output.name}: the name needs a suffix, which chooses the format: {example}.")
+    kind = _writable_format(output.suffix.lower())
+    if kind is None:
+        advice = "use .png, .tif, .jpg, .webp or .avif"
+        raise StyleTransferError(f"{output.name}: not a picture format that can be written; {advice}.")
     if is_lossless and kind not in ("PNG", "TIFF"):
         raise StyleTransferError(f"{output.name}: --bits 16 and --keep-alpha need .png or .tif.")
     check_writable(output)
+
+
+def _writable_format(suffix: str) -> str | None:
+    """Return Pillow's name of the format, or None if no picture in colour can be written in it."""
+    Image.init()
+    try:  # Pillow lists formats that it cannot write, or not in colour
+        kind = Image.EXTENSION[suffix]
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), kind)
+    except Exception:
+        return None
+    return None if kind in ICONS else kind
+
+
+def check_folder(folder: Path) -> None:
+    """Raise StyleTransferError if no files can be written in the folder, which need not be there yet."""
+    refuse_address(folder, "results are written to a folder; give its path")
+    if folder.is_file():
+        raise StyleTransferError(f"{folder}: this is a file; name a folder, where the results go.")
+    try:
+        check_writable(folder / "any.png")
+    except StyleTransferError as error:
+        raise StyleTransferError(f"{folder}: cannot be written there.") from error
 
 
 def check_writable(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Paint a folder of pictures in one style. A batch can be continued, and torchrun can share it among processes."""
 
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from PIL import Image
 
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
+from nst.io.addresses import refuse_address
 from nst.io.reading import load_photo, load_picture
 from nst.output.film import Film, check_format
 from nst.output.protection import check_replaceable, refuse_inputs
@@ -20,6 +22,7 @@ from nst.output.results import save_result
 from nst.pictures import Style, load_mask
 from nst.settings import StyleSettings
 from nst.stylization import Step, stylize
+from nst.tools.picture_files import find_files
 
 
 @dataclass(frozen=True)
@@ -43,22 +46,19 @@ class Outcome:
 
 
 def plan(folder: str | os.PathLike, out: str | os.PathLike) -> list[Job]:
-    """Return a job for every picture in `folder`, in the order of names. Folders and hidden files are left out.
+    """Return a job for every picture in `folder`, in the order of names. `find_files` tells what is a picture.
 
     A result is called `<stem>.png`. Where two results would have the same name (`a.jpg`, `a.png`), each takes the whole
     name of its source: `a.jpg.png` and `a.png.png`.
 
     Raises StyleTransferError if there is no such folder, no picture in it, or the results would go into it.
     """
+    refuse_address(folder, "download the photos first, and give the path of their folder")
     folder, out = Path(folder), Path(out)
-    Image.init()
-    # HEIC is listed, although Pillow cannot open it: an error with the file's name is better than silence.
-    suffixes = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN} | {".heic", ".heif"}
-    try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
-    except OSError as error:
-        raise StyleTransferError(f"{folder}: cannot be read ({error.strerror}).") from error
-    files = [path for path in files if not path.name.startswith(".")]
+    if folder.is_file():
+        advice = f"to paint one photo: nst {shlex.quote(str(folder))} STYLE -o OUT.png"
+        raise StyleTransferError(f"{folder}: cannot be read as a folder, because it is a file; {advice}")
+    files, _ = find_files(folder)
     if not files:
         raise StyleTransferError(f"{folder}: there are no pictures in it.")
     if out.resolve() == folder.resolve():
@@ -174,11 +174,11 @@ def jobs_of_this_process(jobs: Sequence[Job]) -> list[Job]:
     return list(jobs[rank::processes])
 
 
-def count_failures(failures: int) -> int:
+def count_failures(failures: int, should_stop: Callable[[], bool] = lambda: False) -> int:
     """Return the failures of all processes together, once all have ended. failures: those of this process.
 
     torchrun ends every process as soon as one of them exits with an error. So the first to finish must wait for the
-    last.
+    last. If `should_stop` returns True, it waits no longer, and returns its own failures.
     """
     rank, processes = _rank_and_processes()
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # started without torchrun: there is no store
@@ -186,7 +186,9 @@ def count_failures(failures: int) -> int:
     store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     keys = [f"nst-batch/{number}" for number in range(processes)]
     store.set(keys[rank], str(failures))
-    while not store.check(keys):  # store.wait would ignore Ctrl-C, and would time out during a long batch
+    while not store.check(keys):  # store.wait would ignore signals, and would time out during a long batch
+        if should_stop():
+            return failures
         time.sleep(0.2)
     return sum(int(store.get(key)) for key in keys)
 

@@ -14,7 +14,9 @@ import threading
 from collections.abc import Sequence
 
 from nst.engine.allocator import give_back_memory, limit_arenas
+from nst.engine.waiting import wait_briefly
 from nst.errors import StyleTransferError
+from nst.memory_limit import check_start, is_out_of_memory, too_little_memory
 from nst.web.options import Options, read_options
 from nst.web.storage import Storage, open_storage, stored_files
 
@@ -32,8 +34,10 @@ def main(arguments: Sequence[str], program: str = "app.py") -> int:
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # Gradio's servers are not called
     limit_arenas()
+    wait_briefly()
     try:
         options = read_options(arguments, os.environ, program)
+        check_start("nst.web.layout")
         with open_storage() as storage:
             serve(options, storage)
     except StyleTransferError as error:
@@ -41,6 +45,11 @@ def main(arguments: Sequence[str], program: str = "app.py") -> int:
         return 1
     except KeyboardInterrupt:  # while the server was starting
         return 130
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"{program}: {too_little_memory()}", file=sys.stderr)
+        return 1
     logging.shutdown()
     os._exit(0)  # Python's own end would take seconds, and would crash under a step that has not ended
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +30,10 @@ from nst.objective import Objective, build_extractor
 from nst.reference import Reference
 from nst.settings import PRESETS, StyleSettings
 from nst.stylization import stylize
+from nst.tools.benchmark.forecasts import PRECISIONS, compare_forecasts, ratio_of
 from nst.tools.benchmark.memory import measure_in_fresh_process
 from nst.tools.benchmark.pictures import example_pair
+from nst.tools.benchmark.target import Target
 from nst.tools.benchmark.timing import (
     best_product_rate,
     count_convolution_operations,
@@ -48,27 +50,6 @@ CLASSIC_512 = StyleSettings.preset("classic", size=512, keep_aspect=True, steps=
 # The classic losses, with the settings that reach a low loss in the fewest steps.
 CLASSIC_QUICKLY = StyleSettings.preset("classic", keep_aspect=True, canvas="deep-pyramid", learning_rate=0.012)
 MAX_STEPS = 640  # towards the loss of L-BFGS: more steps take longer than L-BFGS itself
-
-
-@dataclass(frozen=True)
-class Target:
-    """One line of the table.
-
-    A value and its goal, `value` `sense` `goal`. value: None if it cannot be measured here.
-    """
-
-    name: str
-    value: float | None
-    goal: float
-    sense: str = ">="
-    note: str = ""
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the goal is reached; None without a value."""
-        if self.value is None:
-            return None
-        return self.value >= self.goal if self.sense == ">=" else self.value <= self.goal
 
 
 class Benchmark:
@@ -137,6 +118,16 @@ class Benchmark:
             after = seconds_of(evaluate)
             ratio, note = 2 * last.seconds / (before + after), f"{last.seconds:.1f} s; {self._judge(last.image)}"
             yield Target(f"preset {preset}, in plain evaluations", ratio, goal, "<=", note)
+
+    def forecasts(self) -> Iterator[Target]:
+        """Compare predicted times with real ones, as the ratio of the larger to the smaller."""
+        precisions = [name for name in PRECISIONS if name == "float32" or self.auto.dtype is torch.bfloat16]
+        for run in compare_forecasts(self.photo, self.painting, precisions=precisions):
+            name, real = f"{run.side} px, {run.precision}: time predicted", f"real {run.real:.1f} s"
+            note = f"predicted {run.before:.1f} s, {real}"
+            yield Target(f"{name} before the run", ratio_of(run.before, run.real), 2.0, "<=", note)
+            note = f"predicted {run.early:.1f} s, {real}"
+            yield Target(f"{name} after a tenth", ratio_of(run.early, run.real), 1.5, "<=", note)
 
     def previews(self) -> Iterator[Target]:
         """Measure the first preview of a warm process, a sketch, and what previews and bookkeeping add to a step."""
