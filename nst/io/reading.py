@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nst.errors import StyleTransferError
 from nst.io.decoding import decode, refuse_damage, too_large
+from nst.io.tiff import SIGNATURES, open_tiff
 
 MAX_BYTES = 1 << 30  # of a file, which is read whole
 # Pillow gives EPS files, which are programs, to Ghostscript. A FITS file that lies about its size costs half a minute.
@@ -60,6 +61,8 @@ def open_picture(path: str | os.PathLike, name: str | None = None) -> Image.Imag
             raise StyleTransferError(f"{name}: HEIC pictures cannot be read; export it as JPEG or PNG first.")
         Image.init()
         try:
+            if data.startswith(SIGNATURES):
+                return open_tiff(data, name)
             return Image.open(io.BytesIO(data), formats=[kind for kind in Image.ID if kind not in REFUSED_FORMATS])
         except Image.DecompressionBombError as error:
             raise too_large(name) from error
