@@ -10,23 +10,17 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from nst.errors import StyleTransferError
 from nst.io.depth import to_eight_bits
-from nst.io.profiles import GREY_MODES, to_srgb
+from nst.io.jpeg import load_jpeg
+from nst.io.orientation import turn_upright
+from nst.io.profiles import GREY_MODES, find_colours, to_srgb
+from nst.io.unused_alpha import declares_alpha_unused, drop_unused_alpha
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel picture decodes to 400 MB; more is an accident or an attack
 LARGE = 16_000_000  # px; larger pictures are decoded one at a time: many visitors need no more memory than one
-TRANSPOSITIONS = {  # by EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 _large_pictures = threading.Lock()
 # Pillow warns of oddities in files. This package corrects or refuses them all, so that the warnings say nothing new.
@@ -49,9 +43,8 @@ def decode(image: Image.Image, name: str, *, close: bool) -> tuple[Image.Image, 
     if pixels > MAX_PIXELS:
         raise too_large(name)
     with refuse_damage(name), _large_pictures if pixels > LARGE else contextlib.nullcontext():
-        image.load()
-        upright, opacity = split_opacity(turn_upright(image))
-        picture = to_srgb(to_eight_bits(upright), image.info.get("icc_profile"))
+        upright, opacity = split_opacity(turn_upright(load_whole(image)))
+        picture = to_srgb(to_eight_bits(upright), find_colours(image))
         del upright
         if close:
             image.close()
@@ -81,15 +74,14 @@ def too_large(name: str) -> StyleTransferError:
     return StyleTransferError(f"{name}: over the limit of {MAX_PIXELS // 1_000_000} megapixels; scale it down first.")
 
 
-def turn_upright(image: Image.Image) -> Image.Image:
-    """Return `image` turned and mirrored as its EXIF orientation says.
-
-    `ImageOps.exif_transpose` gives up if any other part of the EXIF data is damaged.
-    """
-    orientation = None
-    with contextlib.suppress(Exception):  # a picture is still a picture if all of its EXIF data is damaged
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    return image.transpose(TRANSPOSITIONS[orientation]) if orientation in TRANSPOSITIONS else image
+def load_whole(image: Image.Image) -> Image.Image:
+    """Return `image` with its pixels loaded, and without an alpha channel that is no opacity."""
+    is_alpha_unused = declares_alpha_unused(image)
+    if image.format in ("JPEG", "MPO"):
+        image = load_jpeg(image)
+    else:
+        image.load()
+    return drop_unused_alpha(image, is_alpha_unused)
 
 
 def split_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

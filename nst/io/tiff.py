@@ -46,6 +46,7 @@ def open_tiff(data: bytes, name: str) -> Image.Image:
         image = _open_with_pillow(_with_first_page(data, file, page), or_raise=unusual_kind(name))
     else:
         image = TiffPicture(file, page, name)
+    image.info.pop("xmp", None)  # Pillow would turn the picture by it
     if ORIENTATION not in page.tags and page.offset in (first.subifds or ()):
         image.getexif()[ORIENTATION] = first.tags.valueof(ORIENTATION, default=1)  # a raw photo states it once
     return image

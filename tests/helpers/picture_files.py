@@ -24,6 +24,20 @@ def pixels(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture).astype(int)
 
 
+def laid_on_white(path) -> np.ndarray:
+    """Return (H, W, 3) integers of a picture file, its transparent parts laid on white by this function."""
+    from nst.io.decoding import find_colours, load_whole, split_opacity, to_eight_bits, to_srgb, turn_upright
+    from nst.io.reading import open_picture
+
+    with open_picture(path) as image:
+        upright, opacity = split_opacity(turn_upright(load_whole(image)))
+        colours = pixels(to_srgb(to_eight_bits(upright), find_colours(image)))
+    if opacity is None:
+        return colours
+    alpha = np.asarray(opacity)[..., None] / 255
+    return (colours * alpha + 255 * (1 - alpha)).round().astype(int)
+
+
 def grey(values) -> np.ndarray:
     """Return (H, W, 3) integers with the same (H, W) values in all three channels."""
     return np.repeat(np.asarray(values, dtype=int)[..., None], 3, axis=2)

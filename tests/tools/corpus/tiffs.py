@@ -4,26 +4,17 @@ Each comes with the picture that it shows.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from helpers.tiff_files import TiffPage, tiff
-from tools.corpus.case import PICTURE, REFUSED, Entry
+from tools.corpus.case import PICTURE, REFUSED, Entry, Variant
 from tools.corpus.formats import picture
 
 WIDTH, HEIGHT = 40, 24
 TYPES = ("u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8")
 THUMBNAIL, FULL, MASK = (((254, 4, (kind,)),) for kind in (1, 0, 4))  # the tag NewSubfileType
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A TIFF file, and the picture that it shows as (H, W, 3) in [0, 255], or None if it must be refused."""
-
-    name: str
-    data: bytes
-    shown: np.ndarray | None
 
 
 def tiff_files() -> Iterator[Entry]:
