@@ -1,7 +1,6 @@
 """Pictures whose file describes their colours by numbers are converted to sRGB: PNG's cICP, gAMA, cHRM, AVIF's nclx."""
 
 import io
-import struct
 import zlib
 
 import numpy as np
@@ -9,24 +8,26 @@ import pytest
 from PIL import Image
 from skimage import color
 
-from helpers.picture_files import ICCP, SIX_COLOURS, SRGB_TO_XYZ, SWAPPED, chunk, grey, pixels, png, rgb_profile
+from helpers.picture_files import (
+    ICCP,
+    P3,
+    SIX_COLOURS,
+    SRGB_TO_XYZ,
+    SWAPPED,
+    avif,
+    chrm,
+    chunk,
+    cicp,
+    gama,
+    grey,
+    pixels,
+    png,
+    rgb_profile,
+)
 from nst.io.reading import load_picture
 
 SHADES = np.arange(0, 256, 5, dtype=np.uint8)[None, :, None].repeat(3, 2)
 LINEAR = rgb_profile(SRGB_TO_XYZ, 1.0)
-P3 = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)  # white, red, green, blue
-
-
-def cicp(primaries: int, transfer: int, matrix: int = 0, full_range: int = 1) -> bytes:
-    return chunk(b"cICP", bytes([primaries, transfer, matrix, full_range]))
-
-
-def gama(gamma: float) -> bytes:
-    return chunk(b"gAMA", struct.pack(">I", round(gamma * 100_000)))
-
-
-def chrm(*values: float) -> bytes:
-    return chunk(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in values)))
 
 
 def read(tmp_path, data: bytes) -> np.ndarray:
@@ -140,14 +141,6 @@ def test_the_order_of_the_png_specification_decides(tmp_path, chunks, winner):
 def test_colours_after_the_pixels_do_not_count(tmp_path):
     data = png(SIX_COLOURS)
     assert (read(tmp_path, data[:-12] + gama(1.0) + data[-12:]) == SIX_COLOURS).all()
-
-
-def avif(colours: np.ndarray, primaries: int, transfer: int) -> bytes:
-    """Return an AVIF file whose property nclx has these code points."""
-    buffer = io.BytesIO()
-    Image.fromarray(colours).save(buffer, "AVIF", quality=100, subsampling="4:4:4")
-    place = buffer.getvalue().index(b"nclx") + 4
-    return buffer.getvalue()[:place] + struct.pack(">2H", primaries, transfer) + buffer.getvalue()[place + 4 :]
 
 
 @pytest.mark.parametrize("transfer", [1, 2, 6, 13])

@@ -16,6 +16,7 @@ from helpers.picture_files import (
     ICCP,
     SIX_COLOURS,
     SWAPPED,
+    XMP,
     chunk,
     grey,
     pixels,
@@ -189,9 +190,6 @@ def test_a_picture_is_turned_upright_as_its_exif_orientation_says(tmp_path, orie
     result = pixels(load_picture(path))
     assert result.shape == expected.shape
     assert abs(result - expected).max() <= {"jpg": 2, "avif": 4}.get(suffix, 0)
-
-
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "avif"])
