@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from nst.io.depth import map_rows
+from nst.io.depth import ROWS_AT_ONCE
 
 D65 = (0.3127, 0.3290)
 REFERENCE_WHITE = 203  # cd/m²
@@ -51,7 +51,6 @@ class ColourSpace:
 
     def to_srgb(self, image: Image.Image) -> Image.Image:
         """Return a new image in mode RGB, converted to sRGB; colours beyond sRGB are clipped."""
-        values = np.asarray(image.convert("RGB"))
         light = self.to_light(np.arange(256) / 255).astype(np.float32)
         to_xyz = _rgb_to_xyz(self.chromaticities)
         matrix = np.linalg.inv(_rgb_to_xyz(PRIMARIES[1])) @ _adaptation(self.chromaticities[6:]) @ to_xyz
@@ -65,9 +64,11 @@ class ColourSpace:
             linear = (linear @ matrix.T.astype(np.float32)).clip(0, 1)
             return encoded[(linear * 65535).round().astype(np.uint16)]
 
-        result = np.empty_like(values)
-        map_rows(convert, values, result)
-        return Image.fromarray(result)
+        result = Image.new("RGB", image.size)
+        for top in range(0, image.height, ROWS_AT_ONCE):
+            rows = image.crop((0, top, image.width, min(top + ROWS_AT_ONCE, image.height)))
+            result.paste(Image.fromarray(convert(np.asarray(rows.convert("RGB")))), (0, top))
+        return result
 
 
 def from_code_points(primaries: int, transfer: int) -> ColourSpace | None:

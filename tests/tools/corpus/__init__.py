@@ -33,7 +33,7 @@ WRONG_SUFFIXES = {
 
 
 def make_corpus(folder: Path, seed: int = 0) -> list[Case]:
-    """Write all files into `folder`: about 850, 20 MB."""
+    """Write all files into `folder`: about 840, 20 MB."""
     cases = []
     for number, (name, data, expected) in enumerate(_files(np.random.default_rng(seed))):
         path = folder / f"{number:03}-{name}"

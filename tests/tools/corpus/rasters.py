@@ -25,8 +25,8 @@ MASKS = {  # red, green, blue and alpha, by bits
 
 
 def raster_files() -> Iterator[Entry]:
-    """Yield all variants for the corpus."""
-    for variant in (*png_variants(), *bmp_variants(), *tga_variants()):
+    """Yield the PNG and TGA files, and a part of the BMP files, for the corpus; `tests/test_rasters.py` reads all."""
+    for variant in (*png_variants(), *list(bmp_variants())[::3], *tga_variants()):
         yield variant.name, variant.data, PICTURE
 
 

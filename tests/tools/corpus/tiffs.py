@@ -18,10 +18,9 @@ THUMBNAIL, FULL, MASK = (((254, 4, (kind,)),) for kind in (1, 0, 4))  # the tag 
 
 
 def tiff_files() -> Iterator[Entry]:
-    """Yield the variants that are neither compressed nor big-endian, and all arrangements of pages, for the corpus."""
-    for variant in (*sample_variants(), *page_variants()):
-        if variant.name.endswith(("little.tif", "pages.tif")):
-            yield variant.name, variant.data, REFUSED if variant.shown is None else PICTURE
+    """Yield a part of the variants for the corpus, which is read in many ways: `tests/test_tiff.py` reads all."""
+    for variant in (*list(sample_variants())[::7], *list(page_variants())[::3]):
+        yield variant.name, variant.data, REFUSED if variant.shown is None else PICTURE
 
 
 def sample_variants() -> Iterator[Variant]:
