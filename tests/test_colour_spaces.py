@@ -122,6 +122,9 @@ SRGB_CHUNK = chunk(b"sRGB", b"\0")
         ((cicp(1, 8), SWAPPED_CHUNK, SRGB_CHUNK, gama(0.3)), "linear"),
         ((gama(0.3), SRGB_CHUNK, LINEAR_CHUNK), "linear"),
         ((gama(1.0), SRGB_CHUNK), "srgb"),
+        ((gama(1.0), gama(1 / 2.2)), "linear"),  # the first counts
+        ((cicp(1, 8), cicp(1, 13)), "linear"),
+        ((chunk(b"iCCP", ICCP + zlib.compress(b"no profile" * 20)), gama(1.0)), "linear"),
         ((cicp(1, 13), LINEAR_CHUNK), "srgb"),
         ((gama(1.0), chrm(*P3[:2], 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)), "linear"),
         ((chrm(*P3),), "srgb"),  # without a gamma, they say nothing: browsers ignore them

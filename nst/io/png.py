@@ -31,12 +31,13 @@ def clean_png(data: bytes, name: str) -> tuple[bytes, dict]:
 
     Raises StyleTransferError if the profile has over 32 MB.
     """
-    kept, info, text, has_pixels = [SIGNATURE], {}, 0, False
+    kept, info, text, seen = [SIGNATURE], {}, 0, set()
     for kind, start, end in _chunks(data):
-        has_pixels |= kind == b"IDAT"
         body = memoryview(data)[start + 8 : end - 4]
+        is_first_before_pixels = not {kind, b"IDAT"} & seen
         if _is_critical(kind):
             is_kept = True
+            seen.add(kind)
         elif not _is_sound(kind, data, start, end):
             is_kept = False
         elif kind in TEXTS:
@@ -44,11 +45,10 @@ def clean_png(data: bytes, name: str) -> tuple[bytes, dict]:
             is_kept = text + size <= MOST_TEXT
             text += size if is_kept else 0
         else:
-            is_kept = kind in ANIMATION or (kind in BEFORE_PIXELS and not has_pixels)
-            if not has_pixels and kind in (b"iCCP", b"cICP"):
-                _read_colours(kind, bytes(body), name, info)
-            elif is_kept and kind == b"tRNS" and data[COLOUR_TYPE] == GREY and data[BIT_DEPTH] in (2, 4):
-                info["transparency"] = body[-1] * 255 // (2 ** data[BIT_DEPTH] - 1)
+            is_kept = kind in ANIMATION or (kind in BEFORE_PIXELS and is_first_before_pixels)
+            if is_first_before_pixels:
+                info.update(_missed_by_pillow(kind, data, start, end, name))
+            seen.add(kind)
         if is_kept:
             kept.append(memoryview(data)[start:end])
     return b"".join(kept), info
@@ -97,13 +97,16 @@ def _text_size(kind: bytes, body: bytes) -> int:
         return MOST_TEXT + 1
 
 
-def _read_colours(kind: bytes, body: bytes, name: str, info: dict) -> None:
-    """Add the colours that a chunk states to `info`, unless an earlier one of its kind has stated them."""
-    if kind == b"iCCP" and "icc_profile" not in info:
-        if profile := _read_profile(body, name):
-            info["icc_profile"] = profile
-    elif kind == b"cICP" and "cicp" not in info and body[2:4] == RGB_FULL_RANGE:
-        info["cicp"] = (body[0], body[1])
+def _missed_by_pillow(kind: bytes, data: bytes, start: int, end: int, name: str) -> dict:
+    """Return what a chunk says that Pillow does not read, or reads wrongly, as entries for a PIL image's info."""
+    if kind == b"iCCP":
+        profile = _read_profile(data[start + 8 : end - 4], name)
+        return {"icc_profile": profile} if profile else {}
+    if kind == b"cICP" and data[start + 10 : start + 12] == RGB_FULL_RANGE:
+        return {"cicp": tuple(data[start + 8 : start + 10])}
+    if kind == b"tRNS" and data[COLOUR_TYPE] == GREY and data[BIT_DEPTH] in (2, 4):
+        return {"transparency": data[end - 5] * 255 // (2 ** data[BIT_DEPTH] - 1)}
+    return {}
 
 
 def _read_profile(body: bytes, name: str) -> bytes | None:

@@ -18,11 +18,17 @@ def find_colours(image: Image.Image) -> bytes | ColourSpace | None:
     info = image.info
     if "cicp" in info:
         return from_code_points(*info["cicp"])
-    if info.get("icc_profile"):
+    if info.get("icc_profile") and (image.format != "PNG" or _is_a_profile(info["icc_profile"])):
         return info["icc_profile"]
     if image.format != "PNG" or "srgb" in info or "gamma" not in info:
         return None
     return from_gamma(info["gamma"], info.get("chromaticity"))
+
+
+def _is_a_profile(data: bytes) -> bool:
+    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return bool(ImageCms.ImageCmsProfile(io.BytesIO(data)))
+    return False
 
 
 def to_srgb(image: Image.Image, colours: bytes | ColourSpace | None) -> Image.Image:
