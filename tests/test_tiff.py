@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from helpers.picture_files import LINEAR_GREY, laid_on_white, pixels, srgb_encoded
+from helpers.pictures import make_picture
 from helpers.refusals import refusal
 from helpers.tiff_files import TiffPage, tiff
 from nst.io.reading import load_picture, load_with_opacity
@@ -80,6 +81,17 @@ def test_pages_of_different_shape_are_not_taken_for_thumbnails(tmp_path):
     assert shows(tmp_path / "a.tif", shown)
 
 
+def test_the_preview_of_a_raw_photo_may_be_a_jpeg(tmp_path):
+    """As converters to DNG store it: subsampled, in tiles, a little smaller than the sensor."""
+    shown = np.asarray(make_picture(320, 240))
+    with tifffile.TiffWriter(tmp_path / "a.dng") as writer:
+        writer.write(shown[::5, ::5], photometric="rgb", subfiletype=1, subifds=2)
+        writer.write(np.zeros((244, 324), np.uint16), photometric="cfa", subfiletype=0, compression="zlib")
+        luma = np.asarray(Image.fromarray(shown).convert("YCbCr"))
+        writer.write(luma, photometric="ycbcr", compression="jpeg", subsampling=(2, 2), tile=(64, 64), subfiletype=1)
+    assert shows(tmp_path / "a.dng", shown)
+
+
 def test_a_subifd_is_turned_as_the_first_page_says(tmp_path):
     """DNG files state the orientation once."""
     page, shown = make_page("u1", "rgb")
@@ -138,6 +150,11 @@ def test_an_unusual_kind_is_not_called_damaged_or_no_picture(tmp_path):
     (tmp_path / "a.tif").write_bytes(data)
     message = refusal(load_picture, tmp_path / "a.tif")
     assert "unusual kind of TIFF" in message and "RGB" in message
+
+
+def test_a_compression_that_pillow_lacks_is_not_called_damage(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", reference().astype(np.uint8), photometric="rgb", compression="webp")
+    assert "unusual kind of TIFF" in refusal(load_picture, tmp_path / "a.tif")
 
 
 def test_a_missing_strip_is_refused(tmp_path):

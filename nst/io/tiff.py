@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 UNCOMPRESSED, TOGETHER, UNSIGNED = 1, 1, 1  # values of the tags for compression, planes and sample format
+# None, CCITT (three), LZW, JPEG (two), deflate (two), PackBits, LZMA and zstd: all that Pillow's packages are built with.
+PILLOW_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32946, 32773, 34925, 50000}
 ORIENTATION, PROFILE = ExifTags.Base.Orientation, ExifTags.Base.InterColorProfile
 MOST_EXTRA = 3  # samples beside red, green and blue that Pillow passes over
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it prints what it finds odd in a file
@@ -42,6 +44,8 @@ def open_tiff(data: bytes, name: str) -> Image.Image:
         raise
     except Exception as error:  # of many kinds, for a damaged directory, with which Pillow is more patient
         return _open_with_pillow(data, or_raise=error)
+    if is_for_pillow and page.compression not in PILLOW_COMPRESSIONS:
+        raise unusual_kind(name)
     if is_for_pillow:
         image = _open_with_pillow(_with_first_page(data, file, page), or_raise=unusual_kind(name))
     else:
