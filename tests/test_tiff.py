@@ -15,6 +15,7 @@ from helpers.tiff_files import TiffPage, tiff
 from nst.io.reading import load_picture, load_with_opacity
 from tools.corpus.tiffs import TYPES, make_page, page_variants, reference, sample_variants
 
+pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL")
 MOST = 4  # of 255: the mean error of the picture, which JPEG and few bits change a little
 VARIANTS = list(sample_variants())
 PAGES = list(page_variants())

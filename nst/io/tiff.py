@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 UNCOMPRESSED, TOGETHER, UNSIGNED = 1, 1, 1  # values of the tags for compression, planes and sample format
-# None, CCITT (three), LZW, JPEG (two), deflate (two), PackBits, LZMA and zstd: all that Pillow's packages are built with.
+# None, CCITT (three), LZW, JPEG (two), deflate (two), PackBits, LZMA and zstd: Pillow's packages have no others.
 PILLOW_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32946, 32773, 34925, 50000}
 ORIENTATION, PROFILE = ExifTags.Base.Orientation, ExifTags.Base.InterColorProfile
 MOST_EXTRA = 3  # samples beside red, green and blue that Pillow passes over
