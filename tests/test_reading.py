@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from helpers.picture_files import (
     ADOBE,
@@ -16,6 +16,7 @@ from helpers.picture_files import (
     ICCP,
     SIX_COLOURS,
     SWAPPED,
+    XMP,
     chunk,
     grey,
     pixels,
@@ -179,18 +180,63 @@ STORED = {  # as a camera stores it for each EXIF orientation; the standard name
 }
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "avif", "tif", "jpg"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_turned_upright_as_its_exif_orientation_says(tmp_path, orientation, suffix):
     blocks = np.kron(np.array(STORED[orientation]) * 45, np.ones((16, 16))).astype(np.uint8)
     exif = Image.Exif()
     exif[274] = orientation
-    lossless = {"png": {}, "tif": {}, "webp": {"lossless": True}, "jpg": {"quality": 100}}[suffix]
+    lossless = {"png": {}, "tif": {}, "avif": {"quality": 100}, "jpg": {"quality": 100}}[suffix]
     path = save(tmp_path / f"a.{suffix}", Image.fromarray(grey(blocks).astype(np.uint8)), exif=exif, **lossless)
     expected = grey(np.kron(UPRIGHT * 45, np.ones((16, 16))))
     result = pixels(load_picture(path))
     assert result.shape == expected.shape
-    assert abs(result - expected).max() <= (2 if suffix == "jpg" else 0)
+    assert abs(result - expected).max() <= {"jpg": 2, "avif": 4}.get(suffix, 0)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "avif"])
+def test_xmp_turns_no_picture(tmp_path, suffix):
+    """Browsers look only at EXIF."""
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    options = {"png": {"pnginfo": text}, "tif": {"tiffinfo": {700: XMP}}}.get(suffix, {"xmp": XMP})
+    path = save(tmp_path / f"a.{suffix}", make_picture(48, 32), **options)
+    with Image.open(path) as image:
+        assert image.getexif()[274] == 6  # Pillow looks at XMP too
+    assert load_picture(path).size == (48, 32)
+    if suffix != "tif":  # which Pillow turns as soon as it is loaded
+        with Image.open(path) as image:
+            assert load_picture(image).size == (48, 32)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "avif"])
+def test_exif_turns_a_picture_that_has_xmp_too(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[274] = 6
+    options = {} if suffix == "tif" else {"xmp": XMP.replace(b"6", b"3")}
+    if suffix == "tif":
+        exif[700] = XMP.replace(b"6", b"3")
+    assert load_picture(save(tmp_path / f"a.{suffix}", make_picture(48, 32), exif=exif, **options)).size == (32, 48)
+
+
+def test_a_webp_picture_is_shown_as_it_is_stored(tmp_path):
+    """As in Chromium: see `tests/test_browser_pictures.py`."""
+    exif = Image.Exif()
+    exif[274] = 6
+    assert load_picture(save(tmp_path / "a.webp", make_picture(48, 32), exif=exif)).size == (48, 32)
+
+
+def test_exif_behind_the_pixels_and_in_a_text_turns_no_png_picture(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    data = save(tmp_path / "a.png", make_picture(48, 32)).read_bytes()
+    (tmp_path / "a.png").write_bytes(data[:-12] + chunk(b"eXIf", exif.tobytes()[6:]) + data[-12:])
+    assert load_picture(tmp_path / "a.png").size == (48, 32)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(exif.tobytes())}\n{exif.tobytes().hex()}\n")
+    path = save(tmp_path / "b.png", make_picture(48, 32), pnginfo=text)
+    assert Image.open(path).getexif()[274] == 6
+    assert load_picture(path).size == (48, 32)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

@@ -5,30 +5,23 @@ once.
 """
 
 import contextlib
-import io
 import threading
 import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 
 from nst.errors import StyleTransferError
+from nst.io.depth import to_eight_bits
+from nst.io.jpeg import load_jpeg
+from nst.io.orientation import turn_upright
+from nst.io.profiles import GREY_MODES, find_colours, to_srgb
 from nst.io.transparency import fill_transparent
+from nst.io.unused_alpha import declares_alpha_unused, drop_unused_alpha
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel picture decodes to 400 MB; more is an accident or an attack
 LARGE = 16_000_000  # px; larger pictures are decoded one at a time: many visitors need no more memory than one
-ROWS_AT_ONCE = 256  # where numpy needs several times a picture's memory
-TRANSPOSITIONS = {  # by EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-GREY_MODES = ("1", "L", "LA")
 
 _large_pictures = threading.Lock()
 # Pillow warns of oddities in files. This package corrects or refuses them all, so that the warnings say nothing new.
@@ -51,9 +44,8 @@ def decode(image: Image.Image, name: str, *, close: bool) -> tuple[Image.Image, 
     if pixels > MAX_PIXELS:
         raise too_large(name)
     with refuse_damage(name), _large_pictures if pixels > LARGE else contextlib.nullcontext():
-        image.load()
-        upright, opacity = split_opacity(turn_upright(image))
-        picture = to_srgb(to_eight_bits(upright), image.info.get("icc_profile"))
+        upright, opacity = split_opacity(turn_upright(load_whole(image)))
+        picture = to_srgb(to_eight_bits(upright), find_colours(image))
         del upright
         if close:
             image.close()
@@ -81,15 +73,14 @@ def too_large(name: str) -> StyleTransferError:
     return StyleTransferError(f"{name}: over the limit of {MAX_PIXELS // 1_000_000} megapixels; scale it down first.")
 
 
-def turn_upright(image: Image.Image) -> Image.Image:
-    """Return `image` turned and mirrored as its EXIF orientation says.
-
-    `ImageOps.exif_transpose` gives up if any other part of the EXIF data is damaged.
-    """
-    orientation = None
-    with contextlib.suppress(Exception):  # a picture is still a picture if all of its EXIF data is damaged
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    return image.transpose(TRANSPOSITIONS[orientation]) if orientation in TRANSPOSITIONS else image
+def load_whole(image: Image.Image) -> Image.Image:
+    """Return `image` with its pixels loaded, and without an alpha channel that is no opacity."""
+    is_alpha_unused = declares_alpha_unused(image)
+    if image.format in ("JPEG", "MPO"):
+        image = load_jpeg(image)
+    else:
+        image.load()
+    return drop_unused_alpha(image, is_alpha_unused)
 
 
 def split_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -106,45 +97,3 @@ def split_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         return image, None
     with_alpha = image if image.mode == "RGBA" else image.convert("RGBA")
     return image if image.mode in GREY_MODES else with_alpha, with_alpha.getchannel("A")
-
-
-def to_eight_bits(image: Image.Image) -> Image.Image:
-    """Return grey of 16 bits, 32 bits or floating point as mode L, and every other image unchanged.
-
-    Values are scaled to the range of their format: `convert` alone would clip everything above 255 to white.
-    """
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image)
-    blocks = [slice(row, row + ROWS_AT_ONCE) for row in range(0, image.height, ROWS_AT_ONCE)]
-
-    def numbers(block: slice) -> np.ndarray:
-        return np.nan_to_num(values[block].astype(np.float64))
-
-    highest = max(numbers(block).max(initial=0) for block in blocks)
-    if image.mode == "F":
-        white = 1 if highest <= 1 else max(highest, 255)
-    else:  # mode I has 32 bits, but Pillow also gives it to pictures of 8 and 16 bits
-        white = 255 if image.mode == "I" and highest <= 255 else max(highest, 65535)
-    result = np.empty(values.shape, np.uint8)
-    for block in blocks:
-        result[block] = (numbers(block) * (255 / white)).round().clip(0, 255)
-    return Image.fromarray(result)
-
-
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return a new image in mode RGB, converted from the ICC profile to sRGB.
-
-    A profile that is broken, or made for another kind of image, is ignored, as browsers do.
-    """
-    if not profile:
-        return image.convert("RGB")
-    kind = "L" if image.mode in GREY_MODES else "CMYK" if image.mode == "CMYK" else "RGB"
-    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = source.profile.xcolor_space.strip()
-        profile_mode = "L" if space == "GRAY" else space
-        if (kind, profile_mode) in (("L", "L"), ("L", "RGB"), ("RGB", "RGB"), ("CMYK", "CMYK")):
-            fitting = image if image.mode == profile_mode else image.convert(profile_mode)
-            return ImageCms.profileToProfile(fitting, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    return image.convert("RGB")

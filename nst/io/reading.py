@@ -8,8 +8,13 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from nst.errors import StyleTransferError
+from nst.io import bmp, png, tiff
 from nst.io.addresses import refuse_address
-from nst.io.decoding import decode, refuse_damage, too_large
+from nst.io.avif import read_code_points
+from nst.io.bmp import with_usual_masks
+from nst.io.decoding import MAX_PIXELS, decode, refuse_damage, too_large
+from nst.io.png import clean_png
+from nst.io.tiff import open_tiff
 from nst.io.transparency import lay_on_ground
 
 MAX_BYTES = 1 << 30  # of a file, which is read whole
@@ -69,14 +74,28 @@ def open_picture(path: str | os.PathLike, name: str | None = None) -> Image.Imag
             raise StyleTransferError(f"{name}: the file is empty.")
         if _is_heic(data):
             raise StyleTransferError(f"{name}: HEIC pictures cannot be read; export it as JPEG or PNG first.")
-        Image.init()
         try:
-            return Image.open(io.BytesIO(data), formats=[kind for kind in Image.ID if kind not in REFUSED_FORMATS])
+            return open_tiff(data, name) if data.startswith(tiff.SIGNATURES) else _open_other(data, name)
         except Image.DecompressionBombError as error:
             raise too_large(name) from error
         except UnidentifiedImageError as error:
             message = f"{name}: not a picture that can be read; use JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF."
             raise StyleTransferError(message) from error
+
+
+def _open_other(data: bytes, name: str) -> Image.Image:
+    """Return a file of any format but TIFF as a PIL image whose info has what Pillow passes over."""
+    info = {}
+    if data.startswith(png.SIGNATURE):
+        data, info = clean_png(data, name)
+    elif data.startswith(bmp.SIGNATURE):
+        data = with_usual_masks(data, MAX_PIXELS)
+    Image.init()
+    image = Image.open(io.BytesIO(data), formats=[kind for kind in Image.ID if kind not in REFUSED_FORMATS])
+    if image.format == "AVIF" and "icc_profile" not in image.info and (code_points := read_code_points(data)):
+        info["cicp"] = code_points
+    image.info.update(info)
+    return image
 
 
 def _read_bytes(path: str | os.PathLike, name: str) -> bytes:

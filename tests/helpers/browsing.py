@@ -9,6 +9,8 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 SMALL_RUN = "?preset=quick&size=64&steps=12&scales=1"  # quick, and small enough to repeat in the test's own process
+IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".avif": "image/avif",
+               ".gif": "image/gif", ".bmp": "image/bmp", ".ico": "image/x-icon"}  # fmt: skip
 ENDED = re.compile(r"^(Done|Stopped)")
 
 
@@ -94,14 +96,25 @@ def download(page: Page, button: str, folder: Path) -> Path:
 
 
 def read_image(page: Page, image: str) -> Image.Image:
-    """Return the pixels of an `img` element, read by the browser."""
+    """Return the pixels of an `img` element on white, read by the browser."""
     url = page.locator(image).first.evaluate(
         """async (image) => {
           await image.decode();
           const canvas = document.createElement("canvas");
           [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-          canvas.getContext("2d").drawImage(image, 0, 0);
+          const context = canvas.getContext("2d");
+          context.fillStyle = "white";
+          context.fillRect(0, 0, canvas.width, canvas.height);
+          context.drawImage(image, 0, 0);
           return canvas.toDataURL("image/png");
         }"""
     )
     return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+
+
+def shown_on_white(page: Page, path: Path) -> Image.Image:
+    """Return a picture file as the browser shows it on a white page. Raises playwright's Error if it cannot."""
+    url = f"data:{IMAGE_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    page.set_content("<img id='shown'>")
+    page.evaluate("(url) => { document.getElementById('shown').src = url; }", url)
+    return read_image(page, "#shown")

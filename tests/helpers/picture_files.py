@@ -1,5 +1,6 @@
 """PNG files and ICC profiles, written from their specifications, and the pixels of pictures as arrays."""
 
+import io
 import struct
 import zlib
 
@@ -12,6 +13,7 @@ SRGB_TO_XYZ = np.array(  # linear sRGB to XYZ under D50, the white of ICC profil
 ADOBE_TO_XYZ = np.array(  # the same for Adobe RGB (1998)
     [[0.6097559, 0.2052401, 0.1492240], [0.3111242, 0.6256560, 0.0632197], [0.0194811, 0.0608902, 0.7448387]]
 )
+P3 = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)  # white, red, green, blue
 BLACK_TO_WHITE = np.array([[0, 64, 128, 200, 255]], np.uint8)
 SIX_COLOURS = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 200, 90], [128, 128, 128], [250, 240, 5]]], np.uint8
@@ -22,6 +24,18 @@ def pixels(picture: Image.Image) -> np.ndarray:
     """Return (H, W, 3) integers of a picture that must be RGB."""
     assert picture.mode == "RGB"
     return np.asarray(picture).astype(int)
+
+
+def laid_on_white(path) -> np.ndarray:
+    """Return (H, W, 3) integers of a picture file, its transparent parts laid on white by this function."""
+    from nst import load_with_opacity
+
+    picture, opacity = load_with_opacity(path)
+    colours = pixels(picture)
+    if opacity is None:
+        return colours
+    alpha = np.asarray(opacity)[..., None] / 255
+    return (colours * alpha + 255 * (1 - alpha)).round().astype(int)
 
 
 def grey(values) -> np.ndarray:
@@ -50,6 +64,26 @@ def png(array: np.ndarray, *chunks: bytes, size: tuple[int, int] | None = None) 
     rows = b"".join(b"\0" + row.astype(array.dtype.newbyteorder(">")).tobytes() for row in array)
     parts = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def cicp(primaries: int, transfer: int, matrix: int = 0, full_range: int = 1) -> bytes:
+    return chunk(b"cICP", bytes([primaries, transfer, matrix, full_range]))
+
+
+def gama(gamma: float) -> bytes:
+    return chunk(b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+
+
+def chrm(*values: float) -> bytes:
+    return chunk(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in values)))
+
+
+def avif(colours: np.ndarray, primaries: int, transfer: int) -> bytes:
+    """Return an AVIF file whose property nclx has these code points."""
+    buffer = io.BytesIO()
+    Image.fromarray(colours).save(buffer, "AVIF", quality=100, subsampling="4:4:4")
+    place = buffer.getvalue().index(b"nclx") + 4
+    return buffer.getvalue()[:place] + struct.pack(">2H", primaries, transfer) + buffer.getvalue()[place + 4 :]
 
 
 def icc_profile(space: bytes, curves: dict[bytes, float], colourants: dict[bytes, np.ndarray]) -> bytes:
@@ -90,3 +124,4 @@ ADOBE = rgb_profile(ADOBE_TO_XYZ, 563 / 256)
 SWAPPED = rgb_profile(SRGB_TO_XYZ[:, [2, 1, 0]], 2.2)  # its "red" is sRGB's blue
 LINEAR_GREY = icc_profile(b"GRAY", {b"kTRC": 1.0}, {})
 ICCP = b"x\0\0"  # the start of PNG's chunk iCCP, before the compressed profile: a name, its end, the method
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

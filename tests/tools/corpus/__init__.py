@@ -14,6 +14,8 @@ from tools.corpus.case import EITHER, MARK, PICTURE, REFUSED, SECRETS, Case, Ent
 from tools.corpus.formats import handmade_pictures, unreadable_formats, valid_pictures
 from tools.corpus.metadata import metadata_files, profile_files
 from tools.corpus.others import other_files, special_files
+from tools.corpus.rasters import raster_files
+from tools.corpus.tiffs import tiff_files
 
 __all__ = ["EITHER", "MARK", "PICTURE", "REFUSED", "SECRETS", "Case", "largest", "make_corpus"]
 
@@ -31,7 +33,7 @@ WRONG_SUFFIXES = {
 
 
 def make_corpus(folder: Path, seed: int = 0) -> list[Case]:
-    """Write all files into `folder`: about 500, 20 MB."""
+    """Write all files into `folder`: about 840, 20 MB."""
     cases = []
     for number, (name, data, expected) in enumerate(_files(np.random.default_rng(seed))):
         path = folder / f"{number:03}-{name}"
@@ -44,7 +46,9 @@ def _files(rng: np.random.Generator) -> Iterator[Entry]:
     valid = dict(valid_pictures())
     for name, data in (*valid.items(), *handmade_pictures()):
         yield name, data, PICTURE
-    for kind in (unreadable_formats, metadata_files, profile_files, size_files, bomb_files, other_files):
+    kinds = (unreadable_formats, metadata_files, profile_files, size_files, bomb_files, raster_files, tiff_files,
+             other_files)  # fmt: skip
+    for kind in kinds:
         yield from kind()
     for name in CUT_FILES:
         for fraction in CUTS if name in valid else ():

@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import tifffile
 from PIL import Image
 
 from helpers.picture_files import chunk
@@ -92,8 +94,12 @@ def _with_tag(tiff: bytes, tag: int, value: int) -> bytes:
 def largest(folder: Path) -> list[Case]:
     """Write small files with pictures just within the limit of 100 megapixels, of the kinds that need most memory."""
     coloured = chunk(b"iCCP", b"x\0\0" + zlib.compress(profile()))
-    made = {"alpha": (8, 6, 4, ()), "profile": (8, 6, 4, (coloured,)), "16-bit": (16, 0, 2, ()), "palette": (8, 3, 1, (
-        chunk(b"PLTE", bytes(range(96))), chunk(b"tRNS", b"\0\x80")))}  # fmt: skip
+    linear = chunk(b"gAMA", struct.pack(">I", 100_000))
+    made = {
+        "alpha": (8, 6, 4, ()), "profile": (8, 6, 4, (coloured,)), "gamma": (8, 6, 4, (linear,)),
+        "16-bit": (16, 0, 2, ()),
+        "palette": (8, 3, 1, (chunk(b"PLTE", bytes(range(96))), chunk(b"tRNS", b"\0\x80"))),
+    }  # fmt: skip
     cases = []
     for name, (bits, colours, width, chunks) in made.items():
         path = folder / f"largest-{name}.png"
@@ -102,7 +108,11 @@ def largest(folder: Path) -> list[Case]:
         cases.append(Case(path, PICTURE))
     Image.new("F", (10_000, 10_000)).save(folder / "largest-float.tif", compression="tiff_deflate")
     Image.new("RGB", (10_000, 10_000)).save(folder / "largest-turned.jpg", exif=exif(6))
-    return [*cases, *(Case(folder / name, PICTURE) for name in ("largest-float.tif", "largest-turned.jpg"))]
+    plane = zeros(2 * 10_000 * 10_000)
+    tifffile.imwrite(folder / "largest-planes.tif", iter([plane] * 3), shape=(3, 10_000, 10_000), dtype=np.uint16,
+                     photometric="rgb", planarconfig="separate", compression="zlib", rowsperstrip=10_000)  # fmt: skip
+    names = ("largest-float.tif", "largest-turned.jpg", "largest-planes.tif")
+    return [*cases, *(Case(folder / name, PICTURE) for name in names)]
 
 
 def png(width: int, height: int, *chunks: bytes, bits: int = 8, colours: int = 2, rows: bytes | None = None) -> bytes:

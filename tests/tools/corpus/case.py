@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 PICTURE, REFUSED, EITHER = "picture", "refused", "either"
 SECRETS = ("SECRETCAMERA", "SECRETOWNER", "SECRETPLACE", "SECRETNOTE")
 LATITUDE = 52.123456  # as three fractions in EXIF: 52, 7, and 24.4416, which is 244416/10000
@@ -21,3 +23,12 @@ class Case:
     def is_uploadable(self) -> bool:
         """A file can be uploaded; a link, a folder or a pipe cannot."""
         return self.path.is_file() and not self.path.is_symlink()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A file, and the picture that it shows on white, (H, W, 3) in [0, 255], or None if it must be refused."""
+
+    name: str
+    data: bytes
+    shown: np.ndarray | None
