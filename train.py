@@ -40,7 +40,7 @@ from nst.models.hub import FILE, publish
 from nst.stop_signals import StopRequest, catch_stop_signals
 from nst.training.benchmark import benchmark_step
 from nst.training.data import ImageDataset, load_into_memory, open_split
-from nst.training.export import evaluate_checkpoint, export_checkpoint
+from nst.training.export import check_outputs, evaluate_checkpoint, export_checkpoint
 from nst.training.metrics import EpochTotals, append_rows, read_rows, write_row
 from nst.training.processes import any_process, join_processes, leave_processes, wait_for_all
 from nst.training.recipes import RECIPES, Recipe, choose_recipe, flag, picture_size
@@ -123,6 +123,8 @@ def read_recipe(args: argparse.Namespace) -> Recipe:
 def train(args: argparse.Namespace, width: float, stop: StopRequest) -> None:
     """Train from the beginning, from another run's network, or from a saved state; then export the checkpoint."""
     keep_freed_memory()
+    tables = [Path(args.data, f"{split}.csv") for split in ("train", "test")]
+    check_outputs(args.output, args.run, [*tables, args.start_from or ""])
     recipe = read_recipe(args)
     hardware = choose_hardware(args.device, args.precision)
     rank = join_processes(hardware)

@@ -180,6 +180,38 @@ def test_a_broken_picture_is_refused_in_one_line_in_a_shell(tables, tmp_path):
     assert re.fullmatch(r"train\.py: train\.csv, row 3: broken\.png: [^\n]+\n", result.stderr), result.stderr
 
 
+@pytest.mark.parametrize(
+    "output, message",
+    [
+        ("data/train.csv", "one of the inputs"),
+        ("link.safetensors", "one of the inputs"),
+        ("state.pt", "one of the inputs"),
+        ("photo.png", "no checkpoint"),
+        ("photo.safetensors", "photo.svg: the training curves"),
+    ],
+)
+def test_a_training_never_writes_over_inputs_or_files_of_another_kind(tables, tmp_path, train_py, output, message):
+    (tmp_path / "data").mkdir()
+    shutil.copy(tables / "train.csv", tmp_path / "data")
+    shutil.copy(tables / "test.csv", tmp_path / "data")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "data" / "test.csv")
+    (tmp_path / "state.pt").write_bytes(b"a network")
+    make_picture(32, 32).save(tmp_path / "photo.png")
+    (tmp_path / "photo.svg").write_text("<svg>a drawing</svg>")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    arguments = ["--data", tmp_path / "data", "--run", tmp_path / "run", "--start-from", tmp_path / "state.pt"]
+    assert message in train_py_refusal(train_py(*arguments, "--output", tmp_path / output, *SMALL_TRAINING))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_metrics_of_another_kind_are_kept(tables, tmp_path, train_py):
+    (tmp_path / "metrics.jsonl").write_text("my own notes")
+    output = tmp_path / "out.safetensors"
+    result = train_py("--data", tables, "--run", tmp_path, "--output", output, *SMALL_TRAINING)
+    assert "another folder for --run" in train_py_refusal(result)
+    assert (tmp_path / "metrics.jsonl").read_text() == "my own notes"
+
+
 def test_evaluating_a_missing_checkpoint_is_refused_in_one_line(tables, tmp_path, train_py):
     result = train_py("--evaluate", tmp_path / "no.safetensors", "--data", tables)
     assert "no such checkpoint" in train_py_refusal(result)

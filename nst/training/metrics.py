@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
 
 
@@ -31,8 +32,15 @@ class EpochTotals:
 
 
 def read_rows(path: Path) -> list[dict]:
-    """Return the rows of a `metrics.jsonl` file; none if there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Return the rows of a `metrics.jsonl` file; none if there is no file.
+
+    Raises StyleTransferError for a file of another kind.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return sorted(rows, key=lambda row: row["epoch"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StyleTransferError(f"{path}: not the metrics of a training; choose another folder for --run.") from error
 
 
 def write_row(path: Path, row: dict) -> None:
