@@ -18,7 +18,7 @@ def _option(default: int | str, variable: str, text: str, low: int = 0, high: in
 class Options:
     """Every field is a flag (`--queue-size`) and an environment variable; a flag overrides the variable."""
 
-    host: str = _option("127.0.0.1", "GRADIO_SERVER_NAME", "address to serve on; 0.0.0.0 is every network")
+    host: str = _option("127.0.0.1", "GRADIO_SERVER_NAME", "address to serve on; 0.0.0.0 is every network, :: IPv6 too")
     port: int = _option(7860, "GRADIO_SERVER_PORT", "port to serve on", 1, 65535)
     queue_size: int = _option(20, "NST_QUEUE_SIZE", "visitors who may wait; others are told that it is full", 1, 10_000)
     max_size: int = _option(1024, "NST_MAX_SIZE", "largest long side of a result, in px", 64, 4096)
