@@ -86,6 +86,7 @@ def _launch(demo, options: Options, streams, sockets: list[socket.socket]) -> No
     middleware = [Middleware(RequestLimits, streams=streams), Middleware(PageCache)]
     try:
         demo.launch(
+            root_path=options.root_path,
             prevent_thread_lock=True,
             max_file_size=MAX_UPLOAD,
             app_kwargs={"middleware": middleware, "openapi_url": None},
