@@ -209,6 +209,42 @@ def test_a_late_preview_does_not_replace_the_next_upload(visit, tmp_path):
     assert page.locator("#content img").first.get_attribute("src").endswith("/next.png")
 
 
+def drop(page, target: str, name: str, data: bytes, kind: str) -> None:
+    """Drop a file with a media type on a field, as from a file manager."""
+    settle(page)
+    transfer = page.evaluate_handle(
+        """([data, name, type]) => {
+          const transfer = new DataTransfer();
+          const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+          transfer.items.add(new File([bytes], name, {type}));
+          return transfer;
+        }""",
+        [base64.b64encode(data).decode(), name, kind],
+    )
+    zone = page.locator(f"{target} button", has=page.locator("input[type=file]")).first
+    zone.dispatch_event("drop", {"dataTransfer": transfer})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "data", "kind"), [
+    ("old.tga", saved("TGA"), ""), ("old.jp2", saved("JPEG2000"), "application/octet-stream"),
+    ("scan.tif", saved("TIFF"), "image/tiff"), ("photo.png", saved("PNG"), "image/png"),
+])  # fmt: skip
+def test_a_picture_can_be_dropped_whatever_type_the_system_gives_it(visit, name, data, kind):
+    page = visit()
+    drop(page, "#content", name, data, kind)
+    assert_close(wait_for_picture(page, "#content", 48), Image.fromarray(PATCHES))
+
+
+@pytest.mark.slow
+def test_a_dropped_file_that_is_no_picture_is_refused_by_its_name(visit):
+    from playwright.sync_api import expect
+
+    page = visit()
+    drop(page, "#content", "notes.txt", b"not a picture", "text/plain")
+    expect(page.locator(".toast-body").first).to_contain_text("notes.txt: not a picture that can be read")
+
+
 @pytest.fixture
 def camera_browser(launch_chromium, tmp_path):
     """A Chromium whose camera sees a sheet that is red on its left and blue on its right."""

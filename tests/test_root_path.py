@@ -68,7 +68,9 @@ def test_the_whole_page_works_under_the_path(visit, pictures, tmp_path, app_url)
     failed = []
     page.on("response", lambda response: response.status >= 400 and failed.append(response.url))
     assert page.locator("#example_photos img").first.evaluate("(e) => e.naturalWidth") > 0
-    upload_pictures(page, *pictures)
+    scan = tmp_path / "scan.tif"
+    Image.open(pictures[0]).save(scan)
+    upload_pictures(page, scan, pictures[1])  # the scan as a preview
     assert press_and_wait(page).startswith("Done")
     assert read_image(page, "#output img").size == (64, 48)
     assert read_recipe(download(page, "#download", tmp_path)).steps_done == 12

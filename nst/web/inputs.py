@@ -108,7 +108,7 @@ def weighted_paintings() -> dict[int, WeightedPainting]:
             with gr.Column(min_width=200):
                 picture = Picture(label=f"Painting {number}", elem_id=f"style_{number}", height=220, buttons=[],
                                   alt_text=f"Painting {number} to learn from",
-                                  sources=["upload", "clipboard"])  # fmt: skip
+                                  sources=["upload", "clipboard"], elem_classes="picture_field")  # fmt: skip
                 picture.read_at_once()
                 weight = gr.Slider(0.1, 5, 1, step=0.1, label=f"Weight of painting {number}",
                                    info="1 counts as much as the first painting.",

@@ -50,7 +50,7 @@ def build(options: Options, queue: RunQueue) -> gr.Blocks:
 
 
 def _lay_out_inputs(options: Options) -> Inputs:
-    upload = {"height": 230, "buttons": []}
+    upload = {"height": 230, "buttons": [], "elem_classes": "picture_field"}
     with gr.Row(elem_id="pictures"):
         content = Picture(label="Photo", elem_id="content", alt_text="The photo to paint",
                           sources=["upload", "clipboard", "webcam"],
