@@ -192,8 +192,8 @@ def app_url(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """A Chromium, started once."""
+def launch_chromium():
+    """A function that starts a Chromium, with flags besides the usual ones."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         assert os.environ.get("CI") != "true", "no Chromium: install it, for example with apt-get install chromium"
@@ -201,11 +201,17 @@ def browser():
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=60_000)  # a shared machine can be ten times slower than an idle one
-    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+    usual = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
-        yield chromium
-        chromium.close()
+        yield lambda *flags: playwright.chromium.launch(executable_path=path, args=[*usual, *flags])
+
+
+@pytest.fixture(scope="session")
+def browser(launch_chromium):
+    """A Chromium, started once."""
+    chromium = launch_chromium()
+    yield chromium
+    chromium.close()
 
 
 @contextmanager

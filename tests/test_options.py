@@ -28,6 +28,23 @@ def test_an_unusable_host_and_an_unknown_flag_are_refused():
     assert "--nonsense" in refusal(read_options, ["--nonsense"], {})
 
 
+@pytest.mark.parametrize(("text", "path"), [
+    ("/painter", "/painter"), ("painter/", "/painter"), ("/a/b-1/", "/a/b-1"), ("/", ""),
+    ("https://host:8443/painter/", "https://host:8443/painter"), ("http://[::1]/x", "http://[::1]/x"),
+])  # fmt: skip
+def test_a_root_path_is_taken_with_and_without_slashes(text, path):
+    assert read_options(["--root-path", text], {}).root_path == path
+    assert read_options([], {"GRADIO_ROOT_PATH": text}).root_path == path
+
+
+@pytest.mark.parametrize(
+    "text", ["/two words", "/a?b", "/a#b", "/../a", "//host/a", "/a//b", "ftp://host/a", "/ä", "https:"]
+)
+def test_an_unusable_root_path_is_refused(text):
+    assert "--root-path must be a path such as /painter" in refusal(read_options, ["--root-path", text], {})
+    assert "GRADIO_ROOT_PATH must be" in refusal(read_options, [], {"GRADIO_ROOT_PATH": text})
+
+
 def test_the_documentation_lists_every_option():
     documentation = (ROOT / "docs" / "deployment.md").read_text()
     for line in shell("app.py", "--help").stdout.splitlines():

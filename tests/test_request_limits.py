@@ -11,7 +11,7 @@ from nst.web.request_limits import MAX_BODY, OpenStreams, RequestLimits
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
 
 
-def request(app, path: str = "/gradio_api/queue/join", chunks=(b"",), headers=(), streams=None):
+def request(app, path: str = "/gradio_api/queue/join", chunks=(b"",), headers=(), streams=None, root=""):
     """Send one request through the middleware. Return status, headers and body of the response."""
     chunks = list(chunks)
     messages = []
@@ -23,7 +23,7 @@ def request(app, path: str = "/gradio_api/queue/join", chunks=(b"",), headers=()
     async def send(message):
         messages.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "headers": list(headers)}
+    scope = {"type": "http", "method": "GET", "path": path, "root_path": root, "headers": list(headers)}
     limits = RequestLimits(app, streams or OpenStreams())
     with ThreadPoolExecutor() as thread:  # playwright, in other tests, has an event loop in this one
         thread.submit(asyncio.run, limits(scope, receive, send)).result()
@@ -71,6 +71,7 @@ def test_a_closed_path_never_reaches_the_app():
         raise AssertionError("reached")
 
     assert request(fail, "/gradio_api/vibe-code")[0] == 404
+    assert request(fail, "/painter/gradio_api/vibe-code", root="/painter")[0] == 404
 
 
 def test_the_end_of_the_server_waits_for_open_streams():

@@ -7,12 +7,15 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from gradio.data_classes import ImageData
-from gradio_client.utils import is_file_obj_with_meta
+from gradio_client.utils import encode_file_path, is_file_obj_with_meta
 from PIL import Image, ImageOps
 from pydantic import ValidationInfo, model_validator
 
 from nst import Style, StyleTransferError, load_photo
+from nst.io.reading import open_picture
 from nst.io.sizes import fitted_size
+from nst.web.errors import readable_errors
+from nst.web.previews import SHOW_PREVIEW, is_shown_as_painted, write_preview
 from nst.web.session import with_origin
 
 MORE_PAINTINGS = (2, 3)  # the numbers of the paintings besides the first
@@ -57,11 +60,30 @@ class Picture(gr.Image):
             raise gr.Error(f"{self.label}: {error}", print_exception=False) from None
         return with_origin(picture, Path(payload.path or ""))
 
-    def refuse_at_once(self) -> None:
-        """Read every upload as soon as it arrives: one that cannot be used is refused, and removed from the page."""
+    def read_at_once(self) -> None:
+        """Read every upload as soon as it arrives: show a preview of it where the browser would show it otherwise.
+
+        An upload that cannot be used is refused, and removed from the page.
+        """
         hidden = {"show_progress": "hidden", "api_visibility": "private"}
-        upload = self.upload(lambda _: None, self, None, concurrency_limit=None, **hidden)
+        preview = gr.JSON(visible=False)
+        upload = self.upload(preview_of, self, preview, concurrency_limit=None, trigger_mode="multiple", **hidden)
+        upload.success(None, [self, preview], self, js=SHOW_PREVIEW)
         upload.failure(lambda: None, None, self, queue=False, **hidden)
+
+
+def preview_of(picture: Image.Image | None) -> dict[str, str] | None:
+    """Return the preview of an upload for `SHOW_PREVIEW`, or None if browsers show the upload as it is painted."""
+    if picture is None:
+        return None
+    file = picture.info["path"]
+    with readable_errors(), open_picture(file) as image:
+        if is_shown_as_painted(image):
+            return None
+    try:
+        return {"of": str(file), "path": encode_file_path(write_preview(picture))}
+    except (OSError, StyleTransferError):  # a full disk: the upload can be painted all the same
+        return None
 
 
 def check_pictures(*, content, style, **others) -> list[dict]:
@@ -86,8 +108,8 @@ def weighted_paintings() -> dict[int, WeightedPainting]:
             with gr.Column(min_width=200):
                 picture = Picture(label=f"Painting {number}", elem_id=f"style_{number}", height=220, buttons=[],
                                   alt_text=f"Painting {number} to learn from",
-                                  sources=["upload", "clipboard"])  # fmt: skip
-                picture.refuse_at_once()
+                                  sources=["upload", "clipboard"], elem_classes="picture_field")  # fmt: skip
+                picture.read_at_once()
                 weight = gr.Slider(0.1, 5, 1, step=0.1, label=f"Weight of painting {number}",
                                    info="1 counts as much as the first painting.",
                                    elem_id=f"weight_{number}")  # fmt: skip

@@ -50,14 +50,15 @@ def build(options: Options, queue: RunQueue) -> gr.Blocks:
 
 
 def _lay_out_inputs(options: Options) -> Inputs:
-    upload = {"height": 230, "buttons": []}
+    upload = {"height": 230, "buttons": [], "elem_classes": "picture_field"}
     with gr.Row(elem_id="pictures"):
         content = Picture(label="Photo", elem_id="content", alt_text="The photo to paint",
-                          sources=["upload", "clipboard", "webcam"], **upload)  # fmt: skip
+                          sources=["upload", "clipboard", "webcam"],
+                          webcam_options=gr.WebcamOptions(mirror=False), **upload)  # fmt: skip
         style = Picture(label="Painting", elem_id="style", alt_text="The painting to learn from",
                         sources=["upload", "clipboard"], **upload)  # fmt: skip
-    content.refuse_at_once()
-    style.refuse_at_once()
+    content.read_at_once()
+    style.read_at_once()
     example_row(PHOTO_PATHS, content, "Photos to try:", "example_photos")
     example_row(PAINTING_PATHS, style, "Paintings to try:", "example_paintings")
     preset = gr.Radio(list(PRESETS), value=DEFAULT_PRESET, label="Preset", info=PRESET_INFO, elem_id="preset")

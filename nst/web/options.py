@@ -1,11 +1,13 @@
 """The options that the app's host decides, by flags of `python app.py` or by environment variables."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 
 from nst.arguments import ArgumentParser
 from nst.errors import StyleTransferError
 
+ROOT_PATH = re.compile(r"(https?://[\w.:\[\]-]+)?(/[\w.~-]*[\w~-])*", re.ASCII)  # no part of dots alone
 BACKBONES = [("CIFAR-100 (bundled)", "cifar100"), ("ImageNet (downloads 548 MB once)", "imagenet")]
 
 
@@ -18,8 +20,9 @@ def _option(default: int | str, variable: str, text: str, low: int = 0, high: in
 class Options:
     """Every field is a flag (`--queue-size`) and an environment variable; a flag overrides the variable."""
 
-    host: str = _option("127.0.0.1", "GRADIO_SERVER_NAME", "address to serve on; 0.0.0.0 is every network")
+    host: str = _option("127.0.0.1", "GRADIO_SERVER_NAME", "address to serve on; 0.0.0.0 is every network, :: IPv6 too")
     port: int = _option(7860, "GRADIO_SERVER_PORT", "port to serve on", 1, 65535)
+    root_path: str = _option("", "GRADIO_ROOT_PATH", "path under which a proxy serves the page, such as /painter")
     queue_size: int = _option(20, "NST_QUEUE_SIZE", "visitors who may wait; others are told that it is full", 1, 10_000)
     max_size: int = _option(1024, "NST_MAX_SIZE", "largest long side of a result, in px", 64, 4096)
     time_limit: int = _option(900, "NST_TIME_LIMIT", "seconds until a run ends with the picture so far", 1, 86_400)
@@ -36,8 +39,8 @@ def read_options(arguments: Sequence[str], environment: Mapping[str, str], progr
     """
     parser = ArgumentParser(prog=program, description="Serve the page.")
     for option in fields(Options):
-        text, variable = option.metadata["text"], option.metadata["variable"]
-        parser.add_argument(_flag(option), metavar="X", help=f"{text} (default {option.default}; or {variable})")
+        text, variable, default = option.metadata["text"], option.metadata["variable"], option.default or "none"
+        parser.add_argument(_flag(option), metavar="X", help=f"{text} (default {default}; or {variable})")
     flags = vars(parser.parse_args(list(arguments)))
     values = {}
     for option in fields(Options):
@@ -55,6 +58,8 @@ def _flag(option: Field) -> str:
 
 def _parse(option: Field, text: str, source: str) -> int | str:
     """Return the option's value. Raises StyleTransferError, which names `source`, for a text that is none."""
+    if option.name == "root_path":
+        return _parse_root_path(text, source)
     if option.type is str:
         if not text or any(character.isspace() for character in text):
             raise StyleTransferError(f"{source} must be an address such as 127.0.0.1, not {text!r}.")
@@ -63,3 +68,14 @@ def _parse(option: Field, text: str, source: str) -> int | str:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
         raise StyleTransferError(f"{source} must be a whole number from {low} to {high}, not {text[:40]!r}.")
     return int(text)
+
+
+def _parse_root_path(text: str, source: str) -> str:
+    """Return a path such as `/painter`, or a whole address, without a slash at its end; empty for none."""
+    path = text.rstrip("/")
+    path = f"/{path}" if path and not path.startswith(("/", "http://", "https://")) else path
+    if not ROOT_PATH.fullmatch(path):
+        raise StyleTransferError(
+            f"{source} must be a path such as /painter or https://host/painter, not {text[:40]!r}."
+        )
+    return path

@@ -3,6 +3,8 @@
 import asyncio
 from collections import OrderedDict
 
+from nst.web.request_limits import route_path
+
 PATHS = ("/", "/config", "/theme.css")
 ADDRESS_HEADERS = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")  # the page has its address
 MAX_ADDRESSES = 16  # under which each path is cached; clients can send any headers, so there must be a bound
@@ -23,7 +25,7 @@ class PageCache:
         return len(self._responses)
 
     async def __call__(self, scope, receive, send):
-        is_page = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in PATHS
+        is_page = scope["type"] == "http" and scope["method"] == "GET" and route_path(scope) in PATHS
         if not is_page or scope["query_string"]:
             await self._app(scope, receive, send)
             return

@@ -28,6 +28,12 @@ STREAM_PATHS = ("/gradio_api/queue/data", "/gradio_api/call/")
 _log = logging.getLogger("app")
 
 
+def route_path(scope) -> str:
+    """Return a request's path as Gradio sees it: without the root path, if the proxy has left that before it."""
+    path, root = scope["path"], scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
 class OpenStreams:
     """The number of responses that are telling visitors about their runs."""
 
@@ -72,13 +78,13 @@ class RequestLimits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        response = _Response(send)
-        if scope["path"].startswith(CLOSED_PATHS):
+        response, path = _Response(send), route_path(scope)
+        if path.startswith(CLOSED_PATHS):
             await PlainTextResponse("Not found.", 404)(scope, receive, response.send)
             return
         headers = dict(scope["headers"])
         body = _BoundedBody(receive, _max_bytes(headers))
-        is_stream = scope["method"] == "GET" and scope["path"].startswith(STREAM_PATHS)
+        is_stream = scope["method"] == "GET" and path.startswith(STREAM_PATHS)
         with self._streams.counted() if is_stream else contextlib.nullcontext():
             try:
                 body.check_announced(headers)

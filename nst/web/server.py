@@ -4,7 +4,6 @@ Gradio reads environment variables when it is imported. So this module imports n
 `main` has set them.
 """
 
-import contextlib
 import logging
 import os
 import signal
@@ -17,12 +16,13 @@ from nst.engine.allocator import give_back_memory, limit_arenas
 from nst.engine.waiting import wait_briefly
 from nst.errors import StyleTransferError
 from nst.memory_limit import check_start, is_out_of_memory, too_little_memory
+from nst.web.listening import browser_address, cannot_serve, listen
 from nst.web.options import Options, read_options
+from nst.web.proxies import use_no_proxy_for_tools, without_proxies
 from nst.web.storage import Storage, open_storage, stored_files
 
 MAX_STATES = 50  # visitors whose state (gallery, film frames) stays in memory; the longest absent lose theirs first
 SWEEP_SECONDS = 10  # between two sweeps of the storage
-SILENCE_SECONDS = 20  # until a silent connection ends; with the step that is under way, its slot is free within 30 s
 ENDING_SECONDS = 5  # that runs have to end with the picture so far, when the server is asked to end
 
 
@@ -32,14 +32,17 @@ def main(arguments: Sequence[str], program: str = "app.py") -> int:
     program: the command's name in messages. Once the page is served, SIGTERM or Ctrl-C ends the process with status 0,
     and this function does not return. Ctrl-C during the start returns 130.
     """
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # Gradio's servers are not called
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # neither Gradio's servers are called
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nor, when a tool runs, the Hub
     limit_arenas()
     wait_briefly()
     try:
         options = read_options(arguments, os.environ, program)
+        os.environ["GRADIO_SERVER_PORT"] = str(options.port)  # Gradio fails when it is imported if this is no number
+        sockets = listen(options.host, options.port)
         check_start("nst.web.layout")
         with open_storage() as storage:
-            serve(options, storage)
+            serve(options, storage, sockets)
     except StyleTransferError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
@@ -54,21 +57,22 @@ def main(arguments: Sequence[str], program: str = "app.py") -> int:
     os._exit(0)  # Python's own end would take seconds, and would crash under a step that has not ended
 
 
-def serve(options: Options, storage: Storage) -> None:
+def serve(options: Options, storage: Storage, sockets: list[socket.socket]) -> None:
     """Serve the page until SIGTERM or Ctrl-C, then end every run with the picture so far.
 
-    Raises StyleTransferError if the host or the port cannot be used.
+    sockets: which listen on the host and port of the options. Raises StyleTransferError if the page cannot be served.
     """
-    from nst.web.layout import build
-    from nst.web.request_limits import OpenStreams
-    from nst.web.run_queue import RunQueue
-
     is_ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: is_ending.set())
-    queue, streams = RunQueue(options), OpenStreams()
-    demo = build(options, queue)
-    _launch(demo, options, streams)
+    with without_proxies():
+        from nst.web.layout import build
+        from nst.web.request_limits import OpenStreams
+        from nst.web.run_queue import RunQueue
+
+        queue, streams = RunQueue(options), OpenStreams()
+        demo = build(options, queue)
+        _launch(demo, options, streams, sockets)
     print(f"Serving on {demo.local_url}", flush=True)
     page_files = frozenset(file.path for file in stored_files(storage.root))  # pictures that the page itself shows
     while not is_ending.wait(SWEEP_SECONDS):
@@ -79,7 +83,9 @@ def serve(options: Options, storage: Storage) -> None:
     demo.close(verbose=False)
 
 
-def _launch(demo, options: Options, streams) -> None:
+def _launch(demo, options: Options, streams, sockets: list[socket.socket]) -> None:
+    import httpx
+    from gradio.exceptions import ServerFailedToStartError
     from starlette.middleware import Middleware
 
     from nst.web.api import answer_with_pictures
@@ -87,11 +93,12 @@ def _launch(demo, options: Options, streams) -> None:
     from nst.web.request_limits import MAX_UPLOAD, RequestLimits
     from nst.web.theme import CSS, SCRIPT, THEME
 
+    _use_sockets(sockets, options)
+    use_no_proxy_for_tools()
     middleware = [Middleware(RequestLimits, streams=streams), Middleware(PageCache)]
     try:
         demo.launch(
-            server_name=options.host,
-            server_port=options.port,
+            root_path=options.root_path,
             prevent_thread_lock=True,
             max_file_size=MAX_UPLOAD,
             app_kwargs={"middleware": middleware, "openapi_url": None},
@@ -106,23 +113,23 @@ def _launch(demo, options: Options, streams) -> None:
             js=SCRIPT,
             footer_links=["api"],
         )
-    except OSError as error:
-        raise StyleTransferError(
-            f"{options.host}, port {options.port}: cannot be served on ({str(error).partition('.')[0]}); choose with "
-            "--host, --port."
-        ) from error
+    except (ServerFailedToStartError, httpx.HTTPError, httpx.InvalidURL) as error:
+        raise cannot_serve(options.host, options.port, "the app cannot reach itself there") from error
     answer_with_pictures(demo)
-    for server in demo.server.servers:
-        for listening in server.sockets:
-            _end_silent_connections(listening)
 
 
-def _end_silent_connections(listening: socket.socket) -> None:
-    """Have the system end accepted connections whose other end acknowledges nothing for `SILENCE_SECONDS`.
+def _use_sockets(sockets: list[socket.socket], options: Options) -> None:
+    """Have Gradio serve on these sockets. `launch` must stay the way to start: ZeroGPU hooks into it."""
+    import uvicorn
+    from gradio import http_server
 
-    By default the system waits a quarter of an hour. A stream sends something every 15 s at least, so that there is
-    always something to acknowledge.
-    """
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it from the socket that accepts them
-        with contextlib.suppress(OSError):
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
+    class Server(http_server.Server):
+        def run(self, *_) -> None:
+            super().run(sockets)
+
+    def start_server(app, **_) -> tuple[str, int, str, Server]:
+        server = Server(uvicorn.Config(app, log_level="warning"))
+        server.run_in_thread()
+        return options.host, options.port, browser_address(options.host, sockets[0]), server
+
+    http_server.start_server = start_server

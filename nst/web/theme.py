@@ -74,10 +74,21 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   #gallery .grid-container { grid-template-columns: repeat(3, 1fr) !important; }
 }
 """
-# Gradio's empty picture frames have a label without a role, which screen readers may leave out.
+# - Gradio's empty picture frames have a label without a role, which screen readers may leave out.
+# - Gradio refuses a dropped file that the system does not call a picture, such as .tga or .jp2 on many systems. Here
+#   the server decides what a picture is, so such a file is dropped again with a type that Gradio takes.
 SCRIPT = """() => {
   const addRoles = () => document.querySelectorAll('div[aria-label="Empty value"]:not([role])').forEach(
     (frame) => frame.setAttribute("role", "img"));
   new MutationObserver(addRoles).observe(document.body, {childList: true, subtree: true});
   addRoles();
+  document.addEventListener("drop", (event) => {
+    const files = [...event.dataTransfer.files];
+    if (!event.target.closest(".picture_field") || files.every((file) => file.type.startsWith("image/"))) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const typed = new DataTransfer();
+    files.forEach((file) => typed.items.add(new File([file], file.name, {type: "image/unknown"})));
+    event.target.dispatchEvent(new DragEvent("drop", {dataTransfer: typed, bubbles: true, cancelable: true}));
+  }, true);
 }"""

@@ -1,5 +1,6 @@
 """A server under test: `python app.py` in a process of its own, visited from outside."""
 
+import base64
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -179,6 +181,31 @@ class Server:
             if is_painting(content):
                 return messages
         raise AssertionError("the run did not begin")
+
+
+def call_tool(url: str, arguments: dict) -> list:
+    """Call the server's one tool as a language model's client does (MCP). Return the parts of the answer."""
+    import anyio
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk():
+        async with (
+            streamablehttp_client(f"{url}/gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            answer = await session.call_tool("stylize", arguments)
+            assert not answer.isError, answer.content
+            return answer.content
+
+    with ThreadPoolExecutor() as thread:  # playwright, in other tests, has an event loop in this one
+        return thread.submit(anyio.run, talk).result()
+
+
+def data_url(picture: Image.Image) -> str:
+    """Return a picture as the tool takes it without fetching anything."""
+    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"
 
 
 def stylize_arguments(pictures: list, **changes: object) -> list:

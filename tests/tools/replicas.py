@@ -6,7 +6,6 @@ About three minutes on two cores; needs nginx and Chromium.
 import argparse
 import contextlib
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,10 +15,10 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
+from helpers.nginx import run_nginx  # noqa: E402
 from helpers.pictures import make_picture  # noqa: E402
 from helpers.server import Server, free_port, run_server, stylize_arguments  # noqa: E402
 from helpers.shell import ROOT  # noqa: E402
-from helpers.waiting import wait_until  # noqa: E402
 
 SECONDS = 240  # for anything on a page; generous, the machine may be busy
 DOCUMENTED_PORT, DOCUMENTED_REPLICA_PORTS = 7860, (7861, 7862)
@@ -82,22 +81,8 @@ def run_balancer(folder: Path, replicas: list[Server]) -> Iterator[Server]:
     for documented, real in zip((DOCUMENTED_PORT, *DOCUMENTED_REPLICA_PORTS), real_ports, strict=True):
         assert f":{documented}" in text
         text = text.replace(f":{documented}", f":{real}")
-    (folder / "nginx.conf").write_text(text)
-    process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-g", "daemon off;"])
-    balancer = Server(process, port, folder)
-
-    def answers() -> bool:
-        with contextlib.suppress(OSError):
-            balancer.get("/config")
-            return True
-        return False
-
-    try:
-        wait_until(answers, 30, "nginx does not answer")
+    with run_nginx(folder, text, port) as balancer:
         yield balancer
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def replicas_with(replicas: list[Server], name: str) -> set[int]:
