@@ -9,7 +9,7 @@ import pytest
 
 from helpers.shell import shell
 from nst import StyleTransferError, cli, memory_limit
-from nst.engine.hardware import free_memory
+from nst.engine.limits import free_memory
 from nst.memory_limit import is_out_of_memory, room_below_limits
 
 resource = pytest.importorskip("resource", reason="Windows has no limits")

@@ -67,7 +67,7 @@ def test_the_whole_page_works_under_the_path(visit, pictures, tmp_path, app_url)
     page = visit(SMALL_RUN)
     failed = []
     page.on("response", lambda response: response.status >= 400 and failed.append(response.url))
-    assert page.locator("#example_photos img").first.evaluate("(e) => e.naturalWidth") > 0
+    page.wait_for_function("document.querySelector('#example_photos img')?.naturalWidth > 0")
     scan = tmp_path / "scan.tif"
     Image.open(pictures[0]).save(scan)
     upload_pictures(page, scan, pictures[1])  # the scan as a preview

@@ -2,9 +2,9 @@
 
 import os
 
-# Turns of a loop that a thread waits before it sleeps: a fraction of a millisecond. The runtime itself takes 300,000.
-# On a processor that others use too, a thread that waits takes the time of the very thread that it waits for.
-SPINS = 10_000
+# Turns of a loop that a thread waits before it sleeps. The runtime itself takes 300,000. On a processor that others use
+# too, a thread that waits takes the time of the very thread that it waits for: see the benchmark's theme `waiting`.
+SPINS = 3_000
 OWN_CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str], program: str = "app.py") -> int:
         options = read_options(arguments, os.environ, program)
         os.environ["GRADIO_SERVER_PORT"] = str(options.port)  # Gradio fails when it is imported if this is no number
         sockets = listen(options.host, options.port)
+        _log_choices()
         check_start("nst.web.layout")
         with open_storage() as storage:
             serve(options, storage, sockets)
@@ -55,6 +56,13 @@ def main(arguments: Sequence[str], program: str = "app.py") -> int:
         return 1
     logging.shutdown()
     os._exit(0)  # Python's own end would take seconds, and would crash under a step that has not ended
+
+
+def _log_choices() -> None:
+    """Print what this package chooses for the machine, with the reason: bf16 or float32."""
+    log = logging.getLogger("nst")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
 
 
 def serve(options: Options, storage: Storage, sockets: list[socket.socket]) -> None:
