@@ -143,6 +143,7 @@ def stylize(
                     yield _sketch_step(settings.steps, unpainted.keep(picture), clock, stages[-1].size)
 
     for stage in stages:
+        clock.begin_stage(stage)
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
         start = sketch.enlarged(pixels) if sketch else pixels
         style_inputs = [style_input(style, settings, stage, hardware.device) for style in styles]
@@ -156,7 +157,6 @@ def stylize(
         guard.begin_stage(steps_done)
         optimizer = optimizer_class(objective, canvas, settings.learning_rate, guard)
         stage_begin = steps_done - stage.steps_done
-        clock.begin_stage()
         for number, result in enumerate(optimizer.run(stage.steps, monitor.watch(steps_done)), steps_done + 1):
             is_last = number == monitor.last_step
             seconds_left = clock.tick(stage)
@@ -252,15 +252,22 @@ class _Monitor:
 
 
 class _Clock:
-    """Measures a run, and estimates the time left from the pace of the current stage."""
+    """Measures a run, and estimates the time left.
+
+    A stage's first step also pays for its start: the objective, the targets, new sizes of all buffers. So the pace is
+    that of the other steps, and the start of every stage to come counts as much per pixel as that of this one.
+    """
 
     def __init__(self, started: float, stages: Sequence[RemainingStage]):
         self._started = started
         self._pixels_left = sum(stage.pixels * stage.steps for stage in stages)
+        self._pixels_to_start = sum(stage.pixels for stage in stages)  # of the stages to come
+        self._pace = math.nan  # seconds per pixel and step
 
-    def begin_stage(self) -> None:
-        """Forget the pace of the stage before."""
-        self._stage_started, self._stage_pixels = time.perf_counter(), 0
+    def begin_stage(self, stage: RemainingStage) -> None:
+        """Note that a stage starts now."""
+        self._stage_started, self._steps = time.perf_counter(), 0
+        self._pixels_to_start -= stage.pixels
 
     def seconds(self) -> float:
         """Return the seconds since the run began."""
@@ -268,6 +275,14 @@ class _Clock:
 
     def tick(self, stage: RemainingStage) -> float:
         """Count one step of this stage; return the seconds left."""
+        now = time.perf_counter()
         self._pixels_left -= stage.pixels
-        self._stage_pixels += stage.pixels
-        return self._pixels_left * (time.perf_counter() - self._stage_started) / self._stage_pixels
+        self._steps += 1
+        if self._steps == 1:
+            self._first_seconds, self._first_ended = now - self._stage_started, now
+            if math.isnan(self._pace):
+                self._pace = self._first_seconds / stage.pixels
+        else:
+            self._pace = (now - self._first_ended) / (self._steps - 1) / stage.pixels
+        start = max(0.0, self._first_seconds / stage.pixels - self._pace)  # seconds per pixel
+        return self._pixels_left * self._pace + self._pixels_to_start * start

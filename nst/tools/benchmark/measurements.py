@@ -127,7 +127,7 @@ class Benchmark:
             note = f"predicted {run.before:.1f} s, {real}"
             yield Target(f"{name} before the run", ratio_of(run.before, run.real), 2.0, "<=", note)
             note = f"predicted {run.early:.1f} s, {real}"
-            yield Target(f"{name} after a tenth", ratio_of(run.early, run.real), 1.5, "<=", note)
+            yield Target(f"{name} after a tenth", ratio_of(run.early, run.real), 1.25, "<=", note)
 
     def previews(self) -> Iterator[Target]:
         """Measure the first preview of a warm process, a sketch, and what previews and bookkeeping add to a step."""
