@@ -1,10 +1,10 @@
 """Neural style transfer (Gatys et al. 2016) with a VGG19 trained on CIFAR-100.
 
-from nst import stylize, StyleSettings
+    from nst import stylize, StyleSettings
 
-for step in stylize("photo.jpg", "painting.jpg", StyleSettings.preset("balanced")):
-    print(step.step, step.total_loss)
-step.image.save("result.png")
+    for step in stylize("photo.jpg", "painting.jpg", StyleSettings.preset("balanced")):
+        print(step.step, step.total_loss)
+    step.image.save("result.png")
 """
 
 import importlib

@@ -80,6 +80,7 @@ class Unpainted:
 
     def __init__(self, styles: Sequence[Style], photo: Image.Image, opacity: Image.Image | None):
         self._styles, self._photo, self._opacity = styles, photo, opacity
+        self._resized = photo  # kept, because many previews have one size
         self._has_masks = all(style.mask is not None for style in styles)
         self.is_seen = self._has_masks or opacity is not None
         self._ground = contrasting_ground(photo, opacity) if opacity else None
@@ -88,7 +89,9 @@ class Unpainted:
         """Return the painted picture (1, 3, H, W) with what is not painted. Without masks and opacity it stays."""
         size = painted.shape[-1], painted.shape[-2]
         if self._has_masks:
-            photo = to_tensor(resize_picture(self._photo, size)).to(painted)
+            if self._resized.size != size:
+                self._resized = resize_picture(self._photo, size)
+            photo = to_tensor(self._resized).to(painted)
             painted = torch.lerp(photo, painted, _soft_inside(painted_places(self._styles, painted)))
         if self._opacity is not None:
             ground = torch.tensor(self._ground, device=painted.device).view(1, 3, 1, 1) / 255

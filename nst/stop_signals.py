@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows: two
 
 
 class Stopped(KeyboardInterrupt):
@@ -66,8 +66,7 @@ def catch_stop_signals() -> Iterator[StopRequest]:
     request = StopRequest()
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-        previous = {number: signal.getsignal(number) for number in numbers}
+        previous = {number: signal.getsignal(number) for number in NUMBERS}
     # None is a handler that was not installed from Python, which could not be restored.
     previous = {number: handler for number, handler in previous.items() if handler not in (signal.SIG_IGN, None)}
     try:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst.canvas import Canvas
+from nst.clock import Clock
 from nst.engine.hardware import choose_hardware
 from nst.engine.threads import limit_threads_of
 from nst.errors import StyleTransferError
@@ -29,12 +30,7 @@ from nst.pictures import Style, check_final_sides, load_styles, start_noise, sta
 from nst.run_state import RunState
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
 from nst.sketch import SKETCH_EXPONENT, Sketch
-from nst.stages import RemainingStage, remaining_stages, restore_canvas
-
-# Steps that the start of a stage takes at most: 2 to 3 (measured). The first one of a process also makes what is kept.
-MAX_START = 3
-# From here on a pixel takes longer in larger pictures: 1.22 times as long at 1024 px as at 512 px (measured).
-CHEAP_PIXELS, GROWTH = 250_000, 0.16
+from nst.stages import remaining_stages, restore_canvas
 
 
 @dataclass
@@ -130,7 +126,7 @@ def stylize(
         canvas = restore_canvas(resume, settings, hardware.device)
     guard = Guard(resume.step_scale if resume else 1.0)
     monitor = _Monitor(settings.steps, preview_every, should_stop)
-    clock = _Clock(started, stages)
+    clock = Clock(started, stages)
     steps_done = resume.step if resume else 0
     optimizer_class = CudaOptimizer if hardware.device.type == "cuda" else Optimizer
 
@@ -214,7 +210,7 @@ def _check_arguments(settings: Any, preview_every: Any, resume: Any) -> None:
         raise StyleTransferError(f"resume must be a RunState, not {type(resume).__name__}.")
 
 
-def _sketch_step(steps: int, picture: Tensor, clock: "_Clock", final_size: tuple[int, int]) -> Step:
+def _sketch_step(steps: int, picture: Tensor, clock: Clock, final_size: tuple[int, int]) -> Step:
     """Return the step, number 0, that shows the sketch so far."""
     unknown = (math.nan,) * 5  # the losses
     image = to_picture(picture).resize(final_size, Image.Resampling.BICUBIC)
@@ -254,45 +250,3 @@ class _Monitor:
         if is_due:
             self._last_preview = now
         return Request(picture=is_due, stop=bool(stop))
-
-
-class _Clock:
-    """Measures a run, and estimates the time left.
-
-    A stage's first step also pays for its start: the objective, the targets, new sizes of all buffers. So the pace is
-    that of the other steps, and the start of every stage to come takes as many steps as that of this one.
-    """
-
-    def __init__(self, started: float, stages: Sequence[RemainingStage]):
-        self._started = started
-        self._cost_left = sum(_cost(stage) * stage.steps for stage in stages)
-        self._cost_to_start = sum(map(_cost, stages))  # of a step of each stage to come
-        self._pace = math.nan  # seconds per cost
-
-    def begin_stage(self, stage: RemainingStage) -> None:
-        """Note that a stage starts now."""
-        self._stage_started, self._steps = time.perf_counter(), 0
-        self._cost_to_start -= _cost(stage)
-
-    def seconds(self) -> float:
-        """Return the seconds since the run began."""
-        return time.perf_counter() - self._started
-
-    def tick(self, stage: RemainingStage) -> float:
-        """Count one step of this stage; return the seconds left."""
-        now, cost = time.perf_counter(), _cost(stage)
-        self._cost_left -= cost
-        self._steps += 1
-        if self._steps == 1:
-            self._first_seconds, self._first_ended = now - self._stage_started, now
-            if math.isnan(self._pace):
-                self._pace = self._first_seconds / cost
-        else:
-            self._pace = (now - self._first_ended) / (self._steps - 1) / cost
-        start = self._first_seconds / max(self._pace * cost, 1e-9) - 1  # in steps
-        return self._pace * (self._cost_left + min(max(0.0, start), MAX_START) * self._cost_to_start)
-
-
-def _cost(stage: RemainingStage) -> float:
-    """Return the cost of a step of this stage, in pixels of small pictures."""
-    return stage.pixels * max(1.0, stage.pixels / CHEAP_PIXELS) ** GROWTH

@@ -9,7 +9,16 @@ import pytest
 from PIL import Image, ImageDraw
 
 from helpers import picture_files
-from helpers.browsing import SMALL_RUN, download, press_and_wait, read_image, settle, toggle_sections, upload
+from helpers.browsing import (
+    DRAW_ON_WHITE,
+    SMALL_RUN,
+    download,
+    press_and_wait,
+    read_image,
+    settle,
+    toggle_sections,
+    upload,
+)
 from helpers.pictures import make_picture
 from helpers.server import run_server
 from nst import StyleSettings, describe, load_picture, read_recipe
@@ -20,19 +29,12 @@ from tools.corpus.metadata import metadata_files
 
 PATCHES = np.kron(np.random.default_rng(1).integers(0, 256, (5, 6, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
 SETTINGS = StyleSettings.preset("quick", size=64, steps=12, scales=1)  # of SMALL_RUN
-# Draw a picture on white, as it is painted. Return its PNG, or null if the browser cannot show it.
-DRAW = """async (url) => {
+# Draw the picture at an address; return its PNG, or null if the browser cannot show it.
+DRAW = f"""async (url) => {{
   const image = new Image();
   image.src = url;
-  try { await image.decode(); } catch (error) { return null; }
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-  const context = canvas.getContext("2d");
-  context.fillStyle = "white";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(image, 0, 0);
-  return canvas.toDataURL("image/png").split(",")[1];
-}"""
+  try {{ return await ({DRAW_ON_WHITE})(image); }} catch (error) {{ return null; }}
+}}"""
 
 
 def saved(kind: str, array: np.ndarray = PATCHES, mode: str = "RGB", **options) -> bytes:

@@ -33,6 +33,7 @@ SUPERCLASSES = {
     "vehicles 1": "bicycle bus motorcycle pickup_truck train",
     "vehicles 2": "lawn_mower rocket streetcar tank tractor",
 }
+CURVES_TITLE = "Training curves"
 
 
 def superclass_accuracy(top1_by_class: dict[str, float]) -> dict[str, float]:
@@ -79,7 +80,7 @@ def write_curves(rows: list[dict], path: str | os.PathLike) -> Path:
             axis.grid(alpha=0.3)
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend(frameon=False)
-        metadata = {"Date": None, "Title": "Training curves"}  # no clock: the same rows give the same bytes
+        metadata = {"Date": None, "Title": CURVES_TITLE}  # no clock: the same rows give the same bytes
         return write_atomically(path, lambda temporary: figure.savefig(temporary, metadata=metadata, facecolor="white"))
 
 

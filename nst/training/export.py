@@ -11,15 +11,13 @@ from torch import Tensor
 
 from nst.engine.hardware import Hardware, choose_hardware, describe_machine
 from nst.errors import StyleTransferError
-from nst.models.card import superclass_accuracy, write_curves
+from nst.models.card import CURVES_TITLE, superclass_accuracy, write_curves
 from nst.models.checkpoints import load_backbone, save_checkpoint
 from nst.output.protection import refuse_inputs
 from nst.training.data import load_into_memory, open_split
 from nst.training.metrics import read_rows
 from nst.training.recipes import Recipe
 from nst.training.trainer import Trainer, evaluate
-
-CURVES_TITLE = b"<title>Training curves</title>"
 
 
 def check_outputs(checkpoint: Path, run: Path, inputs: Iterable[str | os.PathLike]) -> None:
@@ -31,7 +29,7 @@ def check_outputs(checkpoint: Path, run: Path, inputs: Iterable[str | os.PathLik
     refuse_inputs([checkpoint, curves, metrics, run / "state.pt"], inputs)
     if checkpoint.exists() and not _is_checkpoint(checkpoint):
         raise StyleTransferError(f"{checkpoint}: this file is no checkpoint; choose another --output.")
-    if curves.exists() and CURVES_TITLE not in curves.read_bytes()[:1000]:
+    if curves.exists() and f"<title>{CURVES_TITLE}</title>".encode() not in curves.read_bytes()[:1000]:
         raise StyleTransferError(f"{curves}: the training curves are written here, and this file has none; choose "
                                  "another --output.")  # fmt: skip
     read_rows(metrics)

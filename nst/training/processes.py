@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from nst.engine.hardware import Hardware
+from nst.stop_signals import NUMBERS
 
 
 def join_processes(hardware: Hardware) -> int:
@@ -29,8 +30,7 @@ def _signals_end_the_process() -> Iterator[None]:
     A process that waits for the others waits in C++, where Python handles no signal. If another one had left by then,
     it would wait until torchrun killed it after 30 s, and without torchrun for minutes.
     """
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers = {number: signal.getsignal(number) for number in NUMBERS}
     handled = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in handled:
         signal.signal(number, signal.SIG_DFL)

@@ -95,21 +95,23 @@ def download(page: Page, button: str, folder: Path) -> Path:
     return path
 
 
+# Draw an image element on white, as it is painted; return its PNG.
+DRAW_ON_WHITE = """async (image) => {
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0);
+  return canvas.toDataURL("image/png").split(",")[1];
+}"""
+
+
 def read_image(page: Page, image: str) -> Image.Image:
     """Return the pixels of an `img` element on white, read by the browser."""
-    url = page.locator(image).first.evaluate(
-        """async (image) => {
-          await image.decode();
-          const canvas = document.createElement("canvas");
-          [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-          const context = canvas.getContext("2d");
-          context.fillStyle = "white";
-          context.fillRect(0, 0, canvas.width, canvas.height);
-          context.drawImage(image, 0, 0);
-          return canvas.toDataURL("image/png");
-        }"""
-    )
-    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+    data = page.locator(image).first.evaluate(DRAW_ON_WHITE)
+    return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 
 
 def shown_on_white(page: Page, path: Path) -> Image.Image:

@@ -1,6 +1,6 @@
 """Make the README's animation: a film of an example pair, as the app makes films of its runs.
 
-python tests/tools/animation.py docs/painting.webp [--size 320]
+    python tests/tools/animation.py docs/painting.webp [--size 320]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Paint the README's contact sheet: photo, painting and result of every example pair.
 
-python tests/tools/contact_sheet.py docs/examples.jpg [--preset balanced] [--size 512]
+    python tests/tools/contact_sheet.py docs/examples.jpg [--preset balanced] [--size 512]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Paint one example with and without the parts of the method, for docs/method.md.
 
-python tests/tools/parts.py docs/parts.jpg [--photo astronaut --painting ink]
+    python tests/tools/parts.py docs/parts.jpg [--photo astronaut --painting ink]
 """
 
 import argparse
