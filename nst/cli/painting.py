@@ -47,7 +47,8 @@ def build_parser() -> ArgumentParser:
         prog="nst",
         description="Paint a photo in the style of a picture.",
         epilog="nst batch FOLDER --style STYLE --out DIR paints a whole folder: see nst batch --help. "
-        f"nst app serves the page: see nst app --help. {EXIT_STATUS}",
+        "nst subject PHOTO -o MASK.png makes a mask for --region: see nst subject --help. nst app serves the page: see "
+        f"nst app --help. {EXIT_STATUS}",
     )
     add = parser.add_argument
     add("content", metavar="CONTENT", help="the photo")
