@@ -45,6 +45,7 @@ _MODULES = {
     "Film": "nst.output.film",
     "feature_maps": "nst.tools.inspection",
     "reconstruct": "nst.tools.inspection",
+    "find_subject": "nst.tools.subject",
     "synthesise": "nst.tools.inspection",
     "synthesize": "nst.tools.inspection",
     "ImageDataset": "nst.training.data",

@@ -15,6 +15,7 @@ from nst.io.sizes import MIN_SIDE, fitted_size, resize_picture
 from nst.io.tensors import to_tensor
 from nst.io.transparency import contrasting_ground
 from nst.palette import PALETTE_COLOURS, ColourMap, sample_palette, smooth_chroma
+from nst.parts import inside, part_tensor
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
 
 SEAM = 2  # px in a picture of 512 px: half the width of the seam between the painted and the unpainted
@@ -43,6 +44,10 @@ class Palette:
             for number in group:
                 count = max(1, round(PALETTE_COLOURS * styles[number].weight / weight))
                 painting = picture_tensor(styles[number].picture, PALETTE_SIDE, device)
+                part = styles[number].part
+                if part is not None:
+                    size = painting.shape[-1], painting.shape[-2]
+                    painting = painting[..., inside(part_tensor(part, size, device))]
                 palettes.append(sample_palette(painting, count, exponent))
             self._palettes.append((group, torch.cat(palettes, 1)))
 

@@ -46,7 +46,7 @@ class Losses(NamedTuple):
 LAYOUT_SHARE = 10.0  # with a sketch: the factor of the layout loss in the content loss
 
 # Sums over the positions of one layer, by what they belong to: "content", "style" for all styles without a mask
-# together, or the number of a style with a mask.
+# together, or the number of the first style that has a mask.
 Sums = dict[str | int, tuple[Tensor, ...]]
 
 
@@ -74,6 +74,9 @@ class Objective:
         self.tile_side = tile_side or default_tile_side(self.layers, extractor.dtype, content)
         builder = TargetBuilder(extractor, settings, self.tile_side, cache_key)
         self.targets = builder.build(content, styles)
+        masks = [target.mask for target in self.targets.styles]
+        # The name of each style's sums; styles with one mask tensor, the paintings of one style, have the same.
+        self._names = ["style" if mask is None else [x is mask for x in masks].index(True) for mask in masks]
 
     # --- the losses and their gradient --------------------------------------------------------------------------------
 
@@ -169,13 +172,15 @@ class Objective:
     def _style_sums(self, features: Tensor, layer: str, tile: Tile) -> Sums:
         """Return the sums of the style statistic over a tile's inner part: for each mask, and for no mask."""
         sums: Sums = {}
-        for number, target in enumerate(self.targets.styles):
+        for name, target in zip(self._names, self.targets.styles, strict=True):
+            if name in sums:
+                continue
             if target.mask is not None:
                 map_size = tuple(side // layer_stride(layer) for side in tile.size)
                 mask = target.mask_at(map_size)[(..., *tile.inner_of_picture_map(layer))]
-                sums[number] = self.statistic.accumulate(features, mask)
-            elif "style" not in sums:
-                sums["style"] = self.statistic.accumulate(features)
+                sums[name] = self.statistic.accumulate(features, mask)
+            else:
+                sums[name] = self.statistic.accumulate(features)
         return sums
 
     def _losses(self, key: Key, sums: Sums) -> tuple[Tensor | float, Tensor | float]:
@@ -186,10 +191,9 @@ class Objective:
             _, layer = key
             content = sums["content"][0] / (targets[layer].numel() * scales[layer] * len(targets))
         statistics = {name: self.statistic.finish(*part) for name, part in sums.items() if name != "content"}
-        for number, target in enumerate(self.targets.styles):
+        for name, target in zip(self._names, self.targets.styles, strict=True):
             if key in target.statistics and statistics:
-                statistic = statistics["style" if target.mask is None else number]
-                loss = compare(statistic, target.statistics[key], target.scales.get(key, 1.0))
+                loss = compare(statistics[name], target.statistics[key], target.scales.get(key, 1.0))
                 style = style + target.weight * loss
         return content, style
 

@@ -18,7 +18,7 @@ YCC = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))  # l
 
 
 def sample_palette(pixels: Tensor, count: int = PALETTE_COLOURS, exponent: float = 1.0) -> Tensor:
-    """Return `count` colours of a painting (1, 3, H, W), (3, count).
+    """Return `count` colours of a painting, (1, 3, H, W) or (1, 3, positions), as (3, count).
 
     A colour whose share of the painting is s counts as s ** `exponent`: below 1, rare colours become more frequent.
     """

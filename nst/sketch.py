@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from nst.errors import StyleTransferError
 from nst.finish import Palette, picture_tensor
 from nst.io.colour import grey, luminance, match_luminance, recolour
 from nst.io.sizes import fitted_size
 from nst.io.tensors import to_tensor
 from nst.palette import transfer_colours
+from nst.parts import TOO_SMALL, inside, part_tensor, whole_patches
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
 from nst.settings import StyleSettings
 
@@ -60,11 +62,23 @@ class Sketch:
     ):
         """
         palette: of the paintings; None if the photo keeps its colours.
+
+        Raises StyleTransferError for a part of a painting that is too small for patches.
         """
         self.settings, self.photo, self.styles, self.palette, self.device = settings, photo, styles, palette, device
         self.picture: Tensor | None = None
+        self._check_parts()
         self._source = picture_tensor(photo, PHOTO_SIDE, device)
         self._target = palette.give_to(self._source) if palette else self._source
+
+    def _check_parts(self) -> None:
+        for number, style in enumerate(self.styles, 1):
+            if style.part is None:
+                continue
+            part = part_at(style, self._painting_at(style, sketch_side(self.settings)))
+            if not len(whole_patches(part, PATCHES[-1][-1])):
+                name = "the style picture" if len(self.styles) == 1 else f"style picture {number}"
+                raise StyleTransferError(f"The part of {name} {TOO_SMALL}")
 
     def enlarged(self, pixels: Tensor) -> Tensor:
         """Return the sketch at the size of the photo `pixels`.
@@ -86,8 +100,11 @@ class Sketch:
         for level, patch_sides in enumerate(PATCHES):
             side = max(8, longest >> (len(PATCHES) - 1 - level))
             photo, paintings = self._photo_at(side), [self._painting_at(style, side) for style in self.styles]
+            parts = [part_at(style, x) for style, x in zip(self.styles, paintings, strict=True)]
             if self.settings.preserve_colours:
-                paintings, photo = [match_luminance(painting, photo) for painting in paintings], grey(photo)
+                pairs = zip(paintings, parts, strict=True)
+                paintings = [match_luminance(painting, photo, inside(part)) for painting, part in pairs]
+                photo = grey(photo)
             else:
                 photo = transfer_colours(self._source, self._target, photo)
             if self.picture is None:
@@ -101,17 +118,25 @@ class Sketch:
                 if patch_side > smallest // 2:
                     continue
                 for _ in range(PASSES):
-                    self._improve(photo, paintings, patch_side, photo_weight)
+                    self._improve(photo, paintings, parts, patch_side, photo_weight)
                 if self.palette:
                     self.picture = self.palette.give_to(self.picture)
                 yield self.picture
 
-    def _improve(self, photo: Tensor, paintings: list[Tensor], patch_side: int, photo_weight: Tensor) -> None:
+    def _improve(
+        self,
+        photo: Tensor,
+        paintings: list[Tensor],
+        parts: list[Tensor | None],
+        patch_side: int,
+        photo_weight: Tensor,
+    ) -> None:
         """Replace the patches of the picture, and mix the photo in."""
         painted, total = torch.zeros_like(photo), torch.zeros_like(photo[:, :1])
         for group in groups_by_mask(self.styles):
             weights = [self.styles[number].weight for number in group]
-            patched = replace_patches(self.picture, [paintings[number] for number in group], weights, patch_side)
+            sources = [[pictures[number] for number in group] for pictures in (paintings, parts)]
+            patched = replace_patches(self.picture, sources[0], weights, patch_side, sources[1])
             share = sum(weights) * mask_tensor(self.styles[group[0]], photo)
             painted, total = painted + share * patched, total + share
         mixed = (photo_weight * photo + painted / total.clamp_min(1e-6)) / (photo_weight + 1)
@@ -144,25 +169,57 @@ def sketch_side(settings: StyleSettings) -> int:
     return min(LONG_SIDE, round(SHARE * settings.size))
 
 
-def replace_patches(picture: Tensor, paintings: Sequence[Tensor], weights: Sequence[float], side: int) -> Tensor:
+def part_at(style: Style, painting: Tensor) -> Tensor | None:
+    """Return the style's part, (1, 1, h, w), at the size of its painting."""
+    size = painting.shape[-1], painting.shape[-2]
+    return None if style.part is None else part_tensor(style.part, size, painting.device)
+
+
+def replace_patches(
+    picture: Tensor,
+    paintings: Sequence[Tensor],
+    weights: Sequence[float],
+    side: int,
+    parts: Sequence[Tensor | None] | None = None,
+) -> Tensor:
     """Return the picture (1, 3, H, W) with every patch of `side` px replaced by the most similar one of the paintings.
 
     paintings: (1, 3, h, w) each. weights: of the paintings; a larger one makes its patches count as more similar.
+    parts: (1, 1, h, w) each: only patches that lie in a painting's part are taken; None is everywhere. Without any such
+    patch the picture stays as it is.
     """
     height, width = picture.shape[-2:]
     stride = max(2, side // 4)
     padded = F.pad(picture, (0, -(width - side) % stride, 0, -(height - side) % stride), mode="replicate")
     queries = F.unfold(padded, side, stride=stride)[0].T
     patches, factors = [], []
-    for painting, weight in zip(paintings, weights, strict=True):
-        area = (painting.shape[-2] - side + 1) * (painting.shape[-1] - side + 1)
-        distance = max(stride, math.ceil(math.sqrt(area * len(paintings) / MOST_PATCHES)))
-        patches.append(F.unfold(painting, side, stride=distance)[0].T)
+    most = MOST_PATCHES / len(paintings)
+    for painting, weight, part in zip(paintings, weights, parts or [None] * len(paintings), strict=True):
+        if part is None:
+            area = (painting.shape[-2] - side + 1) * (painting.shape[-1] - side + 1)
+            distance = max(stride, math.ceil(math.sqrt(area / most)))
+            patches.append(F.unfold(painting, side, stride=distance)[0].T)
+        else:
+            patches.append(_patches_at(painting, _sample(whole_patches(part, side), most), side))
         factors.append(torch.full((len(patches[-1]),), max(weights) / weight, device=picture.device))
     patches = torch.cat(patches)
+    if not len(patches):
+        return picture
     compared, of_paintings = _components(_compared(queries, side), _compared(patches, side))
     chosen = patches[_nearest(compared, of_paintings, torch.cat(factors))]
     return _assemble(chosen, padded, side, stride)[..., :height, :width]
+
+
+def _sample(places: Tensor, most: float) -> Tensor:
+    """Return at most so many rows of `places`, drawn at random, but the same in every run."""
+    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
+    return places[order[: max(1, int(most))].to(places.device)]
+
+
+def _patches_at(painting: Tensor, places: Tensor, side: int) -> Tensor:
+    """Return the patches of a painting whose corners are at `places`, (N, 2), as rows: (N, 3 x side x side)."""
+    windows = painting[0].unfold(1, side, 1).unfold(2, side, 1)  # a view
+    return windows[:, places[:, 0], places[:, 1]].transpose(0, 1).flatten(1)
 
 
 def _compared(patches: Tensor, side: int) -> Tensor:

@@ -26,7 +26,7 @@ from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.optimize import Guard, Optimizer, Request
 from nst.optimize_cuda import CudaOptimizer
-from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_input
+from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_inputs
 from nst.run_state import RunState
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
 from nst.sketch import SKETCH_EXPONENT, Sketch
@@ -147,14 +147,14 @@ def stylize(
         clock.begin_stage(stage)
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
         start = sketch.enlarged(pixels) if sketch else pixels
-        style_inputs = [style_input(style, settings, stage, hardware.device) for style in styles]
-        objective = Objective(extractor, settings, start, style_inputs, cache_key=cache_key)
+        inputs = style_inputs(styles, settings, stage, hardware.device)
+        objective = Objective(extractor, settings, start, inputs, cache_key=cache_key)
         if canvas is None:
-            canvas = Canvas(start_picture(start, style_inputs, settings, generator), settings.canvas)
+            canvas = Canvas(start_picture(start, inputs, settings, generator), settings.canvas)
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
         if stage.steps_done == 0 and settings.start_noise:
-            canvas.add_noise(start_noise(pixels, style_inputs, settings, generator))
+            canvas.add_noise(start_noise(pixels, inputs, settings, generator))
         guard.begin_stage(steps_done)
         optimizer = optimizer_class(objective, canvas, settings.learning_rate, guard)
         stage_begin = steps_done - stage.steps_done

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +14,25 @@ from nst.io.colour import grey, match_luminance
 from nst.layers import LAYERS, layer_stride
 from nst.losses import SMALLEST_SCALE, STATISTICS, broad_areas, image_pyramid, laplacian
 from nst.models.vgg import Vgg19
+from nst.parts import inside
 from nst.settings import StyleSettings
 
 OUTLINE_POOLS = (8, 16)  # px averaged on each side. 4 would also suppress strokes, 32 would let objects move
 
 Key = tuple[int, str]  # a level of the image pyramid and a layer
-StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
+
+
+class StyleInput(NamedTuple):
+    """A style at the size of one stage.
+
+    picture: (1, 3, h, w). mask: (1, 1, H, W) in [0, 1], 1 where it is painted; None is everywhere.
+    part: (1, 1, h, w) in [0, 1], 1 where the style is taken from; None is everywhere.
+    """
+
+    picture: Tensor
+    weight: float
+    mask: Tensor | None = None
+    part: Tensor | None = None
 
 
 def compared_layers(settings: StyleSettings) -> tuple[str, ...]:
@@ -80,8 +94,12 @@ class TargetBuilder:
     def build(self, content: Tensor, styles: Sequence[StyleInput]) -> Targets:
         """Return the targets for a photo or sketch (1, 3, H, W) in [0, 1] and the styles to paint it in."""
         settings = self.settings
+        styles = [StyleInput(*style) for style in styles]
         if settings.preserve_colours:  # both are compared in grey
-            styles = [(match_luminance(picture, content), weight, mask) for picture, weight, mask in styles]
+            styles = [
+                style._replace(picture=match_luminance(style.picture, content, inside(style.part)))
+                for style in styles
+            ]
             content = grey(content)
         features = self._cached("content", content, settings.content_layers, self._features_of)
         scales = {
@@ -99,10 +117,10 @@ class TargetBuilder:
         photo_statistics: dict[Key, Tensor] = {}
         if settings.relative_losses:
             photo_statistics = self._cached("style", content, details, self._statistics_of)
-        total_weight = sum(weight for _, weight, _ in styles)
+        total_weight = sum(style.weight for style in styles)
         targets = []
-        for picture, weight, mask in styles:
-            statistics = self._cached("style", picture, details, self._statistics_of)
+        for picture, weight, mask, part in styles:
+            statistics = self._cached("style", picture, details, self._statistics_of, part)
             statistics = {key: statistic for key, statistic in statistics.items() if key[0] < levels}
             # The larger of the two scales is used. With its own scale alone, the little contrast of a pale painting
             # would outweigh all that is to be kept of the photo.
@@ -111,12 +129,15 @@ class TargetBuilder:
             targets.append(StyleTarget(statistics, scales, weight / total_weight / len(statistics), mask))
         return targets
 
-    def _cached(self, kind: str, picture: Tensor, details: tuple, build: Callable[[Tensor], dict]) -> dict:
-        """Return `build(picture)`, from the cache where an earlier run has built the same."""
+    def _cached(
+        self, kind: str, picture: Tensor, details: tuple, build: Callable[..., dict], part: Tensor | None = None
+    ) -> dict:
+        """Return `build` of the picture, and of its part if it has one; from the cache if it was built before."""
+        pictures = [picture] if part is None else [picture, part]
         if self.cache_key is None:
-            return build(picture)
-        key = (kind, self.cache_key, self.statistic, digest(picture), details, self.tile_side)
-        return TARGETS.get(key, lambda: build(picture))
+            return build(*pictures)
+        key = (kind, self.cache_key, self.statistic, *map(digest, pictures), details, self.tile_side)
+        return TARGETS.get(key, lambda: build(*pictures))
 
     def _features_of(self, content: Tensor) -> dict[str, Tensor]:
         """Return the features of the content layers, assembled from tiles."""
@@ -133,14 +154,19 @@ class TargetBuilder:
             targets[layer][(..., *tile.inner_of_picture_map(layer))] = features
         return targets
 
-    def _statistics_of(self, picture: Tensor) -> dict[Key, Tensor]:
-        """Return the statistics of the style layers at each level of the picture's pyramid."""
+    def _statistics_of(self, picture: Tensor, part: Tensor | None = None) -> dict[Key, Tensor]:
+        """Return the statistics of the style layers at each level of the pyramid of a picture, or of a part of it."""
         statistics = {}
         for level, image in enumerate(image_pyramid(picture, self.settings.style_levels)):
             sums: dict[str, tuple[Tensor, ...]] = {}
-            for _, layer, features in self._features_by_tile(image, self.settings.style_layers):
-                part = self.statistic.accumulate(features)
-                sums[layer] = tuple(map(torch.add, sums[layer], part)) if layer in sums else part
+            for tile, layer, features in self._features_by_tile(image, self.settings.style_layers):
+                weights = None
+                if part is not None:
+                    map_size = tuple(side // layer_stride(layer) for side in tile.size)
+                    weights = F.interpolate(part, size=map_size, mode="area")
+                    weights = weights[(..., *tile.inner_of_picture_map(layer))]
+                more = self.statistic.accumulate(features, weights)
+                sums[layer] = tuple(map(torch.add, sums[layer], more)) if layer in sums else more
             statistics |= {(level, layer): self.statistic.finish(*parts) for layer, parts in sums.items()}
         return statistics
 

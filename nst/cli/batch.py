@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import ERRORS, say
+from nst.cli.styles import split_weight
 from nst.errors import StyleTransferError, one_line
 from nst.memory_limit import check_start
 from nst.output.protection import check_folder
@@ -50,7 +51,7 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     from nst.tools.batch import count_failures, is_first_process, jobs_of_this_process, paint_all, plan
     from nst.tools.picture_files import find_files
 
-    styles = [Style(*_split_weight(text)) for text in args.style]
+    styles = [Style(style.picture, style.weight) for style in map(split_weight, args.style)]
     if folder := next((style.picture for style in styles if os.path.isdir(style.picture)), None):
         raise StyleTransferError(f"{folder}: this is a folder; name one painting in it, and repeat --style for more.")
     all_jobs = plan(args.folder, args.out)
@@ -90,12 +91,3 @@ def _name_others(files: Sequence[Path]) -> None:
         more = [f"{len(files) - NAMED} more"] if len(files) > NAMED else []
         names = ", ".join([path.name for path in files[:NAMED]] + more)
         say(f"skipped, because {'they are no pictures' if len(files) > 1 else 'it is no picture'}: {names}")
-
-
-def _split_weight(text: str) -> tuple[str, float]:
-    """Split `a.jpg:0.5` into a picture and its weight; a file with a colon in its name is still found."""
-    path, _, weight = text.rpartition(":")
-    try:
-        return (text, 1.0) if os.path.exists(text) or not path else (path, float(weight))
-    except ValueError:
-        return text, 1.0

@@ -27,7 +27,7 @@ from nst.pictures import Style, load_mask
 from nst.settings import StyleSettings
 
 KEY = "nst-recipe"  # the name of the PNG text chunk, and the first key of the JSON, which holds the version
-VERSION = 2
+VERSION = 3
 MAX_LENGTH = 64 * 1024  # characters; a recipe with ten styles has 3,000
 LOCAL_FILE = "file"  # stands for a backbone in a local file: its path is private
 
@@ -36,7 +36,8 @@ LOCAL_FILE = "file"  # stands for a backbone in a local file: its path is privat
 class RecipeStyle:
     """One style in a recipe.
 
-    picture, mask: SHA-256 of the picture's and the mask's pixels. weight: above 0.
+    picture, mask, part: SHA-256 of the pixels of the painting and of its masks. Several paintings in one style have the
+    SHA-256 of theirs, in hexadecimal, one after the other. weight: above 0.
 
     Raises StyleTransferError, naming the field, for a wrong value.
     """
@@ -44,11 +45,13 @@ class RecipeStyle:
     picture: str
     weight: float = 1.0
     mask: str | None = None
+    part: str | None = None
 
     def __post_init__(self):
         _check_hash("picture", self.picture)
-        if self.mask is not None:
-            _check_hash("mask", self.mask)
+        for name in ("mask", "part"):
+            if (value := getattr(self, name)) is not None:
+                _check_hash(name, value)
         if type(self.weight) not in (int, float) or not 0 < self.weight < float("inf"):
             raise StyleTransferError(f"weight must be a number above 0, not {quote(self.weight)}.")
 
@@ -115,7 +118,9 @@ class PaintingRecipe:
         except (ValueError, RecursionError) as error:
             raise StyleTransferError("the recipe is damaged.") from error
         if isinstance(values, dict) and values.get(KEY) == 1:  # written before `repeatable` existed
-            values |= {KEY: VERSION, "repeatable": True}
+            values |= {KEY: 2, "repeatable": True}
+        if isinstance(values, dict) and values.get(KEY) == 2:  # written before `part` existed
+            values |= {KEY: VERSION, "styles": _with_part(values.get("styles"))}
         values = _check_fields("The recipe", values, [KEY, *_field_names(cls)])
         if (version := values.pop(KEY)) != VERSION:
             raise StyleTransferError(f"the recipe has version {quote(version)}; this program reads {VERSION}.")
@@ -148,8 +153,16 @@ def describe(
 
 
 def _describe_style(style: Style) -> RecipeStyle:
-    mask = None if style.mask is None else pixel_hash(load_mask(style.mask))
-    return RecipeStyle(pixel_hash(load_picture(style.picture)), style.weight, mask)
+    pictures = [pixel_hash(load_picture(painting)) for painting in style.paintings]
+    picture = pictures[0] if len(pictures) == 1 else hashlib.sha256("".join(pictures).encode()).hexdigest()
+    mask, part = (None if mask is None else pixel_hash(load_mask(mask)) for mask in (style.mask, style.part))
+    return RecipeStyle(picture, style.weight, mask, part)
+
+
+def _with_part(styles: Any) -> Any:
+    """Return the styles of an older recipe in today's form."""
+    is_list = isinstance(styles, list) and all(isinstance(style, dict) for style in styles)
+    return [{"part": None, **style} for style in styles] if is_list else styles
 
 
 def read_recipe(path: str | os.PathLike) -> PaintingRecipe:

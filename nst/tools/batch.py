@@ -14,12 +14,12 @@ from PIL import Image
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
 from nst.io.addresses import refuse_address
-from nst.io.reading import load_photo, load_picture
+from nst.io.reading import load_photo
 from nst.output.film import Film, check_format
 from nst.output.protection import check_replaceable, refuse_inputs
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
 from nst.output.results import save_result
-from nst.pictures import Style, load_mask
+from nst.pictures import Style, load_style_files
 from nst.settings import StyleSettings
 from nst.stylization import Step, stylize
 from nst.tools.picture_files import find_files
@@ -95,17 +95,11 @@ def paint_all(
     Raises StyleTransferError, at once, for styles or settings that cannot be used, and for a result or film that would
     replace an input.
     """
-    paths = [x for style in styles for x in (style.picture, style.mask) if isinstance(x, (str, os.PathLike))]
+    files = [x for style in styles for x in (*style.paintings, style.mask, style.part)]
+    paths = [x for x in files if isinstance(x, (str, os.PathLike))]
     outputs = [path for job in jobs for path in (job.target, *([job.target.with_suffix(film)] if film else []))]
     refuse_inputs(outputs, [*paths, *(job.source for job in jobs), settings.backbone])
-    styles = [
-        replace(
-            style,
-            picture=load_picture(style.picture),
-            mask=None if style.mask is None else load_mask(style.mask),
-        )
-        for style in styles
-    ]
+    styles = [load_style_files(style) for style in styles]
     choose_hardware(settings.device, settings.precision)
     if film:
         check_format(f"film{film}")
