@@ -36,6 +36,7 @@ _MODULES = {
     "stylize": "nst.stylization",
     "Style": "nst.pictures",
     "Step": "nst.stylization",
+    "enlarged": "nst.enlargement",
     "RunState": "nst.run_state",
     "PaintingRecipe": "nst.output.recipe",
     "describe": "nst.output.recipe",
