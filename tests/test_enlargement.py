@@ -57,7 +57,7 @@ def test_a_picture_that_is_enlarged_twice_is_the_one_that_a_larger_run_paints(
 
 
 def test_an_enlargement_can_be_stopped_and_continued(random_checkpoint, pair):
-    settings = small(random_checkpoint, size=128, steps=8, detail_above=64, preserve_colours=True)
+    settings = small(random_checkpoint, size=128, steps=12, detail_above=64, preserve_colours=True)
     whole = paint(pair, settings)
     steps = iter(range(settings.steps))
     stopped = paint(pair, settings, should_stop=lambda: next(steps) == settings.steps - 2)
