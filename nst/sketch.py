@@ -75,7 +75,7 @@ class Sketch:
         for number, style in enumerate(self.styles, 1):
             if style.part is None:
                 continue
-            part = part_at(style, self._painting_at(style, sketch_side(self.settings)))
+            part = part_at(style, self._painting_at(style, sketch_side(self.settings, self.photo.size)))
             if not len(whole_patches(part, PATCHES[-1][-1])):
                 name = "the style picture" if len(self.styles) == 1 else f"style picture {number}"
                 raise StyleTransferError(f"The part of {name} {TOO_SMALL}")
@@ -96,7 +96,7 @@ class Sketch:
     def make(self) -> Iterator[Tensor]:
         """Make the sketch, and yield it after the passes with each size of patches, at the size that it has then."""
         generator = torch.Generator().manual_seed(self.settings.seed)
-        longest = sketch_side(self.settings)
+        longest = sketch_side(self.settings, self.photo.size)
         for level, patch_sides in enumerate(PATCHES):
             side = max(8, longest >> (len(PATCHES) - 1 - level))
             photo, paintings = self._photo_at(side), [self._painting_at(style, side) for style in self.styles]
@@ -164,9 +164,10 @@ class Sketch:
         return strength * (FLAT_WEIGHT + OUTLINE_WEIGHT * outlines)
 
 
-def sketch_side(settings: StyleSettings) -> int:
-    """Return the long side of the sketch in px."""
-    return min(LONG_SIDE, round(SHARE * settings.size))
+def sketch_side(settings: StyleSettings, photo_size: tuple[int, int]) -> int:
+    """Return the long side of the sketch in px. photo_size: (width, height); stages that add detail do not count."""
+    painted = max(stage.long_side for stage in settings.stages(photo_size) if not stage.adds_detail)
+    return min(LONG_SIDE, round(SHARE * painted))
 
 
 def part_at(style: Style, painting: Tensor) -> Tensor | None:
