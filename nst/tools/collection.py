@@ -17,7 +17,7 @@ from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError, quote
 from nst.io.reading import load_picture
 from nst.models.checkpoints import load_backbone
-from nst.output.contact_sheet import Heading, contact_sheet, contents_of, save_sheet
+from nst.output.contact_sheet import CELL_SIDE, Heading, contact_sheet, contents_of, save_sheet
 from nst.output.protection import check_folder, check_replaceable, refuse_inputs
 from nst.output.recipe import public_name, read_recipe
 from nst.pictures import Style
@@ -168,7 +168,9 @@ def update_sheet(
     targets = {(job.source, job.painting): job.target for job in jobs if recipes[job.source, job.painting]}
     cells = [[targets.get((photo, painting)) for painting in paintings] for photo in photos]
     rows, columns = ([Heading(file.name, file) for file in files] for files in (photos, paintings))
-    return save_sheet(contact_sheet(cells, rows, columns), path, contents)
+    # The originals are as large as the results: side by side they can be compared.
+    sheet = contact_sheet(cells, rows, columns, cell_side=min(CELL_SIDE, settings.size))
+    return save_sheet(sheet, path, contents)
 
 
 def _recipe_in(target: Path, settings: StyleSettings) -> str | None:
