@@ -47,6 +47,7 @@ def build_parser() -> ArgumentParser:
         prog="nst",
         description="Paint a photo in the style of a picture.",
         epilog="nst batch FOLDER --style STYLE --out DIR paints a whole folder: see nst batch --help. "
+        "nst grid CONTENT STYLE -o SHEET.png paints with many settings: see nst grid --help. "
         "nst subject PHOTO -o MASK.png makes a mask for --region: see nst subject --help. nst app serves the page: see "
         f"nst app --help. {EXIT_STATUS}",
     )
