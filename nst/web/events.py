@@ -11,6 +11,7 @@ from nst.web.inputs import check_pictures, mask_background
 from nst.web.network_tab import LookEvents
 from nst.web.options import Options
 from nst.web.page import Page
+from nst.web.preset_times import connect_preset_times
 from nst.web.restore import apply_link, choose_preset, make_query, restore_from_file, restore_from_gallery
 from nst.web.run_queue import RunQueue
 from nst.web.runs import RunEvents, RunOutputs, label_resume_button, show_failed, show_finished
@@ -42,14 +43,15 @@ def connect(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> N
     for button, status in ((page.inputs.stop, page.results.status), (page.network.stop, page.network.status)):
         button.click(stop, None, status, **WITHOUT_QUEUE)
     _connect_runs(demo, page, options, queue, run_limits)
-    _connect_settings(demo, page, options)
+    _connect_settings(demo, page, options, queue)
     _connect_results(page)
     _connect_network_tab(page, queue, run_limits)
 
 
 def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue, run_limits: dict) -> None:
     inputs, results = page.inputs, page.results
-    outputs = RunOutputs(results.picture, results.status, results.losses, page.session, results.download, inputs.resume)
+    outputs = RunOutputs(results.picture, results.status, results.numbers, results.losses, page.session,
+                         results.download, inputs.resume)  # fmt: skip
     run_events = RunEvents(options, queue, outputs)
     values = {  # the arguments of `RunEvents.start` by name
         "content": inputs.content,
@@ -81,7 +83,7 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     demo.load(None, results.status, results.status, js=EXPLAIN_RELOAD)
 
 
-def _connect_settings(demo: gr.Blocks, page: Page, options: Options) -> None:
+def _connect_settings(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> None:
     inputs = page.inputs
     settings = [inputs.preset, page.base, *(inputs.controls[name] for name in CONTROLS)]
 
@@ -89,6 +91,7 @@ def _connect_settings(demo: gr.Blocks, page: Page, options: Options) -> None:
         return apply_link(request.query_params, options.max_size)
 
     demo.load(apply_address, None, settings, **AT_ONCE)
+    connect_preset_times(demo, inputs.preset, options.max_size, queue)
     inputs.preset.input(choose_preset, inputs.preset, settings, **WITHOUT_QUEUE)
     from_file = partial(restore_from_file, max_size=options.max_size)
     inputs.result_file.upload(from_file, inputs.result_file, settings, **AT_ONCE)

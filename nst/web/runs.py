@@ -19,7 +19,7 @@ from nst.web.options import Options
 from nst.web.run_queue import RunQueue
 from nst.web.session import Run, Session
 from nst.web.stage_slider import stage_slider
-from nst.web.status import STOPPED_EARLY, ending_line, progress_line, recipe_warning
+from nst.web.status import STOPPED_EARLY, ending_line, losses_text, progress_line, recipe_warning
 
 MORE_STEPS = 50  # that Continue adds to a run that has done all its steps
 FAILED = "The run failed: see the error message, correct what it names, and try again."
@@ -31,6 +31,7 @@ class RunOutputs:
 
     picture: gr.Image
     status: gr.Textbox
+    numbers: gr.Markdown
     losses: gr.LinePlot
     session: gr.State
     download: gr.DownloadButton
@@ -68,7 +69,6 @@ class RunEvents:
         self, request: gr.Request, session: Session, run: Run, photo, styles, kind: str, transparent: bool, **options
     ) -> Iterator[dict]:
         show = self.outputs
-        hardware = "ZeroGPU" if zerogpu.PRESENT else computing(run.settings.device, run.settings.precision)
         yield {show.status: "Starting…", show.download: gr.DownloadButton(interactive=False),
                show.resume: gr.Button(interactive=False)}  # fmt: skip
         step, plotted_at = None, 0.0
@@ -79,29 +79,35 @@ class RunEvents:
                     continue
                 run.add(step)
                 if step.image is not None and step.state is None:
-                    values = {show.picture: step.image, show.status: f"{progress_line(step)}\n{hardware}"}
+                    values = {show.picture: step.image, show.status: progress_line(step)}
                     if run.losses and step.seconds - plotted_at >= SECONDS:  # a sketch has none
                         plotted_at = step.seconds
-                        values[show.losses] = loss_table(run.losses)
+                        values |= {show.losses: loss_table(run.losses), show.numbers: _numbers(run, step)}
                     yield values
         if run.last is None or isinstance(step, str):
             yield {show.status: STOPPED_EARLY, show.resume: gr.Button(interactive=session.run is not None)}
             return
-        yield self._result(session, run, step, kind, transparent, hardware)
+        yield self._result(session, run, step, kind, transparent)
 
-    def _result(self, session: Session, run: Run, step: Step, kind: str, transparent: bool, hardware: str) -> dict:
+    def _result(self, session: Session, run: Run, step: Step, kind: str, transparent: bool) -> dict:
         show, path = self.outputs, session.finish(run)
         if (kind, transparent) != ("PNG", False):
             path = run.export(kind, transparent)
-        second_line = recipe_warning(run.recipe) or hardware
         return {
             show.picture: step.image,
-            show.status: f"{ending_line(step, self.options.time_limit)}\n{second_line}",
+            show.status: f"{ending_line(step, self.options.time_limit)}\n{recipe_warning(run.recipe)}".strip(),
+            show.numbers: _numbers(run, step),
             show.losses: loss_table(run.losses),
             show.session: session,
             show.download: gr.DownloadButton(value=str(path), interactive=True),
             show.resume: gr.Button(interactive=True),
         }
+
+
+def _numbers(run: Run, step: Step) -> str:
+    """Return what computes the run, and the step's losses."""
+    hardware = "ZeroGPU" if zerogpu.PRESENT else computing(run.settings.device, run.settings.precision)
+    return f"Computed with {hardware}. Losses: {losses_text(step)}."
 
 
 def _styles_and_settings(
