@@ -23,6 +23,7 @@ SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's va
     "sketch": (bool, None, "begin with a sketch: the photo put together from patches of the painting"),
     "match-palette": (bool, None, "at the end, give the result the painting's palette and smooth colour noise away"),
     "start-noise": (float, "X", "noise added at the start of every stage, 0 to 1: strokes grow from it"),
+    "strength": (float, "X", "1 for the painting, 0 for the photo, between them a lighter painting; up to 1.5"),
     "seed": (int, "N", "seed of the noise"),
     "init": (str, "START", "start from content (the photo), style (the photo in the painting's colours) or noise"),
     "backbone": (str, "B", "cifar100 (bundled), imagenet, a .safetensors file, or a Hub id owner/name[@revision]"),

@@ -1,6 +1,7 @@
 """The settings of a run: one frozen dataclass, its presets, and the stages that follow from it."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from nst.errors import StyleTransferError, quote
@@ -13,6 +14,7 @@ SINCE_VERSION_3 = {"match_palette": False}  # the same for versions 1 and 2
 SINCE_VERSION_4 = {"sketch": False}  # the same for versions 1 to 3
 INITS = ("content", "style", "noise")
 CANVASES = ("pixels", "pyramid", "deep-pyramid")  # nst.canvas explains each
+STRENGTHS = (0.0, 1.5)  # the range of `strength`
 SHORTEST_STAGE = 64  # px on the short side: in a coarser stage the deeper layers see almost nothing
 
 
@@ -58,6 +60,8 @@ class StyleSettings:
     pooling: `max`, `average`, or `backbone` for the pooling that the backbone was trained with.
     seed: of all noise, 0 to 2^31 - 1.
     backbone: `cifar100`, `imagenet`, a checkpoint file, or a Hub id.
+    strength: 1 for the painting, 0 for the photo; between them is a lighter painting, and up to 1.5 a stronger one
+    (`nst.strength`).
     device: `auto`, `cpu`, `cuda` or `mps`.
     precision: `auto`, `float32` or `bf16`.
 
@@ -90,12 +94,13 @@ class StyleSettings:
     precision: str = "auto"
     sketch: bool = True
     match_palette: bool = True
+    strength: float = 1.0
 
     def __post_init__(self):
         integers = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
         integers |= {"scales": (1, 6), "style_levels": (1, 6)}
         floats = dict.fromkeys(("content_weight", "laplacian_weight", "style_weight", "tv_weight"), (0, 1e9))
-        floats |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1)}
+        floats |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1), "strength": STRENGTHS}
         choices = {
             "style_statistic": ("gram", "covariance"),
             "canvas": CANVASES,
@@ -183,7 +188,8 @@ class StyleSettings:
 def _check_names(values: dict[str, Any]) -> None:
     names = [f.name for f in fields(StyleSettings)]
     if unknown := [str(name) for name in values if name not in names]:
-        raise StyleTransferError(f"Unknown setting {quote(unknown[0])}: use {', '.join(names)}.")
+        similar = get_close_matches(unknown[0], names, cutoff=0)
+        raise StyleTransferError(f"Unknown setting {quote(unknown[0])}: similar ones are {', '.join(similar)}.")
 
 
 def _check_number(name: str, value: Any, low: float, high: float, *, is_integer: bool) -> int | float:

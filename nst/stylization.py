@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,31 +30,8 @@ from nst.run_state import RunState
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
 from nst.sketch import SKETCH_EXPONENT, Sketch
 from nst.stages import remaining_stages, restore_canvas
-
-
-@dataclass
-class Step:
-    """One optimization step, as plain data that can be pickled.
-
-    step: from 1 to `steps`; 0 while the sketch is made. stage: from 0. The losses are those of the picture before this
-    step. seconds: since the run began. seconds_left: until it ends, at the pace of this stage. While the sketch is made
-    the losses and the seconds left are not known, and NaN. image: an RGB picture where the caller asked for one, and
-    always in the last step. state: in the last step. note: one sentence if a step was undone, otherwise empty.
-    """
-
-    step: int
-    steps: int
-    stage: int
-    content_loss: float
-    laplacian_loss: float
-    style_loss: float
-    tv_loss: float
-    total_loss: float
-    seconds: float
-    seconds_left: float
-    note: str = ""
-    image: Image.Image | None = field(default=None, repr=False)
-    state: RunState | None = field(default=None, repr=False)
+from nst.step import Step
+from nst.strength import mix_with_photo
 
 
 def _translate_out_of_memory(run: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
@@ -81,6 +57,7 @@ def _translate_out_of_memory(run: Callable[..., Iterator[Step]]) -> Callable[...
 @limit_threads_of
 @torch.inference_mode(False)  # within a caller's inference mode no gradient could be computed
 @torch.enable_grad()  # as a decorator it is entered at each next(), on any thread; a `with` block would leak to callers
+@mix_with_photo
 def stylize(
     content: PictureLike,
     style: PictureLike | Sequence[Style],

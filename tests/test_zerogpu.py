@@ -54,7 +54,7 @@ zerogpu.MAX_SECONDS = 200
 load_backbone(backbone)  # the forked processes inherit it
 
 def paint(steps, stop_at=None, resume=None):
-    settings = StyleSettings.preset("quick", size=64, steps=steps, backbone=backbone)
+    settings = StyleSettings.preset("quick", size=64, steps=steps, backbone=backbone, strength=0.5)
     step = None
     def should_stop():
         return stop_at is not None and step is not None and step.step >= stop_at
@@ -69,6 +69,7 @@ for name, steps, seconds_to_start, stop_at in scenarios:
     results[name] = {
         "step": last.step, "size": last.image.size, "state_step": last.state.step,
         "duration": spaces.DURATIONS[-1], "pixels": last.state.arrays["pixels"].shape,
+        "pictures": sorted(last.state.pictures),
     }
     if stop_at:
         results[name]["resumed_to"] = paint(last.step + 2, resume=last.state).step
@@ -114,4 +115,5 @@ def test_a_run_too_long_for_the_machine_ends_with_the_picture_so_far(results):
 def test_stop_keeps_the_latest_preview_and_a_run_can_resume_from_it(results):
     last = results["stopped"]
     assert 4 <= last["step"] < 5000 and last["state_step"] == last["step"]
+    assert last["pictures"] == ["mixed"]  # what is continued has full strength
     assert last["pixels"] == [1, 3, 48, 64] and last["resumed_to"] == last["step"] + 2

@@ -37,7 +37,7 @@ EXIT_STATUS = (
 
 if TYPE_CHECKING:  # these wait for torch, so the command imports them once the flags are known to be right
     from nst.output.recipe import PaintingRecipe
-    from nst.stylization import Step
+    from nst.step import Step
 
 
 def build_parser() -> ArgumentParser:

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from nst import RunState, Step, StyleSettings
+from nst import RunState, Step, StyleSettings, mix_steps
 from nst import stylize as stylize_here
 
 PRESENT = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # the Space's machine sets it
@@ -47,6 +47,20 @@ def stylize(
             content, style, settings, preview_every=preview_every, should_stop=should_stop, resume=resume
         )
         return
+    # The run paints at full strength, so that a preview that becomes the result can be continued.
+    steps = _stylize_elsewhere(content, style, replace(settings, strength=1.0), preview_every, should_stop, resume)
+    yield from steps if settings.strength == 1 else mix_steps(steps, content, settings.strength)
+
+
+def _stylize_elsewhere(
+    content: Image.Image,
+    style: Any,
+    settings: StyleSettings,
+    preview_every: float,
+    should_stop: Callable[[], bool],
+    resume: RunState | None,
+) -> Iterator[Step]:
+    """Yield the steps from ZeroGPU's GPU, and end with the latest preview once `should_stop` returns True."""
     preview = None  # the latest step with a picture
     with closing(_stylize_on_gpu(content, style, settings, preview_every, resume)) as steps:
         for step in steps:
