@@ -16,6 +16,7 @@ from nst.web.options import Options
 from nst.web.page import GalleryPanel, Inputs, Page, Results
 from nst.web.run_queue import RunQueue
 from nst.web.session import FILE_KINDS, Session
+from nst.web.strength import strength_slider
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = (
@@ -117,13 +118,14 @@ def _lay_out_results() -> Results:
         file_kind = gr.Dropdown(list(FILE_KINDS), value="PNG", label="Kind of file", elem_id="kind", filterable=False,
                                 show_label=False, container=False, min_width=140)  # fmt: skip
         transparent = gr.Checkbox(label="Keep transparency", elem_id="transparent", container=False, scale=0)
+    strength = strength_slider()
     with gr.Row(elem_id="going_on"):
         use_as_photo = gr.Button("Use result as photo", interactive=False, elem_id="as_photo", min_width=120)
     with gr.Accordion("Losses", open=False, elem_id="loss_chart"):
         numbers = gr.Markdown(LOSSES_HELP, elem_id="numbers")
         losses = loss_plot()
     return Results(picture, comparison, stage, stage_slider, make_webp, make_mp4, film, status, numbers, losses,
-                   download, use_as_photo, file_kind, transparent)  # fmt: skip
+                   download, use_as_photo, strength, file_kind, transparent)  # fmt: skip
 
 
 def _lay_out_gallery() -> GalleryPanel:

@@ -45,6 +45,7 @@ class Results:
     losses: gr.LinePlot
     download: gr.DownloadButton
     use_as_photo: gr.Button
+    strength: gr.Slider
     file_kind: gr.Radio
     transparent: gr.Checkbox
 

@@ -42,6 +42,7 @@ footer > .divider:last-child { display: none; }
 #transparent { min-width: 11.5rem !important; padding: 0; }
 #transparent span { white-space: nowrap; }
 #preset .wrap { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
+#preset label { padding-inline: 0.6rem; }
 #preset label span { white-space: nowrap; }
 #stylize, #stop, #continue { min-height: 3rem; font-size: 1.05rem; }
 #continue { font-size: 1rem; white-space: nowrap; }
