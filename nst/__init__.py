@@ -39,6 +39,7 @@ _MODULES = {
     "with_strength": "nst.strength",
     "Style": "nst.pictures",
     "Step": "nst.step",
+    "enlarged": "nst.enlargement",
     "RunState": "nst.run_state",
     "PaintingRecipe": "nst.output.recipe",
     "describe": "nst.output.recipe",

@@ -19,6 +19,7 @@ SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's va
     "style-weight": (float, "X", "how much the painting's texture and colour count"),
     "tv-weight": (float, "X", "how much smoothness counts (total variation)"),
     "style-scale": (float, "X", "above 1 for broader strokes, below 1 for finer ones: the painting's relative size"),
+    "detail-above": (int, "N", "larger stages, in px, only add detail: strokes are as broad as in a smaller picture"),
     "preserve-colours": (bool, None, "keep the photo's colours, and paint only its luminance"),
     "sketch": (bool, None, "begin with a sketch: the photo put together from patches of the painting"),
     "match-palette": (bool, None, "at the end, give the result the painting's palette and smooth colour noise away"),

@@ -50,7 +50,7 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     stages = settings.stages(content_size)
     pixels = sum(_area(content_size, settings, stage.long_side) * stage.steps for stage in stages)
     if settings.sketch and settings.style_weight:
-        pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings))
+        pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings, content_size))
     seconds = pixels * _seconds_per_pixel(settings, backbone)
     return Estimate(seconds, _peak_bytes(_area(content_size, settings, settings.size), settings))
 

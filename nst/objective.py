@@ -74,6 +74,7 @@ class Objective:
         self.tile_side = tile_side or default_tile_side(self.layers, extractor.dtype, content)
         builder = TargetBuilder(extractor, settings, self.tile_side, cache_key)
         self.targets = builder.build(content, styles)
+        self.content_counts = self.targets.content.counts()
 
     # --- the losses and their gradient --------------------------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class Objective:
         totals: dict[Key, Sums] = {}
         with torch.no_grad():
             for tile in tiles:
-                for key, sums in self._sums_by_layer(image[(..., *tile.outer)], level, tile):
+                for key, sums in self._sums_by_layer(image[(..., *tile.outer)], level, tile, with_content=False):
                     totals[key] = _add(totals.get(key), sums)
         content = style = image.new_zeros(())
         for key, sums in totals.items():
@@ -142,7 +143,7 @@ class Objective:
             loss.backward()
 
         # Pass 2: carry that gradient back through the sums of each tile to its pixels.
-        gradient = torch.zeros_like(image)
+        gradient, squares = torch.zeros_like(image), dict.fromkeys(self.content_counts, 0.0)
         for tile in tiles:
             pixels = image[(..., *tile.outer)].detach().requires_grad_()
             loss = image.new_zeros(())
@@ -150,18 +151,29 @@ class Objective:
                 for total, x in zip(_tensors(totals[key]), _tensors(sums), strict=True):
                     if total.grad is not None:
                         loss = loss + (total.grad * x).sum()
+                if "content" in sums:
+                    squares[key[1]] += sums["content"][0].detach()
             gradient[(..., *tile.outer)] += _gradient(loss, pixels)
-        return content.detach(), style.detach(), gradient
+        content = image.new_zeros(())
+        for layer in self.content_counts if level == 0 else ():
+            content = content + self._losses((level, layer), {"content": (squares[layer],)})[0]
+        return content, style.detach(), gradient
 
-    def _sums_by_layer(self, pixels: Tensor, level: int, tile: Tile) -> Iterator[tuple[Key, Sums]]:
-        """Run the network over a tile's pixels, and yield the sums of each layer as soon as the layer is computed."""
+    def _sums_by_layer(
+        self, pixels: Tensor, level: int, tile: Tile, with_content: bool = True
+    ) -> Iterator[tuple[Key, Sums]]:
+        """Run the network over a tile's pixels, and yield the sums of each layer as soon as the layer is computed.
+
+        Without `with_content` the sums of the content are zeros: the loss is linear in them.
+        """
         layers = self.layers if level == 0 else self.settings.style_layers
+        targets = self.targets.content.of_tile(tile) if level == 0 and with_content else {}
         for layer, features in self.extractor.iterate_features(pixels, layers):
             inner = tile.crop(features, layer)
             sums: Sums = {}
-            if level == 0 and layer in self.targets.content:
-                target = self.targets.content[layer][(..., *tile.inner_of_picture_map(layer))]
-                sums["content"] = (squared_difference(inner, target),)
+            if level == 0 and layer in self.content_counts:
+                square = squared_difference(inner, targets[layer]) if with_content else pixels.new_zeros(())
+                sums["content"] = (square,)
             if layer in self.settings.style_layers:
                 sums |= self._style_sums(inner, layer, tile)
             yield (level, layer), sums
@@ -182,9 +194,9 @@ class Objective:
         """Return the content loss and the style loss of one layer at one level, given its sums over all positions."""
         content = style = 0.0
         if "content" in sums:
-            targets, scales = self.targets.content, self.targets.content_scales
             _, layer = key
-            content = sums["content"][0] / (targets[layer].numel() * scales[layer] * len(targets))
+            scale = self.content_counts[layer] * self.targets.content_scales[layer]
+            content = sums["content"][0] / (scale * len(self.content_counts))
         statistics = {name: self.statistic.finish(*part) for name, part in sums.items() if name != "content"}
         for number, target in enumerate(self.targets.styles):
             if key in target.statistics and statistics:

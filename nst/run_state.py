@@ -23,8 +23,9 @@ class RunState:
     arrays: the canvas's pixels and Adam's moments, float32. step: steps done in all. stage: the number of the current
     stage, from 0. stage_step: steps done in that stage. random_state: of the torch generator that drew the noise.
     step_scale: what the learning rate is multiplied by; it is below 1 once a step had to be undone.
-    pictures: `finished`, the painting, of the canvas's size; `sketch`, if the run has one; and `mixed`, the result in
-    its final size, if its strength is not 1. All are float32.
+    pictures: `finished`, the painting, of the canvas's size; `sketch`, if the run has one; `kept`, the picture of the
+    stage before, in a stage that adds detail; and `mixed`, the result in its final size, if its strength is not 1. All
+    are float32.
     """
 
     arrays: dict[str, np.ndarray]

@@ -82,7 +82,7 @@ class Sketch:
     def make(self) -> Iterator[Tensor]:
         """Make the sketch, and yield it after the passes with each size of patches, at the size that it has then."""
         generator = torch.Generator().manual_seed(self.settings.seed)
-        longest = sketch_side(self.settings)
+        longest = sketch_side(self.settings, self.photo.size)
         for level, patch_sides in enumerate(PATCHES):
             side = max(8, longest >> (len(PATCHES) - 1 - level))
             photo, paintings = self._photo_at(side), [self._painting_at(style, side) for style in self.styles]
@@ -139,9 +139,10 @@ class Sketch:
         return strength * (FLAT_WEIGHT + OUTLINE_WEIGHT * outlines)
 
 
-def sketch_side(settings: StyleSettings) -> int:
-    """Return the long side of the sketch in px."""
-    return min(LONG_SIDE, round(SHARE * settings.size))
+def sketch_side(settings: StyleSettings, photo_size: tuple[int, int]) -> int:
+    """Return the long side of the sketch in px. photo_size: (width, height); stages that add detail do not count."""
+    painted = max(stage.long_side for stage in settings.stages(photo_size) if not stage.adds_detail)
+    return min(LONG_SIDE, round(SHARE * painted))
 
 
 def replace_patches(picture: Tensor, paintings: Sequence[Tensor], weights: Sequence[float], side: int) -> Tensor:

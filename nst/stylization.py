@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nst.canvas import Canvas
 from nst.clock import Clock
+from nst.detail import KeptStrokes
 from nst.engine.hardware import choose_hardware
 from nst.engine.threads import limit_threads_of
 from nst.errors import StyleTransferError
@@ -75,7 +76,8 @@ def stylize(
     `load_picture`. style: the same, or a list of `Style`.
     preview_every: an int asks for an image every so many steps, a float every so many seconds, None only in the last
     step. Every image has the final size; those of coarse stages are enlarged.
-    resume: the state of an earlier run of the same photo and size; `settings.steps` counts the steps of that run too.
+    resume: the state of an earlier run of the same photo and size, or of half the size, with settings from `enlarged`;
+    `settings.steps` counts the steps of that run too.
     should_stop: called after every step but the last; if it returns True, that step is the last one.
 
     Raises StyleTransferError, at the first step, for pictures, settings or weights that cannot be used, and for a size
@@ -120,17 +122,21 @@ def stylize(
                 if preview_every is not None:
                     yield _sketch_step(settings.steps, unpainted.keep(picture), clock, stages[-1].size)
 
+    kept = KeptStrokes(settings, resume, hardware.device)
     for stage in stages:
         clock.begin_stage(stage)
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
-        start = sketch.enlarged(pixels) if sketch else pixels
+        if stage.adds_detail:
+            start, canvas = kept.enlarge(canvas, stage, pixels)
+        else:
+            start = sketch.enlarged(pixels) if sketch else pixels
         style_inputs = [style_input(style, settings, stage, hardware.device) for style in styles]
         objective = Objective(extractor, settings, start, style_inputs, cache_key=cache_key)
         if canvas is None:
             canvas = Canvas(start_picture(start, style_inputs, settings, generator), settings.canvas)
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
-        if stage.steps_done == 0 and settings.start_noise:
+        if stage.steps_done == 0 and settings.start_noise and not stage.adds_detail:
             canvas.add_noise(start_noise(pixels, style_inputs, settings, generator))
         guard.begin_stage(steps_done)
         optimizer = optimizer_class(objective, canvas, settings.learning_rate, guard)
@@ -152,7 +158,9 @@ def stylize(
                     stage_step=number - stage_begin,
                     random_state=generator.get_state().numpy(),
                     step_scale=guard.rate_factor,
-                    pictures={"finished": to_array(picture)} | ({"sketch": to_array(sketch.picture)} if sketch else {}),
+                    pictures={"finished": to_array(picture)}
+                    | ({"sketch": to_array(sketch.picture)} if sketch else {})
+                    | kept.saved(),
                 )
             elif result.picture is not None:
                 image = _preview(result.picture, unpainted)

@@ -17,6 +17,9 @@ from nst.settings import StyleSettings
 
 OUTLINE_POOLS = (8, 16)  # px averaged on each side. 4 would also suppress strokes, 32 would let objects move
 
+# The features of a larger photo are not stored: at 8192 x 5461 px they would take 8.6 GB in bf16.
+STORED_PIXELS = 4096 * 4096
+
 Key = tuple[int, str]  # a level of the image pyramid and a layer
 StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
 
@@ -53,16 +56,73 @@ class StyleTarget:
 class Targets:
     """The targets of one stage.
 
-    content: the photo's features by layer. content_scales: what the content loss at each layer is divided by.
+    content: the photo's features by layer, whole or by tile. content_scales: what the content loss at each layer is
+    divided by.
     outlines: the photo's Laplacians by pool, in px; empty where the outlines do not count.
     layout: with a sketch, the means of its broad areas, (1, 3, h, w).
     """
 
-    content: dict[str, Tensor]
+    content: "StoredFeatures | FeaturesByTile"
     content_scales: dict[str, Tensor | float]
     outlines: dict[int, Tensor]
     layout: Tensor | None
     styles: list[StyleTarget]
+
+
+@dataclass
+class StoredFeatures:
+    """The photo's features by layer, (1, C, h, w)."""
+
+    features: dict[str, Tensor]
+
+    def of_tile(self, tile: Tile) -> dict[str, Tensor]:
+        """Return the features of the inner part of a tile."""
+        return {layer: x[(..., *tile.inner_of_picture_map(layer))] for layer, x in self.features.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of values of each layer."""
+        return {layer: x.numel() for layer, x in self.features.items()}
+
+    def variances(self) -> dict[str, Tensor]:
+        """Return the variance of each layer's values, a scalar."""
+        return {layer: x.float().var() for layer, x in self.features.items()}
+
+
+@dataclass
+class FeaturesByTile:
+    """The same for a photo that is too large: the features of a tile are computed each time they are needed.
+
+    They are those of the whole photo, because a tile's margin covers all that its inner part sees.
+    """
+
+    extractor: Vgg19
+    photo: Tensor
+    layers: tuple[str, ...]
+    tiles: list[Tile]
+
+    @torch.no_grad()
+    def of_tile(self, tile: Tile) -> dict[str, Tensor]:
+        """Return the features of the inner part of a tile."""
+        features = self.extractor.iterate_features(self.photo[(..., *tile.outer)], self.layers)
+        return {layer: tile.crop(x, layer) for layer, x in features}
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of values of each layer."""
+        height, width = self.photo.shape[-2:]
+        channels = {layer: self.extractor.convolutions[layer].out_channels for layer in self.layers}
+        return {x: channels[x] * (height // layer_stride(x)) * (width // layer_stride(x)) for x in self.layers}
+
+    def variances(self) -> dict[str, Tensor]:
+        """Return the variance of each layer's values, a scalar."""
+        sums = {layer: torch.zeros(2, dtype=torch.double, device=self.photo.device) for layer in self.layers}
+        for tile in self.tiles:
+            for layer, x in self.of_tile(tile).items():
+                x = x.double()
+                sums[layer] += torch.stack([x.sum(), x.square().sum()])
+        counts, variances = self.counts(), {}
+        for layer, (total, squares) in sums.items():
+            variances[layer] = ((squares - total.square() / counts[layer]) / (counts[layer] - 1)).float()
+        return variances
 
 
 class TargetBuilder:
@@ -83,14 +143,20 @@ class TargetBuilder:
         if settings.preserve_colours:  # both are compared in grey
             styles = [(match_luminance(picture, content), weight, mask) for picture, weight, mask in styles]
             content = grey(content)
-        features = self._cached("content", content, settings.content_layers, self._features_of)
-        scales = {
-            layer: target.float().var().clamp_min(SMALLEST_SCALE) if settings.relative_losses else 1.0
-            for layer, target in features.items()
-        }
+        features = self._content_features(content)
+        scales = dict.fromkeys(settings.content_layers, 1.0)
+        if settings.relative_losses:
+            scales = {layer: variance.clamp_min(SMALLEST_SCALE) for layer, variance in features.variances().items()}
         outlines = {pool: laplacian(content, pool) for pool in OUTLINE_POOLS if settings.laplacian_weight}
         layout = broad_areas(content) if settings.sketch else None
         return Targets(features, scales, outlines, layout, self._style_targets(content, styles))
+
+    def _content_features(self, content: Tensor) -> "StoredFeatures | FeaturesByTile":
+        layers = self.settings.content_layers
+        if content.shape[-2] * content.shape[-1] > STORED_PIXELS:
+            tiles = cut_into_tiles(*content.shape[-2:], self.tile_side, self.layers)
+            return FeaturesByTile(self.extractor, content, layers, tiles)
+        return StoredFeatures(self._cached("content", content, layers, self._features_of))
 
     def _style_targets(self, content: Tensor, styles: Sequence[StyleInput]) -> list[StyleTarget]:
         settings, scale = self.settings, self.statistic.scale

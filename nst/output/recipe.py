@@ -96,6 +96,15 @@ class PaintingRecipe:
         same = replace(self, steps_done=1) == replace(before, steps_done=1)
         return replace(self, repeatable=same and before.repeatable)
 
+    def enlarging(self, before: "PaintingRecipe") -> "PaintingRecipe":
+        """Return this recipe, with settings from `nst.enlarged`, for a run that enlarged the picture of `before`.
+
+        It can be repeated if that run was done to its end.
+        """
+        same = replace(self, settings=before.settings, steps_done=before.steps_done) == before
+        is_whole = before.steps_done == before.settings.steps
+        return replace(self, repeatable=same and is_whole and before.repeatable)
+
     def to_json(self) -> str:
         """Return the recipe as one line of ASCII."""
         values = {name: getattr(self, name) for name in _field_names(type(self))}
