@@ -162,7 +162,7 @@ def test_the_page_says_why_a_file_is_refused_and_accepts_another(page, pictures,
     expect(page.locator("#content img")).to_have_count(0)
     page.locator(".toast-close").first.click()
     upload_pictures(page, *pictures)
-    page.get_by_text("quick", exact=True).click()
+    page.locator("#preset input[value=quick]").check()
     page.locator("#stylize").click()
     page.locator("#output img").wait_for()
     page.locator("#stop").click()

@@ -2,8 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 
 from helpers.browsing import (
     ENDED,
@@ -16,6 +18,8 @@ from helpers.browsing import (
     toggle_sections,
     upload_pictures,
 )
+from nst import PRESETS, estimate, feature_maps, load_backbone
+from nst.examples import painting_path, photo_path
 from nst.models.card import SUPERCLASSES
 
 pytestmark = pytest.mark.slow
@@ -195,6 +199,53 @@ def test_three_clicks_make_a_picture(visit):
     expect(status(page)).to_have_value(ENDED)
     assert max(read_image(page, "#output img").size) == 96
     assert page.evaluate("window.clicks") == 3
+
+
+def test_the_network_tab_shows_an_example_before_any_click(page):
+    """The maps are those of the example pair, and shallow layers hold more of the photo than deep ones."""
+    from playwright.sync_api import expect
+
+    open_tab(page, "What the network sees")
+    for name, path in (("photo", photo_path("chelsea")), ("painting", painting_path("oil"))):
+        items = page.locator(f"#{name}_maps button.thumbnail-item")
+        expect(items).to_have_count(8)
+        channel, strongest = feature_maps(path, "conv3_1", count=1)[0]
+        expect(items.first).to_contain_text(f"channel {channel}")
+        shown = read_image(page, f"#{name}_maps img")
+        assert np.corrcoef(np.ravel(shown.convert("L")), np.ravel(strongest))[0, 1] > 0.99
+        page.locator(f"#{name}_seen img").wait_for()
+    photo = np.asarray(Image.open(photo_path("chelsea")).resize((128, 85)), float)
+    page.locator("#photo_depths").scroll_into_view_if_needed()
+    shallow, deep = (read_image(page, f"#photo_depths button:nth-of-type({n}) img") for n in (1, 5))
+    errors = [np.abs(np.asarray(picture.resize((128, 85)), float) - photo).mean() for picture in (shallow, deep)]
+    assert errors[0] < 0.2 * errors[1]
+
+
+def test_presets_show_their_seconds(page):
+    """Those are the estimates of the library, for a photo of 3 to 2, on the machine of the test."""
+    labels = page.locator("#preset label")
+    for name in PRESETS:
+        page.locator("#preset label", has_text=re.compile(rf"^{name} · \d+ (s|min)$")).wait_for()
+    times = dict(text.split(" · ") for text in labels.all_inner_texts())
+    seconds = {name: float(t.split()[0]) * (60 if t.endswith("min") else 1) for name, t in times.items()}
+    expected = estimate((3, 2), PRESETS["balanced"], load_backbone("cifar100")).seconds
+    assert expected / 3 < seconds["balanced"] < expected * 3
+    assert seconds["quick"] < seconds["balanced"] < seconds["fine"]
+    page.locator("#preset input[value=fine]").check()
+    page.locator("#preset input[value=fine]:checked").wait_for()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_download_is_just_under_the_picture(visit, width):
+    page = visit(width=width)
+    picture, status_line, button, kind = (
+        page.locator(name).bounding_box() for name in ("#output", "#status", "#download", "#kind")
+    )
+    bottom = picture["y"] + picture["height"]
+    assert abs(status_line["y"] - bottom) < 4  # time left and step are at the picture's lower edge
+    assert bottom < button["y"] < bottom + 140
+    assert abs(kind["y"] + kind["height"] / 2 - button["y"] - button["height"] / 2) < 12  # beside it
+    assert page.locator("#losses").count() == 0 or not page.locator("#losses").is_visible()
 
 
 def test_the_page_shows_what_the_network_sees(visit, pictures):

@@ -9,12 +9,12 @@ from typing import Any
 
 import gradio as gr
 
-from nst import DEFAULT_PRESET, PRESETS, StyleSettings, StyleTransferError, describe, save_result
+from nst import DEFAULT_PRESET, PRESETS, Step, StyleSettings, StyleTransferError, describe, save_result
 from nst.web.errors import readable_errors
 from nst.web.inputs import Picture
 from nst.web.options import BACKBONES, Options
 from nst.web.run_queue import RunQueue
-from nst.web.status import STOPPED_EARLY, ending_line, progress_line
+from nst.web.status import STOPPED_EARLY, ending_line, losses_text, progress_line
 from nst.web.storage import new_result
 
 
@@ -122,12 +122,12 @@ class StylizeEndpoint:
                     if isinstance(step, str):
                         yield gr.skip(), step, gr.skip()
                     elif step.image is not None and step.state is None:
-                        yield step.image, progress_line(step), gr.skip()
+                        yield step.image, _with_losses(progress_line(step), step), gr.skip()
             if isinstance(step, str):
                 yield gr.skip(), STOPPED_EARLY, gr.skip()
                 return
             path = save_result(step.image, new_result(), replace(recipe, steps_done=step.step))
-            yield step.image, ending_line(step, self._options.time_limit), str(path)
+            yield step.image, _with_losses(ending_line(step, self._options.time_limit), step), str(path)
 
     def _settings(self, preset: str, backbone: str, changes: dict[str, Any]) -> StyleSettings:
         """Return the preset's settings with the changes. A size from the preset is bounded by the host's limit.
@@ -141,6 +141,11 @@ class StylizeEndpoint:
         if settings.size > max_size:
             raise StyleTransferError(f"size must be at most {max_size} here, not {settings.size}.")
         return settings
+
+
+def _with_losses(line: str, step: Step) -> str:
+    """Return a line of status with the losses of its step, which a sketch does not have."""
+    return line if step.step == 0 else f"{line} · {losses_text(step)}"
 
 
 def answer_with_pictures(demo: gr.Blocks) -> None:

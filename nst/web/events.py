@@ -11,11 +11,13 @@ from nst.web.inputs import check_pictures, mask_background
 from nst.web.network_tab import LookEvents
 from nst.web.options import Options
 from nst.web.page import Page
+from nst.web.preset_times import connect_preset_times
 from nst.web.restore import apply_link, choose_preset, make_query, restore_from_file, restore_from_gallery
 from nst.web.run_queue import RunQueue
 from nst.web.runs import RunEvents, RunOutputs, label_resume_button, show_failed, show_finished
-from nst.web.stage_slider import CLAMP_TO_SLIDER, show_stage
+from nst.web.stage_slider import clamp_to_slider, show_stage
 from nst.web.status import NOTHING_TO_STOP
+from nst.web.strength import StrengthEvents
 
 PRIVATE = {"api_visibility": "private"}
 WITHOUT_QUEUE = {"queue": False, "show_progress": "hidden", **PRIVATE}  # such events show no errors and no warnings
@@ -42,14 +44,15 @@ def connect(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> N
     for button, status in ((page.inputs.stop, page.results.status), (page.network.stop, page.network.status)):
         button.click(stop, None, status, **WITHOUT_QUEUE)
     _connect_runs(demo, page, options, queue, run_limits)
-    _connect_settings(demo, page, options)
+    _connect_settings(demo, page, options, queue)
     _connect_results(page)
     _connect_network_tab(page, queue, run_limits)
 
 
 def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue, run_limits: dict) -> None:
     inputs, results = page.inputs, page.results
-    outputs = RunOutputs(results.picture, results.status, results.losses, page.session, results.download, inputs.resume)
+    outputs = RunOutputs(results.picture, results.status, results.numbers, results.losses, page.session,
+                         results.download, inputs.resume)  # fmt: skip
     run_events = RunEvents(options, queue, outputs)
     values = {  # the arguments of `RunEvents.start` by name
         "content": inputs.content,
@@ -58,6 +61,7 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
         "base": page.base,
         "kind": results.file_kind,
         "transparent": results.transparent,
+        "strength": results.strength,
         "drawing": inputs.drawing,
         **{f"style_{number}": painting.picture for number, painting in inputs.more_paintings.items()},
         **{f"weight_{number}": painting.weight for number, painting in inputs.more_paintings.items()},
@@ -71,30 +75,40 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     steps = inputs.controls["steps"]
     finished = [results.comparison, results.stage_slider, results.stage, page.gallery.gallery, inputs.resume,
                 results.use_as_photo]  # fmt: skip
+    strength_events = StrengthEvents(run_events.strengths)
     for button, run in ((inputs.start, start), (inputs.resume, resume)):
         button.click(None, js=REMEMBER_RUN)
         run.success(show_finished, [page.session, steps], finished, **WITHOUT_QUEUE)
+        run.success(strength_events.prepare, page.session, None, **WITHOUT_QUEUE)
         run.success(None, js=FORGET_RUN)
         run.failure(show_failed, page.session, [results.status, results.download, inputs.resume], **WITHOUT_QUEUE)
         run.failure(None, js=FORGET_RUN)
+    shown = results.strength.change(
+        strength_events.show, [page.session, results.strength], [results.picture, results.download],
+        trigger_mode="always_last", js=clamp_to_slider("strength"), **WITHOUT_QUEUE)  # fmt: skip
+    shown.success(
+        strength_events.keep, [page.session, results.strength, results.file_kind, results.transparent],
+        [page.session, results.download, results.comparison, page.gallery.gallery],
+        trigger_mode="always_last", js=clamp_to_slider("strength"), **AT_ONCE)  # fmt: skip
     steps.change(label_resume_button, [page.session, steps], inputs.resume, **WITHOUT_QUEUE)
     demo.load(None, results.status, results.status, js=EXPLAIN_RELOAD)
 
 
-def _connect_settings(demo: gr.Blocks, page: Page, options: Options) -> None:
+def _connect_settings(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> None:
     inputs = page.inputs
-    settings = [inputs.preset, page.base, *(inputs.controls[name] for name in CONTROLS)]
+    settings = [inputs.preset, page.base, page.results.strength, *(inputs.controls[name] for name in CONTROLS)]
 
     def apply_address(request: gr.Request) -> list:
         return apply_link(request.query_params, options.max_size)
 
     demo.load(apply_address, None, settings, **AT_ONCE)
+    connect_preset_times(demo, inputs.preset, options.max_size, queue)
     inputs.preset.input(choose_preset, inputs.preset, settings, **WITHOUT_QUEUE)
     from_file = partial(restore_from_file, max_size=options.max_size)
     inputs.result_file.upload(from_file, inputs.result_file, settings, **AT_ONCE)
     from_gallery = partial(restore_from_gallery, max_size=options.max_size)
     page.gallery.use_settings.click(from_gallery, [page.session, page.selected], settings, **AT_ONCE)
-    values = {"base": page.base, "preset": inputs.preset, **inputs.controls}
+    values = {"base": page.base, "preset": inputs.preset, "strength": page.results.strength, **inputs.controls}
     link = inputs.make_link.click(make_query, inputs_kwargs=values, outputs=inputs.link, **AT_ONCE)
     link.success(None, inputs.link, inputs.link, js=COMPLETE_LINK)
 
@@ -106,7 +120,8 @@ def _connect_results(page: Page) -> None:
     inputs.take_photo.click(mask_background, inputs.content, inputs.drawing, **WITHOUT_QUEUE)
     results.use_as_photo.click(latest_as_photo, page.session, inputs.content, **AT_ONCE)
     results.stage_slider.change(show_stage, [page.session, results.stage_slider], results.stage,
-                                trigger_mode="always_last", js=CLAMP_TO_SLIDER, **WITHOUT_QUEUE)  # fmt: skip
+                                trigger_mode="always_last", js=clamp_to_slider("scrubber"),
+                                **WITHOUT_QUEUE)  # fmt: skip
     for button, suffix in ((results.make_webp, ".webp"), (results.make_mp4, ".mp4")):
         button.click(partial(make_film, suffix), page.session, results.film, **PRIVATE)
     gr.on([results.file_kind.input, results.transparent.input], prepare_download,

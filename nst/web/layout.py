@@ -16,14 +16,16 @@ from nst.web.options import Options
 from nst.web.page import GalleryPanel, Inputs, Page, Results
 from nst.web.run_queue import RunQueue
 from nst.web.session import FILE_KINDS, Session
+from nst.web.strength import strength_slider
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = (
-    "classic: the recipe of the literature at 224 px · quick: a first look · balanced · fine: larger, slower · "
-    "covariance: without a sketch"
+    "quick: a first look. fine: larger. classic: the recipe of the literature, at 224 px. covariance: no sketch. "
+    "The times are estimates for this computer."
 )
 WELCOME = "Add a photo and a painting, or click an example of each below them, then press Stylize."
 PRIVACY = "Your pictures go only to the server that runs this page, and are deleted there after an hour."
+LOSSES_HELP = "The losses say how far the picture is from the photo's content and from the painting's style."
 GALLERY_HELP = "Finished pictures are collected here; click one to see its settings."
 
 
@@ -108,18 +110,22 @@ def _lay_out_results() -> Results:
                 make_webp = gr.Button("Animated WebP", elem_id="make_webp", size="sm")
                 make_mp4 = gr.Button("MP4 film", elem_id="make_mp4", size="sm")
             film = gr.File(label="Film", interactive=False, visible=False, elem_id="film")
-    status = gr.Textbox(label="Status", interactive=False, elem_id="status", lines=3, max_lines=3, value=WELCOME)
-    losses = loss_plot()
-    with gr.Row(equal_height=True):
-        download = gr.DownloadButton("Download", interactive=False, elem_id="download", min_width=120)
+    status = gr.Textbox(WELCOME, label="Status", interactive=False, elem_id="status", lines=2, max_lines=2,
+                        show_label=False, container=False)  # fmt: skip
+    with gr.Row(elem_id="saving"):
+        download = gr.DownloadButton("Download", variant="primary", interactive=False, elem_id="download",
+                                     min_width=120, scale=2)  # fmt: skip
+        file_kind = gr.Dropdown(list(FILE_KINDS), value="PNG", label="Kind of file", elem_id="kind", filterable=False,
+                                show_label=False, container=False, min_width=140)  # fmt: skip
+        transparent = gr.Checkbox(label="Keep transparency", elem_id="transparent", container=False, scale=0)
+    strength = strength_slider()
+    with gr.Row(elem_id="going_on"):
         use_as_photo = gr.Button("Use result as photo", interactive=False, elem_id="as_photo", min_width=120)
-    with gr.Row(equal_height=True):
-        file_kind = gr.Radio(list(FILE_KINDS), value="PNG", label="File", elem_id="kind",
-                             info="All are lossless and carry the recipe.")  # fmt: skip
-        transparent = gr.Checkbox(label="Keep transparency", elem_id="transparent",
-                                  info="Puts the photo's transparency back.")  # fmt: skip
-    return Results(picture, comparison, stage, stage_slider, make_webp, make_mp4, film, status, losses, download,
-                   use_as_photo, file_kind, transparent)  # fmt: skip
+    with gr.Accordion("Losses", open=False, elem_id="loss_chart"):
+        numbers = gr.Markdown(LOSSES_HELP, elem_id="numbers")
+        losses = loss_plot()
+    return Results(picture, comparison, stage, stage_slider, make_webp, make_mp4, film, status, numbers, losses,
+                   download, use_as_photo, strength, file_kind, transparent)  # fmt: skip
 
 
 def _lay_out_gallery() -> GalleryPanel:

@@ -41,9 +41,11 @@ class Results:
     make_mp4: gr.Button
     film: gr.File
     status: gr.Textbox
+    numbers: gr.Markdown
     losses: gr.LinePlot
     download: gr.DownloadButton
     use_as_photo: gr.Button
+    strength: gr.Slider
     file_kind: gr.Radio
     transparent: gr.Checkbox
 

@@ -19,7 +19,8 @@ from nst.web.options import Options
 from nst.web.run_queue import RunQueue
 from nst.web.session import Run, Session
 from nst.web.stage_slider import stage_slider
-from nst.web.status import STOPPED_EARLY, ending_line, progress_line, recipe_warning
+from nst.web.status import STOPPED_EARLY, ending_line, losses_text, progress_line, recipe_warning
+from nst.web.strength import PreviewMixer, RunStrengths
 
 MORE_STEPS = 50  # that Continue adds to a run that has done all its steps
 FAILED = "The run failed: see the error message, correct what it names, and try again."
@@ -31,6 +32,7 @@ class RunOutputs:
 
     picture: gr.Image
     status: gr.Textbox
+    numbers: gr.Markdown
     losses: gr.LinePlot
     session: gr.State
     download: gr.DownloadButton
@@ -42,18 +44,36 @@ class RunEvents:
 
     def __init__(self, options: Options, queue: RunQueue, outputs: RunOutputs):
         self.options, self.queue, self.outputs = options, queue, outputs
+        self.strengths = RunStrengths()
 
     def start(
-        self, request: gr.Request, *, content, style, session: Session, kind: str, transparent: bool, **inputs: Any
+        self,
+        request: gr.Request,
+        *,
+        content,
+        style,
+        session: Session,
+        kind: str,
+        transparent: bool,
+        strength: float,
+        **inputs: Any,
     ) -> Iterator[dict]:
-        """Paint from the beginning. inputs: see `_styles_and_settings`."""
+        """Paint from the beginning. strength: of the pictures that are shown. inputs: see `_styles_and_settings`."""
         with readable_errors():
             styles, settings = _styles_and_settings(style, **inputs)
-            run = Run(content.info["path"], settings, describe(content, styles, settings))
+            run = Run(content.info["path"], settings, describe(content, styles, settings), strength=strength)
             yield from self._paint(request, session, run, content, styles, kind, transparent)
 
     def resume(
-        self, request: gr.Request, *, style, session: Session, kind: str, transparent: bool, **inputs: Any
+        self,
+        request: gr.Request,
+        *,
+        style,
+        session: Session,
+        kind: str,
+        transparent: bool,
+        strength: float,
+        **inputs: Any,
     ) -> Iterator[dict]:
         """Continue the latest run, on its own photo, with the paintings and settings as they are now."""
         with readable_errors():
@@ -62,46 +82,56 @@ class RunEvents:
             settings = replace(settings, steps=_next_end(previous, settings.steps))
             photo, state = previous.read_photo(), previous.read_last_step().state
             run = previous.continued(settings, describe(photo, styles, settings), state)
+            run.strength = strength
             yield from self._paint(request, session, run, photo, styles, kind, transparent, resume=state)
 
     def _paint(
         self, request: gr.Request, session: Session, run: Run, photo, styles, kind: str, transparent: bool, **options
     ) -> Iterator[dict]:
         show = self.outputs
-        hardware = "ZeroGPU" if zerogpu.PRESENT else computing(run.settings.device, run.settings.precision)
         yield {show.status: "Starting…", show.download: gr.DownloadButton(interactive=False),
                show.resume: gr.Button(interactive=False)}  # fmt: skip
-        step, plotted_at = None, 0.0
-        with closing(self.queue.paint(request.session_hash, photo, styles, run.settings, **options)) as steps:
-            for step in steps:
-                if isinstance(step, str):  # a sentence about the wait
-                    yield {show.status: step}
-                    continue
-                run.add(step)
-                if step.image is not None and step.state is None:
-                    values = {show.picture: step.image, show.status: f"{progress_line(step)}\n{hardware}"}
+        with self.strengths.of_run(request.session_hash, run.strength) as latest_strength:
+            step, plotted_at, mixer = None, 0.0, PreviewMixer(photo)
+            with closing(self.queue.paint(request.session_hash, photo, styles, run.settings, **options)) as steps:
+                for step in steps:
+                    if isinstance(step, str):  # a sentence about the wait
+                        yield {show.status: step}
+                        continue
+                    run.add(step)
+                    if step.image is None or step.state is not None:
+                        continue
+                    picture = mixer.mix(step.image, latest_strength())
+                    values = {show.picture: picture, show.status: progress_line(step)}
                     if run.losses and step.seconds - plotted_at >= SECONDS:  # a sketch has none
                         plotted_at = step.seconds
-                        values[show.losses] = loss_table(run.losses)
+                        values |= {show.losses: loss_table(run.losses), show.numbers: _numbers(run, step)}
                     yield values
-        if run.last is None or isinstance(step, str):
-            yield {show.status: STOPPED_EARLY, show.resume: gr.Button(interactive=session.run is not None)}
-            return
-        yield self._result(session, run, step, kind, transparent, hardware)
+            if run.last is None or isinstance(step, str):
+                yield {show.status: STOPPED_EARLY, show.resume: gr.Button(interactive=session.run is not None)}
+                return
+            run.strength = latest_strength()
+            yield self._result(session, run, step, kind, transparent)
 
-    def _result(self, session: Session, run: Run, step: Step, kind: str, transparent: bool, hardware: str) -> dict:
+    def _result(self, session: Session, run: Run, step: Step, kind: str, transparent: bool) -> dict:
         show, path = self.outputs, session.finish(run)
         if (kind, transparent) != ("PNG", False):
             path = run.export(kind, transparent)
-        second_line = recipe_warning(run.recipe) or hardware
         return {
-            show.picture: step.image,
-            show.status: f"{ending_line(step, self.options.time_limit)}\n{second_line}",
+            show.picture: run.read_shown(),
+            show.status: f"{ending_line(step, self.options.time_limit)}\n{recipe_warning(run.recipe)}".strip(),
+            show.numbers: _numbers(run, step),
             show.losses: loss_table(run.losses),
             show.session: session,
             show.download: gr.DownloadButton(value=str(path), interactive=True),
             show.resume: gr.Button(interactive=True),
         }
+
+
+def _numbers(run: Run, step: Step) -> str:
+    """Return what computes the run, and the step's losses."""
+    hardware = "ZeroGPU" if zerogpu.PRESENT else computing(run.settings.device, run.settings.precision)
+    return f"Computed with {hardware}. Losses: {losses_text(step)}."
 
 
 def _styles_and_settings(
@@ -113,7 +143,8 @@ def _styles_and_settings(
     the other paintings, and the controls' values by field.
     """
     others = [(values.pop(f"style_{number}"), values.pop(f"weight_{number}")) for number in MORE_PAINTINGS]
-    return styles_of(style, others, drawing), settings_from(base, values)
+    settings = replace(settings_from(base, values), strength=1.0)  # the page mixes the picture with the photo
+    return styles_of(style, others, drawing), settings
 
 
 def show_finished(session: Session, steps: int) -> tuple:
@@ -126,7 +157,7 @@ def show_finished(session: Session, steps: int) -> tuple:
     if run is None:
         return (gr.skip(),) * 6
     with readable_errors():
-        comparison = compare_value(load_picture(run.read_photo()), run.read_picture())
+        comparison = compare_value(load_picture(run.read_photo()), run.read_shown())
     resume = resume_button(run, steps)
     return (comparison, stage_slider(run.film), run.film.frame(-1), gallery_value(session), resume,
             gr.Button(interactive=True))  # fmt: skip
