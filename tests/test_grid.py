@@ -113,7 +113,7 @@ def test_the_axes_change_the_preset_and_the_flags_and_pictures_are_small():
         ([], "Name a setting and its values"),
         (["--rows", "style-weight"], "--rows must be a setting and its values"),
         (["--columns", "style-weight=1,,2"], "--columns must be a setting and its values"),
-        (["--rows", "strength=1,2"], "--rows: unknown setting 'strength'"),
+        (["--rows", "brightness=1,2"], "--rows: unknown setting 'brightness'"),
         (["--rows", "style-weight=5,heavy"], "style_weight must be a number from 0 to 1e+09, not 'heavy'"),
         (["--rows", "steps=5.5"], "steps must be a whole number"),
         (["--rows", "sketch=maybe"], "sketch must be true or false, not 'maybe'"),
