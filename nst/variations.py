@@ -40,7 +40,7 @@ VARIATIONS = (
     Variation("light, fine brush", weight=0.35, scale=0.5),
     Variation("light, broad brush", weight=0.35, scale=1.8),
     Variation("strong, fine brush", weight=1.0, scale=0.5),
-    Variation("strong, broad brush", weight=1.6, scale=1.8),
+    Variation("strong, broad brush", weight=1.3, scale=1.8),
 )
 
 
