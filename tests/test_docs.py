@@ -14,7 +14,7 @@ import pytest
 
 from helpers.shell import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # The command that begins with these words prints its flags with --help. Longer beginnings come first.
 PROGRAMS = [
     ("-m", "nst", "batch"),
