@@ -24,7 +24,8 @@ from nst.models.card import SUPERCLASSES
 
 pytestmark = pytest.mark.slow
 
-EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
+EVERYTHING = ("Advanced", "Several paintings", "Regions", "Part of the painting", "Keep and restore",
+              "Pictures of this visit")  # fmt: skip
 # Return [ratio, text]: the visible text with the lowest contrast to its background, by WCAG's formula.
 CONTRAST = """() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});

@@ -117,7 +117,7 @@ def test_a_mask_painted_on_the_photo_confines_the_style(visit, pictures, tmp_pat
     make_picture(480, 320, seed=1).save(photo)
     page = visit("?preset=quick&size=64&steps=15&scales=1&tv_weight=0")
     upload_pictures(page, photo, pictures[1])
-    toggle_sections(page, "Advanced", "Where to paint")
+    toggle_sections(page, "Advanced", "Regions")
     page.locator("#take").click()
     canvas = page.locator("#mask canvas").first
     canvas.wait_for()
@@ -131,7 +131,7 @@ def test_a_mask_painted_on_the_photo_confines_the_style(visit, pictures, tmp_pat
             page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     page.mouse.up()
     settle(page)
-    toggle_sections(page, "Where to paint")  # an open editor is redrawn again and again
+    toggle_sections(page, "Regions")  # an open editor is redrawn again and again
     press_and_wait(page)
     path = download(page, "#download", tmp_path)
     assert read_recipe(path).styles[0].mask is not None

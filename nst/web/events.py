@@ -7,7 +7,7 @@ import gradio as gr
 from nst.web.controls import CONTROLS
 from nst.web.downloads import make_film, prepare_download
 from nst.web.gallery import latest_as_photo, select_item, selected_as_photo
-from nst.web.inputs import check_pictures, mask_background
+from nst.web.inputs import check_pictures
 from nst.web.network_tab import LookEvents
 from nst.web.options import Options
 from nst.web.page import Page
@@ -62,9 +62,10 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
         "kind": results.file_kind,
         "transparent": results.transparent,
         "strength": results.strength,
-        "drawing": inputs.drawing,
-        **{f"style_{number}": painting.picture for number, painting in inputs.more_paintings.items()},
-        **{f"weight_{number}": painting.weight for number, painting in inputs.more_paintings.items()},
+        **{name: getattr(inputs.regions, name) for name in ("drawing", "rest", "part", "part_loaded")},
+        **{name: getattr(inputs.mixing, name) for name in ("mix", "artist")},
+        **{f"style_{number}": painting.picture for number, painting in inputs.mixing.more_paintings.items()},
+        **{f"weight_{number}": painting.weight for number, painting in inputs.mixing.more_paintings.items()},
         **inputs.controls,
     }
     without_photo = {name: component for name, component in values.items() if name != "content"}
@@ -117,7 +118,7 @@ def _connect_results(page: Page) -> None:
     inputs, results, gallery = page.inputs, page.results, page.gallery
     pictures = [inputs.content, inputs.style]
     inputs.swap.click(None, pictures, pictures, js="(photo, painting) => [painting, photo]")
-    inputs.take_photo.click(mask_background, inputs.content, inputs.drawing, **WITHOUT_QUEUE)
+    inputs.regions.connect(inputs.content, inputs.style, AT_ONCE)
     results.use_as_photo.click(latest_as_photo, page.session, inputs.content, **AT_ONCE)
     results.stage_slider.change(show_stage, [page.session, results.stage_slider], results.stage,
                                 trigger_mode="always_last", js=clamp_to_slider("scrubber"),

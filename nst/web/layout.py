@@ -9,11 +9,13 @@ from nst.web.controls import controls_for
 from nst.web.events import connect
 from nst.web.examples import PAINTING_PATHS, PHOTO_PATHS, example_row, serve_in_place
 from nst.web.gallery import gallery
-from nst.web.inputs import Picture, mask_editor, weighted_paintings
+from nst.web.inputs import Picture
 from nst.web.loss_plot import loss_plot
+from nst.web.mixing import mixing
 from nst.web.network_tab import network_tab
 from nst.web.options import Options
 from nst.web.page import GalleryPanel, Inputs, Page, Results
+from nst.web.regions import regions
 from nst.web.run_queue import RunQueue
 from nst.web.session import FILE_KINDS, Session
 from nst.web.strength import strength_slider
@@ -76,12 +78,8 @@ def _lay_out_inputs(options: Options) -> Inputs:
                 name: control.build(getattr(defaults, name)) for name, control in controls_for(options.max_size).items()
             }
         with gr.Accordion("Several paintings", open=False, elem_id="several"):
-            more_paintings = weighted_paintings()
-        with gr.Accordion("Where to paint", open=False, elem_id="where"):
-            gr.Markdown("Paint over the part of the photo that becomes a painting. The rest stays as it is, or takes "
-                        "the style of the other paintings if there are several.")  # fmt: skip
-            take_photo = gr.Button("Load the photo into the editor", elem_id="take", size="sm")
-            drawing = mask_editor()
+            more_paintings = mixing()
+        places = regions()
         with gr.Accordion("Keep and restore settings", open=False, elem_id="restoring"):
             result_file = gr.File(label="Settings from a result (PNG or TIFF)", file_types=[".png", ".tif", ".tiff"],
                                   height=120, elem_id="restore")  # fmt: skip
@@ -89,8 +87,8 @@ def _lay_out_inputs(options: Options) -> Inputs:
                 make_link = gr.Button("Link to these settings", elem_id="make_link", scale=1, min_width=140)
                 link = gr.Textbox(label="Link", interactive=False, buttons=["copy"], elem_id="link", scale=2,
                                   info="Opens the page with these settings, without the pictures.")  # fmt: skip
-    return Inputs(content, style, preset, start, stop, resume, swap, controls, more_paintings, take_photo, drawing,
-                  result_file, make_link, link)  # fmt: skip
+    return Inputs(content, style, preset, start, stop, resume, swap, controls, more_paintings, places, result_file,
+                  make_link, link)  # fmt: skip
 
 
 def _lay_out_results() -> Results:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
-from nst.web.inputs import Picture, WeightedPainting
+from nst.web.inputs import Picture
+from nst.web.mixing import Mixing
 from nst.web.network_tab import NetworkTab
+from nst.web.regions import Regions
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,8 @@ class Inputs:
     resume: gr.Button
     swap: gr.Button
     controls: dict[str, Component]  # by field of StyleSettings
-    more_paintings: dict[int, WeightedPainting]
-    take_photo: gr.Button
-    drawing: gr.ImageEditor
+    mixing: Mixing
+    regions: Regions
     result_file: gr.File
     make_link: gr.Button
     link: gr.Textbox

@@ -7,15 +7,17 @@ from typing import Any
 
 import gradio as gr
 
-from nst import Step, StyleSettings, computing, describe, load_picture
+from nst import Step, Style, StyleSettings, StyleTransferError, computing, describe, load_picture
 from nst.web import zerogpu
 from nst.web.compare import compare_value
 from nst.web.controls import settings_from
 from nst.web.errors import readable_errors
 from nst.web.gallery import gallery_value
-from nst.web.inputs import MORE_PAINTINGS, styles_of
+from nst.web.inputs import MORE_PAINTINGS
 from nst.web.loss_plot import SECONDS, loss_table
+from nst.web.mixing import load_artist, styles_of
 from nst.web.options import Options
+from nst.web.regions import REST_STAYS, check_shape, masks_of, part_of
 from nst.web.run_queue import RunQueue
 from nst.web.session import Run, Session
 from nst.web.stage_slider import stage_slider
@@ -60,7 +62,7 @@ class RunEvents:
     ) -> Iterator[dict]:
         """Paint from the beginning. strength: of the pictures that are shown. inputs: see `_styles_and_settings`."""
         with readable_errors():
-            styles, settings = _styles_and_settings(style, **inputs)
+            styles, settings = _styles_and_settings(content, style, **inputs)
             run = Run(content.info["path"], settings, describe(content, styles, settings), strength=strength)
             yield from self._paint(request, session, run, content, styles, kind, transparent)
 
@@ -78,9 +80,9 @@ class RunEvents:
         """Continue the latest run, on its own photo, with the paintings and settings as they are now."""
         with readable_errors():
             previous = session.latest_run()
-            styles, settings = _styles_and_settings(style, **inputs)
-            settings = replace(settings, steps=_next_end(previous, settings.steps))
             photo, state = previous.read_photo(), previous.read_last_step().state
+            styles, settings = _styles_and_settings(photo, style, **inputs)
+            settings = replace(settings, steps=_next_end(previous, settings.steps))
             run = previous.continued(settings, describe(photo, styles, settings), state)
             run.strength = strength
             yield from self._paint(request, session, run, photo, styles, kind, transparent, resume=state)
@@ -135,16 +137,33 @@ def _numbers(run: Run, step: Step) -> str:
 
 
 def _styles_and_settings(
-    style, *, base: StyleSettings, drawing: dict[str, Any] | None, **values: Any
+    photo,
+    style,
+    *,
+    base: StyleSettings,
+    drawing: dict[str, Any] | None,
+    rest: str,
+    part: dict[str, Any] | None,
+    part_loaded: str,
+    mix: float,
+    artist: list[str] | None,
+    **values: Any,
 ) -> tuple[list, StyleSettings]:
     """Return the styles and the settings of the page.
 
-    base: the settings that the controls belong to. drawing: of the mask. values: `style_2`, `weight_2` and so on for
-    the other paintings, and the controls' values by field.
+    base: the settings that the controls belong to. drawing, rest, part, part_loaded: as in `nst.web.regions`.
+    mix, artist: as in `nst.web.mixing`. values: `style_2`, `weight_2` and so on for the other paintings, and the
+    controls' values by field.
     """
     others = [(values.pop(f"style_{number}"), values.pop(f"weight_{number}")) for number in MORE_PAINTINGS]
-    settings = replace(settings_from(base, values), strength=1.0)  # the page mixes the picture with the photo
-    return styles_of(style, others, drawing), settings
+    if style is None:  # only Continue comes here without one
+        raise StyleTransferError("Add a painting.")
+    masks = masks_of(drawing)
+    check_shape(photo, masks)
+    more = load_artist(artist)
+    first = Style([style, *more] if more else style, part=part_of(part, style, part_loaded))
+    styles = styles_of(first, others, masks, mix, rest_stays=rest == REST_STAYS)
+    return styles, replace(settings_from(base, values), strength=1.0)  # the page mixes the picture with the photo
 
 
 def show_finished(session: Session, steps: int) -> tuple:

@@ -55,7 +55,7 @@ footer > .divider:last-child { display: none; }
 .examples button img { width: 100%; height: 3.4rem; max-width: none; object-fit: cover; border-radius: 0.3rem;
   margin: 0; }
 #gallery .caption-label { opacity: 1 !important; }
-#mask .empty { color: var(--body-text-color) !important; }
+#mask .empty, #part .empty { color: var(--body-text-color) !important; }
 #controls .form > .block { flex: 1 1 220px; min-width: 220px !important; }
 #photo_seen img, #painting_seen img { width: 100%; height: 100%; object-fit: contain; }
 #network_views .grid-container { padding-top: 2rem; grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
