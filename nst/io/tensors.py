@@ -18,7 +18,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def to_tensor(image: Image.Image) -> Tensor:
     """Return an RGB image as (1, 3, H, W) float32 in [0, 1]."""
     array = np.array(image.convert("RGB"))
-    return torch.from_numpy(array).permute(2, 0, 1)[None].contiguous().float() / 255
+    return torch.from_numpy(array).permute(2, 0, 1)[None].contiguous().float().div_(255)
 
 
 def to_picture(pixels: Tensor) -> Image.Image:
@@ -30,7 +30,7 @@ def to_bytes(pixels: Tensor) -> Tensor:
     """Return (1, 3, H, W) or (3, H, W) in [0, 1] as (H, W, 3) uint8 on the same device, clamped and rounded."""
     pixels = pixels.detach()
     pixels = pixels[0] if pixels.dim() == 4 else pixels
-    return pixels.float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+    return pixels.float().clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
 def image_processing(path_or_image: PictureLike, size: int | tuple[int, int] = (224, 224)) -> Tensor:
