@@ -13,6 +13,7 @@ from nst.engine.tiling import margin_for, tile_side_for, untiled_limit
 from nst.engine.winograd import TRANSFORMS, is_wide
 from nst.errors import StyleTransferError
 from nst.io.sizes import fitted_size
+from nst.io.tensors import BORDER_SHARE
 from nst.layers import CHANNELS, LAYERS, layer_stride
 from nst.models.checkpoints import Backbone
 from nst.objective import Objective, build_extractor
@@ -50,12 +51,13 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     feature maps.
     """
     stages = settings.stages(content_size)
-    areas = [_area(content_size, settings, stage.long_side) for stage in stages]
+    border = (1 + 2 * BORDER_SHARE) ** 2 if settings.seamless else 1.0  # in which it is painted too
+    areas = [round(border * _area(content_size, settings, stage.long_side)) for stage in stages]
     pixels = sum(area * _tile_cost(area, settings) * stage.steps for area, stage in zip(areas, stages, strict=True))
     if settings.sketch and settings.style_weight:
         pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings, content_size))
     seconds = pixels * _seconds_per_pixel(settings, backbone)
-    return Estimate(seconds, _peak_bytes(_area(content_size, settings, settings.size), settings))
+    return Estimate(seconds, _peak_bytes(areas[-1], settings))
 
 
 def _tile_cost(pixels: int, settings: StyleSettings) -> float:

@@ -62,7 +62,8 @@ class ColourMap:
         """Return a picture (1, 3, H, W) of any size in the mapped colours."""
         steps = [tuple(x.to(pixels.device) for x in step) for step in self.steps]
         mapped = []
-        for colours in pixels[0].flatten(1).float().split(LARGE_PICTURE, 1):
+        rows = pixels[0].flatten(1).float()
+        for colours in rows.split(LARGE_PICTURE if rows.shape[1] <= LARGE_PICTURE else LARGE_PICTURE // 16, 1):
             for step in steps:
                 colours = _map_axes(colours, *step)
             mapped.append(colours)

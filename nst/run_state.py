@@ -24,7 +24,7 @@ class RunState:
     stage, from 0. stage_step: steps done in that stage. random_state: of the torch generator that drew the noise.
     step_scale: what the learning rate is multiplied by; it is below 1 once a step had to be undone.
     pictures: `finished`, the result, of the canvas's size; `sketch`, if the run has one; and `kept`, the picture of the
-    stage before, in a stage that adds detail. All are float32.
+    stage before, in a stage that adds detail; and `tile`, the inside of a seamless result. All are float32.
     """
 
     arrays: dict[str, np.ndarray]

@@ -105,4 +105,4 @@ def test_a_large_picture_is_smoothed_and_mapped_like_a_small_one(monkeypatch):
     monkeypatch.setattr(palette, "LARGE_PICTURE", 50_000)
     torch.testing.assert_close(ColourMap(noisy, colours)(noisy), mapped, rtol=0, atol=1e-5)
     difference = (smooth_chroma(noisy) - filtered).abs()
-    assert difference.mean() < 0.003 and difference.mean() < 0.1 * (noisy - filtered).abs().mean()
+    assert difference.mean() < 0.005 and difference.mean() < 0.2 * (noisy - filtered).abs().mean()

@@ -11,6 +11,7 @@ from torch import Tensor
 from nst.io.reading import PictureLike, load_picture
 from nst.io.sizes import resize_picture
 
+BORDER_SHARE = 1 / 8  # of a seamless picture's sides; in a stage of 256 px the network sees half as far as this
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -31,6 +32,19 @@ def to_bytes(pixels: Tensor) -> Tensor:
     pixels = pixels.detach()
     pixels = pixels[0] if pixels.dim() == 4 else pixels
     return pixels.float().clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+def wrap_border(pixels: Tensor) -> Tensor:
+    """Copy the opposite sides into the border of a seamless picture (1, C, H, W), in place; return the picture.
+
+    The border on each side is `BORDER_SHARE` of what is inside it.
+    """
+    height, width = (round(side * BORDER_SHARE / (1 + 2 * BORDER_SHARE)) for side in pixels.shape[-2:])
+    pixels[..., :height, :] = pixels[..., -2 * height : -height, :]
+    pixels[..., -height:, :] = pixels[..., height : 2 * height, :]
+    pixels[..., :width] = pixels[..., -2 * width : -width]
+    pixels[..., -width:] = pixels[..., width : 2 * width]
+    return pixels
 
 
 def image_processing(path_or_image: PictureLike, size: int | tuple[int, int] = (224, 224)) -> Tensor:

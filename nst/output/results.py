@@ -44,7 +44,8 @@ def unrounded(step: "Step") -> np.ndarray:
     """
     if step.state is None or step.image is None:
         raise StyleTransferError("Only the last step of a run has the unrounded picture.")
-    pixels = step.state.pictures.get("finished", step.state.arrays["pixels"])
+    pictures = step.state.pictures  # of a seamless run the inside is the result
+    pixels = pictures.get("tile", pictures.get("finished", step.state.arrays["pixels"]))
     channels = [Image.fromarray(channel) for channel in pixels[0]]
     if channels[0].size != step.image.size:  # stopped in a coarse stage: scaled up as `stylize` does
         channels = [channel.resize(step.image.size, Image.Resampling.BICUBIC) for channel in channels]
