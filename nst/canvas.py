@@ -42,8 +42,8 @@ KINDS = {
 class Canvas:
     """A picture x, (1, 3, H, W) in [0, 1], that Adam (Kingma & Ba 2015) optimizes.
 
-    `KINDS` says whether Adam changes its pixels or a pyramid. The border of a seamless picture is copied from its
-    inside after every change.
+    `KINDS` says whether Adam changes its pixels or a pyramid. The border of a seamless picture repeats its other
+    sides after every change.
 
     In a pyramid, the coefficients c_k of a Laplacian pyramid (Burt & Adelson 1983) are optimized instead of the pixels:
     x = c_0 + U(c_1 + U(c_2 + ...)), where c_k is (1, 3, H / 2^k, W / 2^k) and U doubles a size bilinearly. The picture

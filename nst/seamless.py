@@ -1,7 +1,7 @@
 """Seamless pictures: laid side by side they show no seam, as wallpaper or cloth needs it.
 
 The photo is made periodic, and gets a border that repeats its opposite sides. The whole is painted as any photo is, but
-after every step the border is copied from the inside again (`nst.io.tensors.wrap_border`). So all that looks across an
+after every step the border repeats the other side again (`nst.io.tensors.wrap_border`). So all that looks across an
 edge, the network, the other losses, the sketch and the finish, sees the other side there. At the end the border is cut
 off.
 """

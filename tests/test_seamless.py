@@ -55,12 +55,19 @@ def test_the_periodic_part_has_the_laplacian_of_the_picture_and_no_jump():
     assert abs(pixels[0] - pixels[-1]).mean() > 10 * abs(periodic[0] - periodic[-1]).mean()
 
 
-def test_the_border_repeats_the_opposite_sides():
+def test_the_border_repeats_the_opposite_sides_and_what_is_so_already_stays():
     inside = np.random.default_rng(0).random((1, 3, 24, 32), np.float32)
     expected = np.pad(inside, ((0, 0), (0, 0), (3, 3), (4, 4)), mode="wrap")
-    pixels = torch.zeros(1, 3, 30, 40)
-    pixels[..., 3:-3, 4:-4] = torch.from_numpy(inside)
-    assert np.array_equal(wrap_border(pixels).numpy(), expected)
+    assert np.array_equal(wrap_border(torch.from_numpy(expected.copy())).numpy(), expected)
+    wrapped = wrap_border(torch.from_numpy(np.random.default_rng(1).random((1, 3, 30, 40), np.float32))).numpy()
+    assert np.array_equal(wrapped, np.pad(wrapped[..., 3:-3, 4:-4], ((0, 0), (0, 0), (3, 3), (4, 4)), mode="wrap"))
+
+
+def test_a_slope_has_no_jump_at_the_seam_or_beside_it():
+    """A copy of one side would have a jump of 32 steps."""
+    slope = torch.arange(40.0).expand(1, 3, 30, 40).clone()
+    row = wrap_border(slope)[0, 0, 15]
+    assert (row[1:] - row[:-1]).abs().max() < 5.1  # 32 steps back on the 8 px of the strip, and its own slope
 
 
 def test_a_seamless_picture_changes_no_more_across_its_seams_than_inside(pair, settings):

@@ -35,15 +35,19 @@ def to_bytes(pixels: Tensor) -> Tensor:
 
 
 def wrap_border(pixels: Tensor) -> Tensor:
-    """Copy the opposite sides into the border of a seamless picture (1, C, H, W), in place; return the picture.
+    """Make the border of a seamless picture (1, C, H, W) repeat its opposite sides, in place; return the picture.
 
-    The border on each side is `BORDER_SHARE` of what is inside it.
+    The border on each side is `BORDER_SHARE` of what is inside it. So both ends of an axis show the same strip, which
+    is two borders wide and has the seam in its middle. The strip becomes a mixture of both, softly from the one to the
+    other: a copy of either would leave a jump at one of its ends.
     """
-    height, width = (round(side * BORDER_SHARE / (1 + 2 * BORDER_SHARE)) for side in pixels.shape[-2:])
-    pixels[..., :height, :] = pixels[..., -2 * height : -height, :]
-    pixels[..., -height:, :] = pixels[..., height : 2 * height, :]
-    pixels[..., :width] = pixels[..., -2 * width : -width]
-    pixels[..., -width:] = pixels[..., width : 2 * width]
+    for axis in (-2, -1):
+        width = round(pixels.shape[axis] * BORDER_SHARE / (1 + 2 * BORDER_SHARE))
+        first, last = pixels.narrow(axis, 0, 2 * width), pixels.narrow(axis, -2 * width, 2 * width)
+        share = (torch.arange(2 * width, device=pixels.device) + 0.5) / (2 * width)
+        strip = torch.lerp(last, first, share[:, None] if axis == -2 else share)
+        first.copy_(strip)
+        last.copy_(strip)
     return pixels
 
 
