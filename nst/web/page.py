@@ -7,6 +7,7 @@ from gradio.components import Component
 
 from nst.web.inputs import Picture, WeightedPainting
 from nst.web.network_tab import NetworkTab
+from nst.web.variations import VariationsPanel
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Results:
     losses: gr.LinePlot
     download: gr.DownloadButton
     use_as_photo: gr.Button
+    enlarge: gr.Button
     strength: gr.Slider
     file_kind: gr.Radio
     transparent: gr.Checkbox
@@ -72,6 +74,7 @@ class Page:
     inputs: Inputs
     results: Results
     gallery: GalleryPanel
+    variations: VariationsPanel
     network: NetworkTab
     session: gr.State
     base: gr.State

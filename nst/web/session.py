@@ -108,8 +108,7 @@ class Run:
             self._state_file.unlink()
 
     def continued(self, settings: StyleSettings, recipe: PaintingRecipe, state: RunState) -> "Run":
-        """Return the run that continues this one from `state`; this one does not change."""
-        recipe = recipe.continued(self.recipe)
+        """Return the run that continues this one from `state`, with that recipe; this one does not change."""
         if state.arrays.keys() == {"pixels"}:  # ZeroGPU leaves only a preview of a run that was stopped
             recipe = replace(recipe, repeatable=False)
         film = copy.copy(self.film)
