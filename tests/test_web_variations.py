@@ -8,7 +8,7 @@ from PIL import Image
 
 from helpers.browsing import SMALL_RUN, download, read_image, set_number, status, toggle_sections, upload_pictures
 from nst import StyleSettings, read_recipe, stylize
-from nst.variations import VARIATIONS, variations
+from nst.variations import VARIATIONS, vary
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def test_four_variations_grow_and_a_click_paints_one_at_full_size(visit, picture
     expect(status(page)).to_have_value(CHOOSE)
     settings = StyleSettings.preset("quick", size=64, steps=12, scales=1)
     expected = []
-    for small in variations(settings):
+    for small in vary(settings):
         *_, last = stylize(*pictures, small, preview_every=None)
         expected.append(np.asarray(last.image, float))
     nearest = [int(np.argmin([np.abs(picture - other).mean() for other in expected])) for picture in shown(page)]

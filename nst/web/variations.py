@@ -11,7 +11,7 @@ from PIL import Image
 from nst import Step, StyleSettings
 from nst.io.sizes import fitted_size
 from nst.strength import photo_of_size
-from nst.variations import VARIATIONS, variations
+from nst.variations import VARIATIONS, vary
 from nst.web.controls import CONTROLS
 from nst.web.errors import readable_errors
 from nst.web.restore import UNCHANGED, show_but_strength
@@ -53,7 +53,7 @@ class VariationEvents:
         panel = self._panel
         with readable_errors():
             styles, settings = styles_and_settings(style, **inputs)
-            small = variations(settings)
+            small = vary(settings)
             photo = photo_of_size(content, fitted_size(content.size, small[0].size, small[0].keep_aspect))
             choices = [_offered(variation.change(settings)) for variation in VARIATIONS]
             yield {
