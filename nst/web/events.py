@@ -3,6 +3,7 @@
 from functools import partial
 
 import gradio as gr
+from gradio.components import Component
 
 from nst.web.controls import CONTROLS
 from nst.web.downloads import make_film, prepare_download
@@ -67,19 +68,7 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     outputs = RunOutputs(results.picture, results.status, results.numbers, results.losses, page.session,
                          results.download, inputs.resume)  # fmt: skip
     run_events = RunEvents(options, queue, outputs)
-    values = {  # the arguments of `RunEvents.start` by name
-        "content": inputs.content,
-        "style": inputs.style,
-        "session": page.session,
-        "base": page.base,
-        "kind": results.file_kind,
-        "transparent": results.transparent,
-        "strength": results.strength,
-        "drawing": inputs.drawing,
-        **{f"style_{number}": painting.picture for number, painting in inputs.more_paintings.items()},
-        **{f"weight_{number}": painting.weight for number, painting in inputs.more_paintings.items()},
-        **inputs.controls,
-    }
+    values = _run_inputs(page)
     without_photo = {name: component for name, component in values.items() if name != "content"}
     run_options = {"outputs": list(vars(outputs).values()), "show_progress": "minimal",
                    "show_progress_on": [results.status], **run_limits}  # fmt: skip
@@ -103,15 +92,39 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
         run.success(None, js=FORGET_RUN)
         run.failure(show_failed, page.session, [results.status, results.download, inputs.resume], **WITHOUT_QUEUE)
         run.failure(None, js=FORGET_RUN)
-    shown = results.strength.change(
-        strength_events.show, [page.session, results.strength], [results.picture, results.download],
-        trigger_mode="always_last", js=clamp_to_slider("strength"), **WITHOUT_QUEUE)  # fmt: skip
-    shown.success(
-        strength_events.keep, [page.session, results.strength, results.file_kind, results.transparent],
-        [page.session, results.download, results.comparison, page.gallery.gallery],
-        trigger_mode="always_last", js=clamp_to_slider("strength"), **AT_ONCE)  # fmt: skip
+    _connect_strength(page, strength_events)
     steps.change(label_resume_button, [page.session, steps], inputs.resume, **WITHOUT_QUEUE)
     demo.load(None, results.status, results.status, js=EXPLAIN_RELOAD)
+
+
+def _run_inputs(page: Page) -> dict[str, Component]:
+    """Return the arguments of `RunEvents.start` by name."""
+    inputs, results = page.inputs, page.results
+    return {
+        "content": inputs.content,
+        "style": inputs.style,
+        "session": page.session,
+        "base": page.base,
+        "kind": results.file_kind,
+        "transparent": results.transparent,
+        "strength": results.strength,
+        "drawing": inputs.drawing,
+        **{f"style_{number}": painting.picture for number, painting in inputs.more_paintings.items()},
+        **{f"weight_{number}": painting.weight for number, painting in inputs.more_paintings.items()},
+        **inputs.controls,
+    }
+
+
+def _connect_strength(page: Page, events: StrengthEvents) -> None:
+    results = page.results
+    latest = {"trigger_mode": "always_last", "js": clamp_to_slider("strength")}
+    shown = results.strength.change(
+        events.show, [page.session, results.strength], [results.picture, results.download], **latest, **WITHOUT_QUEUE
+    )
+    keep = (events.keep, [page.session, results.strength, results.file_kind, results.transparent],
+            [page.session, results.download, results.comparison, page.gallery.gallery])  # fmt: skip
+    shown.success(*keep, **latest, **AT_ONCE)
+    shown.failure(*keep, **latest, **AT_ONCE)  # it fails too, and says why
 
 
 def _connect_variations(page: Page, queue: RunQueue, values: dict, run_limits: dict):
