@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nst.errors import StyleTransferError
 from nst.settings import LARGEST, StyleSettings
-from nst.stage_plan import detail_steps
+from nst.stage_plan import detail_steps, seamless_side
 
 if TYPE_CHECKING:  # it needs torch
     from nst.run_state import RunState
@@ -28,10 +28,11 @@ def enlarged(settings: StyleSettings, state: "RunState", photo_size: tuple[int, 
 
     Raises StyleTransferError if the result would be larger than any setting allows.
     """
-    if 2 * settings.size > LARGEST:
+    size = 2 * (seamless_side(settings.size) if settings.seamless else settings.size)
+    if size > LARGEST:
         raise StyleTransferError(f"The picture cannot be enlarged: {LARGEST} px is the largest size.")
     stages = settings.stages(photo_size)
     steps = state.step if state.stage == len(stages) - 1 else settings.steps
     more = stages[-1].steps if stages[-1].adds_detail else detail_steps(steps)
-    above = settings.detail_above if settings.detail_above < 2 * settings.size else settings.size
-    return replace(settings, size=2 * settings.size, steps=steps + more, detail_above=above)
+    above = settings.detail_above if settings.detail_above < size else size // 2
+    return replace(settings, size=size, steps=steps + more, detail_above=above)

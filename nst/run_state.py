@@ -24,8 +24,8 @@ class RunState:
     stage, from 0. stage_step: steps done in that stage. random_state: of the torch generator that drew the noise.
     step_scale: what the learning rate is multiplied by; it is below 1 once a step had to be undone.
     pictures: `finished`, the painting, of the canvas's size; `sketch`, if the run has one; `kept`, the picture of the
-    stage before, in a stage that adds detail; and `mixed`, the result in its final size, if its strength is not 1. All
-    are float32.
+    stage before, in a stage that adds detail; `tile`, the inside of a seamless painting; and `mixed`, the result in its
+    final size, if its strength is not 1. All are float32.
     """
 
     arrays: dict[str, np.ndarray]
@@ -50,7 +50,7 @@ class RunState:
 
         full_strength: the painting before it was mixed with the photo.
         """
-        painting = self.pictures.get("finished", self.arrays["pixels"])
+        painting = self.pictures.get("tile", self.pictures.get("finished", self.arrays["pixels"]))
         pixels = painting if full_strength else self.pictures.get("mixed", painting)
         channels = [Image.fromarray(channel) for channel in pixels[0]]
         if channels[0].size != size:  # stopped in a coarse stage: scaled up as `stylize` does

@@ -39,6 +39,7 @@ class StyleSettings:
     instead of the photo's (`nst.sketch`). The plain recipe does not do this.
     match_palette: at the end smooth colour noise away, and give the result the painting's palette (`nst.finish`). The
     plain recipe does not do this, nor do runs that keep the photo's colours.
+    seamless: laid side by side, copies of the result show no seam (`nst.seamless`). Its sides are multiples of 32 px.
     style_statistic: what is compared as style: each layer's `gram` matrix, or its channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, 1 to 6, each half the size of the one
     before. With more levels, shallow layers see strokes as broad as the deepest layers would, and more exactly.
@@ -92,6 +93,7 @@ class StyleSettings:
     match_palette: bool = True
     strength: float = 1.0
     detail_above: int = 768
+    seamless: bool = False
 
     def __post_init__(self):
         integers = {"size": (32, LARGEST), "detail_above": (16, LARGEST), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
@@ -119,7 +121,7 @@ class StyleSettings:
                 expected = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
                 raise StyleTransferError(f"{name} must be {expected}, not {quote(layers)}.")
             object.__setattr__(self, name, tuple(layers))
-        for name in ("keep_aspect", "preserve_colours", "relative_losses", "sketch", "match_palette"):
+        for name in ("keep_aspect", "preserve_colours", "relative_losses", "sketch", "match_palette", "seamless"):
             if not isinstance(value := getattr(self, name), bool):
                 raise StyleTransferError(f"{name} must be true or false, not {quote(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:

@@ -17,7 +17,7 @@ from torch import Tensor
 from nst.finish import Palette, picture_tensor
 from nst.io.colour import grey, luminance, match_luminance, recolour
 from nst.io.sizes import fitted_size
-from nst.io.tensors import to_tensor
+from nst.io.tensors import to_tensor, wrap_border
 from nst.palette import transfer_colours
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
 from nst.settings import StyleSettings
@@ -76,6 +76,8 @@ class Sketch:
         strokes = self.picture - transfer_colours(small, self.picture, small)
         enlarged = transfer_colours(small, self.picture, pixels) + _resized(strokes, pixels.shape[-2:])
         enlarged = enlarged.clamp(0, 1)
+        if self.settings.seamless:
+            wrap_border(enlarged)
         return recolour(enlarged, pixels) if self.settings.preserve_colours else enlarged
 
     @torch.no_grad()
@@ -116,6 +118,8 @@ class Sketch:
             painted, total = painted + share * patched, total + share
         mixed = (photo_weight * photo + painted / total.clamp_min(1e-6)) / (photo_weight + 1)
         self.picture = torch.lerp(photo, mixed, painted_places(self.styles, photo))
+        if self.settings.seamless:
+            wrap_border(self.picture)
 
     def _photo_at(self, side: int) -> Tensor:
         size = fitted_size(self.photo.size, side, self.settings.keep_aspect)

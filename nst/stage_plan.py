@@ -15,6 +15,8 @@ from nst.io.sizes import MIN_SIDE, fitted_size
 
 SHORTEST_STAGE = 64  # px on the short side: in a coarser stage the deeper layers see almost nothing
 
+SEAMLESS_GRID = 32  # px
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -53,6 +55,11 @@ def plan_stages(size: int, steps: int, scales: int, detail_above: int, shape: tu
 def detail_steps(steps: int) -> int:
     """Return the steps of a stage that adds detail to a picture painted in `steps` steps: 15 %, rounded up."""
     return -(-3 * steps // 20)
+
+
+def seamless_side(side: int) -> int:
+    """Return a side in px, near `side`, of which a border of an eighth is a whole number in all stages."""
+    return max(1, round(side / SEAMLESS_GRID)) * SEAMLESS_GRID
 
 
 def _detail_sides(size: int, steps: int, detail_above: int, shape: tuple[int, int]) -> list[int]:

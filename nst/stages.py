@@ -79,6 +79,6 @@ def _check_fits(resume: RunState, settings: StyleSettings, sizes: list[tuple[int
 def restore_canvas(resume: RunState, settings: StyleSettings, device: torch.device) -> Canvas:
     """Return the canvas of the run to continue. Raises StyleTransferError if it is of another kind."""
     try:
-        return Canvas.restore(resume.arrays, settings.canvas, device)
+        return Canvas.restore(resume.arrays, settings.canvas, device, settings.seamless)
     except (KeyError, ValueError) as error:
         raise StyleTransferError("The saved run does not fit these settings: its canvas is another one.") from error

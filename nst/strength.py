@@ -139,7 +139,8 @@ def _painting(step: Step) -> Image.Image:
     """
     if step.state is None or "mixed" not in step.state.pictures:
         return step.image
-    pixels = step.state.pictures.get("finished", step.state.arrays["pixels"])
+    pictures = step.state.pictures
+    pixels = pictures.get("tile", pictures.get("finished", step.state.arrays["pixels"]))
     return to_picture(torch.from_numpy(pixels)).resize(step.image.size, Image.Resampling.BICUBIC)
 
 

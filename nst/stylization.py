@@ -28,6 +28,7 @@ from nst.optimize import Guard, Optimizer, Request
 from nst.optimize_cuda import CudaOptimizer
 from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_input
 from nst.run_state import RunState
+from nst.seamless import paint_with_border
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
 from nst.sketch import SKETCH_EXPONENT, Sketch
 from nst.stages import remaining_stages, restore_canvas
@@ -54,6 +55,7 @@ def _translate_out_of_memory(run: Callable[..., Iterator[Step]]) -> Callable[...
     return translated
 
 
+@paint_with_border
 @_translate_out_of_memory
 @limit_threads_of
 @torch.inference_mode(False)  # within a caller's inference mode no gradient could be computed
@@ -133,11 +135,12 @@ def stylize(
         style_inputs = [style_input(style, settings, stage, hardware.device) for style in styles]
         objective = Objective(extractor, settings, start, style_inputs, cache_key=cache_key)
         if canvas is None:
-            canvas = Canvas(start_picture(start, style_inputs, settings, generator), settings.canvas)
+            canvas = Canvas(start_picture(start, style_inputs, settings, generator), settings.canvas, settings.seamless)
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
         if stage.steps_done == 0 and settings.start_noise and not stage.adds_detail:
             canvas.add_noise(start_noise(pixels, style_inputs, settings, generator))
+        del pixels, start, style_inputs  # a large print has no room for what it does not need
         guard.begin_stage(steps_done)
         optimizer = optimizer_class(objective, canvas, settings.learning_rate, guard)
         stage_begin = steps_done - stage.steps_done

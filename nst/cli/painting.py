@@ -139,6 +139,7 @@ def _paint(
     args: argparse.Namespace, settings: StyleSettings, followed: "PaintingRecipe | None", stop: StopRequest
 ) -> "tuple[Step, bool]":
     """Paint and save the result; return the last step, and whether a signal has stopped the run before its end."""
+    from nst.cli.duration import announce_duration
     from nst.cli.progress import StepBar
     from nst.io.reading import load_photo, load_picture
     from nst.io.transparency import transparency_of
@@ -156,6 +157,7 @@ def _paint(
     transparency = transparency_of(photo) if args.keep_alpha else {}
     style = load_picture(args.style)
     recipe = describe(photo, style, settings)
+    announce_duration(photo.size, settings)
     if followed:
         _warn_about_differences(followed, recipe)
     steps_done = itertools.count(1)

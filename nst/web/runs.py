@@ -101,7 +101,7 @@ class RunEvents:
         yield {show.status: "Starting…", show.download: gr.DownloadButton(interactive=False),
                show.resume: gr.Button(interactive=False)}  # fmt: skip
         with self.strengths.of_run(request.session_hash, wanted.strength) as latest_strength:
-            step, plotted_at, mixer = None, 0.0, PreviewMixer(photo)
+            step, plotted_at, mixer = None, 0.0, PreviewMixer(photo, run.settings.seamless)
             with closing(self.queue.paint(request.session_hash, photo, styles, run.settings, **options)) as steps:
                 for step in steps:
                     if isinstance(step, str):  # a sentence about the wait
