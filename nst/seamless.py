@@ -47,8 +47,10 @@ def paint_with_border(run: Callable[..., Iterator[Any]]) -> Callable[..., Iterat
         )
         for step in run(photo, styles, inner, **options):
             if step.state:
-                finished = step.state.pictures["finished"]
-                step.state.pictures["tile"] = finished[(..., *_inside(finished.shape[-2:]))].copy()
+                pictures = step.state.pictures
+                pictures["tile"] = _cut_array(pictures["finished"])
+                if "mixed" in pictures:
+                    pictures["mixed"] = _cut_array(pictures["mixed"])
             yield replace(step, image=step.image and _cut(step.image))
 
     return bordered
@@ -74,6 +76,12 @@ def make_periodic(pixels: np.ndarray) -> np.ndarray:
     return pixels - np.fft.ifft2(frequencies, axes=(0, 1)).real
 
 
+def periodic_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return an RGB photo as a seamless run paints it: cut to (width, height) `size`, and made periodic."""
+    fitted = np.asarray(ImageOps.fit(photo.convert("RGB"), size, Image.Resampling.LANCZOS), np.float64) / 255
+    return Image.fromarray((make_periodic(fitted) * 255).round().clip(0, 255).astype(np.uint8))
+
+
 def _with_borders(
     content: PictureLike, style: PictureLike | Sequence[Style], settings: StyleSettings
 ) -> tuple[Image.Image, list[Style], tuple[int, int]]:
@@ -81,9 +89,7 @@ def _with_borders(
     photo, opacity = load_with_opacity(content, None if isinstance(content, str) else "The content picture")
     sides = fitted_size(photo.size, settings.size, settings.keep_aspect)
     size = tuple(map(seamless_side, sides))
-    fitted = np.asarray(ImageOps.fit(photo, size, Image.Resampling.LANCZOS), np.float64) / 255
-    periodic = (make_periodic(fitted) * 255).round().clip(0, 255).astype(np.uint8)
-    bordered = _bordered(Image.fromarray(periodic))
+    bordered = _bordered(periodic_photo(photo, size))
     if opacity is not None:
         bordered.putalpha(_bordered(ImageOps.fit(opacity, size, Image.Resampling.BILINEAR)))
     styles = [
@@ -104,6 +110,11 @@ def _inside(size: Sequence[int]) -> tuple[slice, slice]:
     """Return rows and columns inside the border of a picture of (height, width) `size`."""
     borders = (round(side * BORDER_SHARE / GROWTH) for side in size)
     return tuple(slice(border, side - border) for border, side in zip(borders, size, strict=True))
+
+
+def _cut_array(pixels: np.ndarray) -> np.ndarray:
+    """Return the inside of (1, 3, H, W)."""
+    return pixels[(..., *_inside(pixels.shape[-2:]))].copy()
 
 
 def _cut(picture: Image.Image) -> Image.Image:

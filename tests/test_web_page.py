@@ -25,7 +25,7 @@ from nst.models.card import SUPERCLASSES
 pytestmark = pytest.mark.slow
 
 EVERYTHING = ("Advanced", "Several paintings", "Regions", "Part of the painting", "Keep and restore",
-              "Pictures of this visit")  # fmt: skip
+              "Pictures of this visit", "Losses")  # fmt: skip
 # Return [ratio, text]: the visible text with the lowest contrast to its background, by WCAG's formula.
 CONTRAST = """() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -80,6 +80,8 @@ def problems(page) -> list[str]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_all_text_has_enough_contrast(visit, pictures, theme):
+    from playwright.sync_api import expect
+
     page = visit(SMALL_RUN, color_scheme=theme)
 
     def check() -> None:
@@ -93,6 +95,11 @@ def test_axe_finds_nothing_serious_and_all_text_has_enough_contrast(visit, pictu
     toggle_sections(page, *EVERYTHING)
     upload_pictures(page, *pictures)
     press_and_wait(page)
+    check()
+    page.locator("#variations").click()
+    page.locator("#variations_gallery img").nth(3).wait_for()
+    page.locator("#stop").click()
+    expect(status(page)).to_have_value(re.compile("^Click one"))
     check()
     for title in ("Before and after", "Step by step"):
         open_tab(page, title)
@@ -175,6 +182,11 @@ def test_the_page_works_by_keyboard_alone(visit):
     with page.expect_download() as caught:
         page.keyboard.press("Enter")
     assert caught.value.suggested_filename == "stylized.png"
+    go_to("#strength input[type=range]")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#strength input[type=number]")).to_have_value("0.95")
+    expect(page.locator("#download")).to_be_enabled()
+    go_to("#enlarge")
 
 
 def test_nothing_shifts_during_a_run(visit, pictures):

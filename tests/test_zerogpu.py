@@ -46,6 +46,7 @@ import json, sys
 import spaces
 from PIL import Image
 from nst import StyleSettings, load_backbone
+from nst.variations import vary
 from nst.web import zerogpu
 
 scenarios, backbone, photo, style = json.loads(sys.argv[1]), *sys.argv[2:]
@@ -73,6 +74,10 @@ for name, steps, seconds_to_start, stop_at in scenarios:
     }
     if stop_at:
         results[name]["resumed_to"] = paint(last.step + 2, resume=last.state).step
+small = vary(StyleSettings.preset("quick", size=64, steps=3, backbone=backbone))
+for name, should_stop in (("together", lambda: False), ("together, stopped", lambda: True)):
+    *_, steps = zerogpu.paint_together(photo, style, small, preview_every=0.001, should_stop=should_stop)
+    results[name] = {"steps": [step.step if step else None for step in steps], "duration": spaces.DURATIONS[-1]}
 print(json.dumps(results))
 """
 
@@ -117,3 +122,9 @@ def test_stop_keeps_the_latest_preview_and_a_run_can_resume_from_it(results):
     assert 4 <= last["step"] < 5000 and last["state_step"] == last["step"]
     assert last["pictures"] == ["mixed"]  # what is continued has full strength
     assert last["pixels"] == [1, 3, 48, 64] and last["resumed_to"] == last["step"] + 2
+
+
+@pytest.mark.slow
+def test_variations_paint_in_another_process_and_can_be_stopped(results):
+    assert results["together"] == {"steps": [3, 3, 3, 3], "duration": 200}  # the longest time that may be asked for
+    assert results["together, stopped"]["steps"][1:] == [None] * 3

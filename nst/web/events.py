@@ -3,6 +3,7 @@
 from functools import partial
 
 import gradio as gr
+from gradio.components import Component
 
 from nst.web.controls import CONTROLS
 from nst.web.downloads import make_film, prepare_download
@@ -12,18 +13,31 @@ from nst.web.network_tab import LookEvents
 from nst.web.options import Options
 from nst.web.page import Page
 from nst.web.preset_times import connect_preset_times
-from nst.web.restore import apply_link, choose_preset, make_query, restore_from_file, restore_from_gallery
+from nst.web.restore import (
+    apply_link,
+    choose_preset,
+    make_query,
+    restore_from_file,
+    restore_from_gallery,
+    show_settings_of_run,
+)
 from nst.web.run_queue import RunQueue
-from nst.web.runs import RunEvents, RunOutputs, label_resume_button, show_failed, show_finished
+from nst.web.runs import FAILED, RunEvents, RunOutputs, label_resume_button, show_failed, show_finished
 from nst.web.stage_slider import clamp_to_slider, show_stage
 from nst.web.status import NOTHING_TO_STOP
 from nst.web.strength import StrengthEvents
+from nst.web.variations import VariationEvents
 
 PRIVATE = {"api_visibility": "private"}
 WITHOUT_QUEUE = {"queue": False, "show_progress": "hidden", **PRIVATE}  # such events show no errors and no warnings
 AT_ONCE = {"concurrency_limit": None, "show_progress": "hidden", **PRIVATE}
 # Reloading the page ends a run. The tab remembers that there was one, so that the page can say so afterwards.
-REMEMBER_RUN = "() => { sessionStorage.setItem('painting', 'yes'); }"
+# On a phone the picture is below the button: it is brought into view.
+REMEMBER_RUN = """() => {
+  sessionStorage.setItem('painting', 'yes');
+  const pictures = document.querySelectorAll('#content img, #style img');
+  if (innerWidth <= 768 && pictures.length >= 2) document.querySelector('#views').scrollIntoView();
+}"""
 FORGET_RUN = "() => { sessionStorage.removeItem('painting'); }"
 EXPLAIN_RELOAD = """(status) => {
   if (!sessionStorage.getItem('painting')) return status;
@@ -54,7 +68,39 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     outputs = RunOutputs(results.picture, results.status, results.numbers, results.losses, page.session,
                          results.download, inputs.resume)  # fmt: skip
     run_events = RunEvents(options, queue, outputs)
-    values = {  # the arguments of `RunEvents.start` by name
+    values = _run_inputs(page)
+    without_photo = {name: component for name, component in values.items() if name != "content"}
+    run_options = {"outputs": list(vars(outputs).values()), "show_progress": "minimal",
+                   "show_progress_on": [results.status], **run_limits}  # fmt: skip
+    start = inputs.start.click(run_events.start, inputs_kwargs=values, validator=check_pictures, **run_options)
+    resume = inputs.resume.click(run_events.resume, inputs_kwargs=without_photo, **run_options)
+    steps = inputs.controls["steps"]
+    finished = [results.comparison, results.stage_slider, results.stage, page.gallery.gallery, inputs.resume,
+                results.use_as_photo, results.enlarge]  # fmt: skip
+    show_all_finished = partial(show_finished, max_size=options.max_size)
+    strength_events = StrengthEvents(run_events.strengths)
+    enlarge = results.enlarge.click(run_events.enlarge, inputs_kwargs=without_photo, **run_options)
+    enlarge.success(show_settings_of_run, page.session, setting_outputs(page), **WITHOUT_QUEUE)
+    chosen = _connect_variations(page, queue, values, run_limits)
+    start_chosen = chosen.success(run_events.start, inputs_kwargs=values, **run_options)
+    runs = ((inputs.start.click, start), (inputs.resume.click, resume), (results.enlarge.click, enlarge),
+            (page.variations.gallery.select, start_chosen))  # fmt: skip
+    for begin, run in runs:
+        begin(None, js=REMEMBER_RUN)
+        run.success(show_all_finished, [page.session, steps], finished, **WITHOUT_QUEUE)
+        run.success(strength_events.prepare, page.session, None, **WITHOUT_QUEUE)
+        run.success(None, js=FORGET_RUN)
+        run.failure(show_failed, page.session, [results.status, results.download, inputs.resume], **WITHOUT_QUEUE)
+        run.failure(None, js=FORGET_RUN)
+    _connect_strength(page, strength_events)
+    steps.change(label_resume_button, [page.session, steps], inputs.resume, **WITHOUT_QUEUE)
+    demo.load(None, results.status, results.status, js=EXPLAIN_RELOAD)
+
+
+def _run_inputs(page: Page) -> dict[str, Component]:
+    """Return the arguments of `RunEvents.start` by name."""
+    inputs, results = page.inputs, page.results
+    return {
         "content": inputs.content,
         "style": inputs.style,
         "session": page.session,
@@ -68,36 +114,42 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
         **{f"weight_{number}": painting.weight for number, painting in inputs.mixing.more_paintings.items()},
         **inputs.controls,
     }
-    without_photo = {name: component for name, component in values.items() if name != "content"}
-    run_options = {"outputs": list(vars(outputs).values()), "show_progress": "minimal",
-                   "show_progress_on": [results.status], **run_limits}  # fmt: skip
-    start = inputs.start.click(run_events.start, inputs_kwargs=values, validator=check_pictures, **run_options)
-    resume = inputs.resume.click(run_events.resume, inputs_kwargs=without_photo, **run_options)
-    steps = inputs.controls["steps"]
-    finished = [results.comparison, results.stage_slider, results.stage, page.gallery.gallery, inputs.resume,
-                results.use_as_photo]  # fmt: skip
-    strength_events = StrengthEvents(run_events.strengths)
-    for button, run in ((inputs.start, start), (inputs.resume, resume)):
-        button.click(None, js=REMEMBER_RUN)
-        run.success(show_finished, [page.session, steps], finished, **WITHOUT_QUEUE)
-        run.success(strength_events.prepare, page.session, None, **WITHOUT_QUEUE)
-        run.success(None, js=FORGET_RUN)
-        run.failure(show_failed, page.session, [results.status, results.download, inputs.resume], **WITHOUT_QUEUE)
-        run.failure(None, js=FORGET_RUN)
+
+
+def _connect_strength(page: Page, events: StrengthEvents) -> None:
+    results = page.results
+    latest = {"trigger_mode": "always_last", "js": clamp_to_slider("strength")}
     shown = results.strength.change(
-        strength_events.show, [page.session, results.strength], [results.picture, results.download],
-        trigger_mode="always_last", js=clamp_to_slider("strength"), **WITHOUT_QUEUE)  # fmt: skip
-    shown.success(
-        strength_events.keep, [page.session, results.strength, results.file_kind, results.transparent],
-        [page.session, results.download, results.comparison, page.gallery.gallery],
-        trigger_mode="always_last", js=clamp_to_slider("strength"), **AT_ONCE)  # fmt: skip
-    steps.change(label_resume_button, [page.session, steps], inputs.resume, **WITHOUT_QUEUE)
-    demo.load(None, results.status, results.status, js=EXPLAIN_RELOAD)
+        events.show, [page.session, results.strength], [results.picture, results.download], **latest, **WITHOUT_QUEUE
+    )
+    keep = (events.keep, [page.session, results.strength, results.file_kind, results.transparent],
+            [page.session, results.download, results.comparison, page.gallery.gallery])  # fmt: skip
+    shown.success(*keep, **latest, **AT_ONCE)
+    shown.failure(*keep, **latest, **AT_ONCE)  # it fails too, and says why
+
+
+def _connect_variations(page: Page, queue: RunQueue, values: dict, run_limits: dict):
+    """Connect the variations; return the event of a click on one, after which it is to be painted."""
+    panel, status = page.variations, page.results.status
+    events = VariationEvents(queue, panel, status)
+    wanted = {"session", "kind", "transparent", "strength"}  # are for the result of a run
+    inputs = {name: component for name, component in values.items() if name not in wanted}
+    painted = panel.start.click(
+        events.paint, inputs_kwargs=inputs, outputs=[panel.gallery, panel.settings, status], validator=check_pictures,
+        show_progress="minimal", show_progress_on=[status], **run_limits)  # fmt: skip
+    painted.failure(lambda: FAILED, None, status, **WITHOUT_QUEUE)
+    return panel.gallery.select(events.choose, panel.settings, setting_outputs(page), **WITHOUT_QUEUE)
+
+
+def setting_outputs(page: Page) -> list:
+    """Return the components that show settings, in the order of `nst.web.restore`."""
+    controls = [page.inputs.controls[name] for name in CONTROLS]
+    return [page.inputs.preset, page.base, page.results.strength, *controls]
 
 
 def _connect_settings(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> None:
     inputs = page.inputs
-    settings = [inputs.preset, page.base, page.results.strength, *(inputs.controls[name] for name in CONTROLS)]
+    settings = setting_outputs(page)
 
     def apply_address(request: gr.Request) -> list:
         return apply_link(request.query_params, options.max_size)

@@ -19,6 +19,7 @@ from nst.web.regions import regions
 from nst.web.run_queue import RunQueue
 from nst.web.session import FILE_KINDS, Session
 from nst.web.strength import strength_slider
+from nst.web.variations import VariationsPanel, variations_panel
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = (
@@ -41,19 +42,20 @@ def build(options: Options, queue: RunQueue) -> gr.Blocks:
             with gr.Tab("Paint", elem_id="tab_paint"):
                 with gr.Row(elem_id="work"):
                     with gr.Column(scale=5, min_width=320, elem_id="inputs"):
-                        inputs = _lay_out_inputs(options)
+                        inputs, variations = _lay_out_inputs(options)
                     with gr.Column(scale=6, min_width=320, elem_id="results"):
                         results = _lay_out_results()
                 gallery_panel = _lay_out_gallery()
             with gr.Tab("What the network sees", elem_id="tab_network"):
                 network = network_tab()
         gr.Markdown(PRIVACY, elem_id="privacy")
-        connect(demo, Page(inputs, results, gallery_panel, network, session, base, selected), options, queue)
+        page = Page(inputs, results, gallery_panel, variations, network, session, base, selected)
+        connect(demo, page, options, queue)
         add_api(options, queue, concurrency_id="painting", concurrency_limit=options.concurrency)
     return demo.queue(max_size=options.queue_size)
 
 
-def _lay_out_inputs(options: Options) -> Inputs:
+def _lay_out_inputs(options: Options) -> tuple[Inputs, VariationsPanel]:
     upload = {"height": 230, "buttons": [], "elem_classes": "picture_field"}
     with gr.Row(elem_id="pictures"):
         content = Picture(label="Photo", elem_id="content", alt_text="The photo to paint",
@@ -70,6 +72,7 @@ def _lay_out_inputs(options: Options) -> Inputs:
         start = gr.Button("Stylize", variant="primary", elem_id="stylize", scale=3, min_width=120)
         stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=80)
         resume = gr.Button("Continue", interactive=False, elem_id="continue", scale=2, min_width=120)
+    variations = variations_panel()
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         swap = gr.Button("Swap photo and painting", elem_id="swap", size="sm")
         with gr.Row(elem_id="controls"):
@@ -87,8 +90,9 @@ def _lay_out_inputs(options: Options) -> Inputs:
                 make_link = gr.Button("Link to these settings", elem_id="make_link", scale=1, min_width=140)
                 link = gr.Textbox(label="Link", interactive=False, buttons=["copy"], elem_id="link", scale=2,
                                   info="Opens the page with these settings, without the pictures.")  # fmt: skip
-    return Inputs(content, style, preset, start, stop, resume, swap, controls, more_paintings, places, result_file,
-                  make_link, link)  # fmt: skip
+    inputs = Inputs(content, style, preset, start, stop, resume, swap, controls, more_paintings, places, result_file,
+                    make_link, link)  # fmt: skip
+    return inputs, variations
 
 
 def _lay_out_results() -> Results:
@@ -119,11 +123,12 @@ def _lay_out_results() -> Results:
     strength = strength_slider()
     with gr.Row(elem_id="going_on"):
         use_as_photo = gr.Button("Use result as photo", interactive=False, elem_id="as_photo", min_width=120)
+        enlarge = gr.Button("Enlarge", interactive=False, elem_id="enlarge", min_width=120)
     with gr.Accordion("Losses", open=False, elem_id="loss_chart"):
         numbers = gr.Markdown(LOSSES_HELP, elem_id="numbers")
         losses = loss_plot()
     return Results(picture, comparison, stage, stage_slider, make_webp, make_mp4, film, status, numbers, losses,
-                   download, use_as_photo, strength, file_kind, transparent)  # fmt: skip
+                   download, use_as_photo, enlarge, strength, file_kind, transparent)  # fmt: skip
 
 
 def _lay_out_gallery() -> GalleryPanel:

@@ -61,7 +61,7 @@ def network_tab() -> NetworkTab:
         look = gr.Button("Look", variant="primary", elem_id="look", scale=1, min_width=120)
         stop = gr.Button("Stop", variant="stop", elem_id="stop_looking", scale=1, min_width=90)
     status = gr.Textbox(EXAMPLE, label="Status", elem_id="look_status", interactive=False, lines=1, max_lines=2)
-    with gr.Column(elem_id="network_views"):
+    with gr.Column(elem_id="network_views", elem_classes="whole_gallery"):
         with gr.Row():
             with gr.Column(min_width=300):
                 photo_maps, photo_view = _views("photo", "Photo", "its content, from noise")

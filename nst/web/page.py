@@ -9,6 +9,7 @@ from nst.web.inputs import Picture
 from nst.web.mixing import Mixing
 from nst.web.network_tab import NetworkTab
 from nst.web.regions import Regions
+from nst.web.variations import VariationsPanel
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Results:
     losses: gr.LinePlot
     download: gr.DownloadButton
     use_as_photo: gr.Button
+    enlarge: gr.Button
     strength: gr.Slider
     file_kind: gr.Radio
     transparent: gr.Checkbox
@@ -73,6 +75,7 @@ class Page:
     inputs: Inputs
     results: Results
     gallery: GalleryPanel
+    variations: VariationsPanel
     network: NetworkTab
     session: gr.State
     base: gr.State

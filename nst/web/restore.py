@@ -19,10 +19,14 @@ from nst.web.session import Session
 UNCHANGED = [gr.skip()] * (3 + len(CONTROLS))
 
 
+def show_settings_of_run(session: Session) -> list[Any]:
+    """Show the settings of the latest run. The strength stays as the visitor has set it."""
+    return UNCHANGED if session.run is None else show_but_strength(session.run.settings)
+
+
 def choose_preset(preset: str) -> list[Any]:
     """Show the preset's settings. The strength stays: it is the finished picture's."""
-    name, base, _, *values = _show(PRESETS[preset])
-    return [name, base, gr.skip(), *values]
+    return show_but_strength(PRESETS[preset])
 
 
 def apply_link(query: Mapping[str, str], max_size: int) -> list[Any]:
@@ -59,6 +63,12 @@ def make_query(base: StyleSettings, preset: str | None, strength: float, **value
     """
     with readable_errors():
         return settings_to_query(replace(settings_from(base, values), strength=strength), preset)
+
+
+def show_but_strength(settings: StyleSettings) -> list[Any]:
+    """Show settings in the controls. The strength stays as the visitor has set it."""
+    name, base, _, *values = _show(settings)
+    return [name, base, gr.skip(), *values]
 
 
 def _show(settings: StyleSettings) -> list[Any]:

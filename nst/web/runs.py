@@ -1,4 +1,4 @@
-"""The runs on the page: start, continue, stop, and what is shown while they paint and afterwards."""
+"""The runs on the page: start, continue, enlarge, stop, and what is shown while they paint and afterwards."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,7 +7,17 @@ from typing import Any
 
 import gradio as gr
 
-from nst import Step, Style, StyleSettings, StyleTransferError, computing, describe, load_picture
+from nst import (
+    Film,
+    Step,
+    Style,
+    StyleSettings,
+    StyleTransferError,
+    computing,
+    describe,
+    enlarged,
+    load_picture,
+)
 from nst.web import zerogpu
 from nst.web.compare import compare_value
 from nst.web.controls import settings_from
@@ -41,6 +51,20 @@ class RunOutputs:
     resume: gr.Button
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How the result is to be saved and shown: kind of file, with the photo's transparency or not, and strength."""
+
+    kind: str
+    transparent: bool
+    strength: float
+
+    @classmethod
+    def taken_from(cls, inputs: dict[str, Any]) -> "Wanted":
+        """Return the values in the inputs of an event, and remove them there."""
+        return cls(inputs.pop("kind"), inputs.pop("transparent"), inputs.pop("strength"))
+
+
 class RunEvents:
     """The events of a run. Its generators yield {component: value} for the components that change."""
 
@@ -48,53 +72,48 @@ class RunEvents:
         self.options, self.queue, self.outputs = options, queue, outputs
         self.strengths = RunStrengths()
 
-    def start(
-        self,
-        request: gr.Request,
-        *,
-        content,
-        style,
-        session: Session,
-        kind: str,
-        transparent: bool,
-        strength: float,
-        **inputs: Any,
-    ) -> Iterator[dict]:
-        """Paint from the beginning. strength: of the pictures that are shown. inputs: see `_styles_and_settings`."""
+    def start(self, request: gr.Request, *, content, style, session: Session, **inputs: Any) -> Iterator[dict]:
+        """Paint from the beginning. inputs: the fields of `Wanted`, and see `styles_and_settings`."""
         with readable_errors():
-            styles, settings = _styles_and_settings(content, style, **inputs)
-            run = Run(content.info["path"], settings, describe(content, styles, settings), strength=strength)
-            yield from self._paint(request, session, run, content, styles, kind, transparent)
+            if content is None or style is None:
+                raise StyleTransferError("Add a photo and a painting first.")
+            wanted = Wanted.taken_from(inputs)
+            styles, settings = styles_and_settings(content, style, **inputs)
+            run = Run(content.info["path"], settings, describe(content, styles, settings))
+            yield from self._paint(request, session, run, content, styles, wanted)
 
-    def resume(
-        self,
-        request: gr.Request,
-        *,
-        style,
-        session: Session,
-        kind: str,
-        transparent: bool,
-        strength: float,
-        **inputs: Any,
-    ) -> Iterator[dict]:
+    def resume(self, request: gr.Request, *, style, session: Session, **inputs: Any) -> Iterator[dict]:
         """Continue the latest run, on its own photo, with the paintings and settings as they are now."""
         with readable_errors():
-            previous = session.latest_run()
+            previous, wanted = session.latest_run(), Wanted.taken_from(inputs)
             photo, state = previous.read_photo(), previous.read_last_step().state
-            styles, settings = _styles_and_settings(photo, style, **inputs)
+            styles, settings = styles_and_settings(photo, style, **inputs)
             settings = replace(settings, steps=_next_end(previous, settings.steps))
-            run = previous.continued(settings, describe(photo, styles, settings), state)
-            run.strength = strength
-            yield from self._paint(request, session, run, photo, styles, kind, transparent, resume=state)
+            recipe = describe(photo, styles, settings).continued(previous.recipe)
+            run = previous.continued(settings, recipe, state)
+            yield from self._paint(request, session, run, photo, styles, wanted, resume=state)
+
+    def enlarge(self, request: gr.Request, *, style, session: Session, **inputs: Any) -> Iterator[dict]:
+        """Paint the latest picture on at twice its size, with its own settings, and the paintings as they are now."""
+        with readable_errors():
+            previous, wanted = session.latest_run(), Wanted.taken_from(inputs)
+            photo, state = previous.read_photo(), previous.read_last_step().state
+            styles, _ = styles_and_settings(photo, style, **inputs)
+            settings = enlarged(previous.settings, state, photo.size)
+            if settings.size > self.options.max_size:
+                raise StyleTransferError(f"size must be at most {self.options.max_size} here, not {settings.size}.")
+            recipe = describe(photo, styles, settings).enlarging(previous.recipe)
+            run = replace(previous.continued(settings, recipe, state), film=Film())  # all frames have one size
+            yield from self._paint(request, session, run, photo, styles, wanted, resume=state)
 
     def _paint(
-        self, request: gr.Request, session: Session, run: Run, photo, styles, kind: str, transparent: bool, **options
+        self, request: gr.Request, session: Session, run: Run, photo, styles, wanted: "Wanted", **options
     ) -> Iterator[dict]:
         show = self.outputs
         yield {show.status: "Starting…", show.download: gr.DownloadButton(interactive=False),
                show.resume: gr.Button(interactive=False)}  # fmt: skip
-        with self.strengths.of_run(request.session_hash, run.strength) as latest_strength:
-            step, plotted_at, mixer = None, 0.0, PreviewMixer(photo)
+        with self.strengths.of_run(request.session_hash, wanted.strength) as latest_strength:
+            step, plotted_at, mixer = None, 0.0, PreviewMixer(photo, run.settings.seamless)
             with closing(self.queue.paint(request.session_hash, photo, styles, run.settings, **options)) as steps:
                 for step in steps:
                     if isinstance(step, str):  # a sentence about the wait
@@ -113,12 +132,12 @@ class RunEvents:
                 yield {show.status: STOPPED_EARLY, show.resume: gr.Button(interactive=session.run is not None)}
                 return
             run.strength = latest_strength()
-            yield self._result(session, run, step, kind, transparent)
+            yield self._result(session, run, step, wanted)
 
-    def _result(self, session: Session, run: Run, step: Step, kind: str, transparent: bool) -> dict:
+    def _result(self, session: Session, run: Run, step: Step, wanted: "Wanted") -> dict:
         show, path = self.outputs, session.finish(run)
-        if (kind, transparent) != ("PNG", False):
-            path = run.export(kind, transparent)
+        if (wanted.kind, wanted.transparent) != ("PNG", False):
+            path = run.export(wanted.kind, wanted.transparent)
         return {
             show.picture: run.read_shown(),
             show.status: f"{ending_line(step, self.options.time_limit)}\n{recipe_warning(run.recipe)}".strip(),
@@ -136,7 +155,7 @@ def _numbers(run: Run, step: Step) -> str:
     return f"Computed with {hardware}. Losses: {losses_text(step)}."
 
 
-def _styles_and_settings(
+def styles_and_settings(
     photo,
     style,
     *,
@@ -166,20 +185,19 @@ def _styles_and_settings(
     return styles, replace(settings_from(base, values), strength=1.0)  # the page mixes the picture with the photo
 
 
-def show_finished(session: Session, steps: int) -> tuple:
+def show_finished(session: Session, steps: int, max_size: int) -> tuple:
     """Return what is shown after a run.
 
-    Before and after, the slider of stages and its picture, the gallery, the Continue button, and the button that takes
-    the result as the next photo.
+    Before and after, the slider of stages and its picture, the gallery, the Continue button, the button that takes the
+    result as the next photo, and the Enlarge button.
     """
     run = session.run
     if run is None:
-        return (gr.skip(),) * 6
+        return (gr.skip(),) * 7
     with readable_errors():
         comparison = compare_value(load_picture(run.read_photo()), run.read_shown())
-    resume = resume_button(run, steps)
-    return (comparison, stage_slider(run.film), run.film.frame(-1), gallery_value(session), resume,
-            gr.Button(interactive=True))  # fmt: skip
+    return (comparison, stage_slider(run.film), run.film.frame(-1), gallery_value(session), resume_button(run, steps),
+            gr.Button(interactive=True), enlarge_button(run, max_size))  # fmt: skip
 
 
 def show_failed(session: Session) -> tuple:
@@ -196,6 +214,14 @@ def label_resume_button(session: Session, steps: int):
 def resume_button(run: Run, steps: int) -> gr.Button:
     """Return the Continue button for a run. steps: as set on the page."""
     return gr.Button(f"Continue to {_next_end(run, steps)}")
+
+
+def enlarge_button(run: Run, max_size: int) -> gr.Button:
+    """Return the Enlarge button for a run. max_size: the host's limit in px."""
+    size = 2 * run.settings.size
+    if size > max_size:
+        return gr.Button(f"Enlarge: {max_size} px is the limit here", interactive=False)
+    return gr.Button(f"Enlarge to {size} px", interactive=True)
 
 
 def _next_end(run: Run, steps: int) -> int:

@@ -28,6 +28,7 @@ from nst import (
 )
 from nst.io.sizes import fitted_size
 from nst.io.transparency import transparency_of
+from nst.seamless import periodic_photo
 from nst.web.storage import new_result
 
 MAX_ITEMS = 12  # pictures in the gallery
@@ -84,10 +85,16 @@ class Run:
         with Image.open(_existing(self.result)) as picture:
             return picture.convert("RGB")
 
+    def read_photo_to_mix(self, size: tuple[int, int]) -> Image.Image:
+        """Return the photo as the run saw it, in (width, height) `size`. Raises StyleTransferError as `read_photo`."""
+        return periodic_photo(self.read_photo(), size) if self.settings.seamless else self.read_photo()
+
     def read_shown(self) -> Image.Image:
         """Return the picture at the strength that the page shows. Raises StyleTransferError if it has been deleted."""
         picture = self.read_picture()
-        return picture if self.strength == 1 else StrengthMixer(self.read_photo(), picture).picture(self.strength)
+        if self.strength == 1:
+            return picture
+        return StrengthMixer(self.read_photo_to_mix(picture.size), picture).picture(self.strength)
 
     def shown_recipe(self) -> PaintingRecipe:
         """Return the recipe of that picture."""
@@ -108,8 +115,7 @@ class Run:
             self._state_file.unlink()
 
     def continued(self, settings: StyleSettings, recipe: PaintingRecipe, state: RunState) -> "Run":
-        """Return the run that continues this one from `state`; this one does not change."""
-        recipe = recipe.continued(self.recipe)
+        """Return the run that continues this one from `state`, with that recipe; this one does not change."""
         if state.arrays.keys() == {"pixels"}:  # ZeroGPU leaves only a preview of a run that was stopped
             recipe = replace(recipe, repeatable=False)
         film = copy.copy(self.film)
@@ -130,7 +136,9 @@ class Run:
 
     def _unrounded(self) -> np.ndarray:
         step = self.read_last_step()
-        return unrounded(step if self.strength == 1 else with_strength(step, self.read_photo(), self.strength))
+        if self.strength != 1:
+            step = with_strength(step, self.read_photo_to_mix(step.image.size), self.strength)
+        return unrounded(step)
 
 
 def with_origin(picture: Image.Image, path: Path) -> Image.Image:

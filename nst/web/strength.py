@@ -13,6 +13,7 @@ from PIL import Image
 
 from nst import StrengthMixer, load_photo, load_picture
 from nst.io.sizes import fitted_size
+from nst.seamless import periodic_photo
 from nst.settings import STRENGTHS
 from nst.strength import photo_of_size
 from nst.web.compare import compare_value
@@ -52,8 +53,8 @@ class RunStrengths:
 class PreviewMixer:
     """Mixes the previews of one run with its photo."""
 
-    def __init__(self, photo: Image.Image):
-        self._photo = photo
+    def __init__(self, photo: Image.Image, seamless: bool):
+        self._photo, self._seamless = photo, seamless
         self._small: Image.Image | None = None  # the photo at the previews' size
 
     def mix(self, preview: Image.Image, strength: float) -> Image.Image:
@@ -62,7 +63,8 @@ class PreviewMixer:
             return preview
         preview = _shrunk(preview, PREVIEW_SIDE)
         if self._small is None:
-            self._small = photo_of_size(self._photo, preview.size)
+            resized = periodic_photo if self._seamless else photo_of_size
+            self._small = resized(self._photo, preview.size)
         return StrengthMixer(self._small, preview).picture(strength)
 
 
@@ -116,14 +118,15 @@ def mixer_of(run: Run) -> StrengthMixer:
     Raises StyleTransferError if the picture or its photo has been deleted.
     """
     run.check_files()
-    return _mixer(run.photo, run.result)
+    return _mixer(run.result, run.photo, run.settings.seamless)
 
 
 @functools.lru_cache(MAX_MIXERS)
-def _mixer(photo: Path, result: Path) -> StrengthMixer:
+def _mixer(result: Path, photo_file: Path, seamless: bool) -> StrengthMixer:
     with Image.open(result) as picture:
         painting = _shrunk(picture.convert("RGB"), SHOWN_SIDE)
-    return StrengthMixer(load_photo(photo, name="The photo"), painting)
+    photo = load_photo(photo_file, name="The photo")
+    return StrengthMixer(periodic_photo(photo, painting.size) if seamless else photo, painting)
 
 
 def _shrunk(picture: Image.Image, side: int) -> Image.Image:

@@ -57,12 +57,14 @@ footer > .divider:last-child { display: none; }
 #gallery .caption-label { opacity: 1 !important; }
 #mask .empty, #part .empty { color: var(--body-text-color) !important; }
 #controls .form > .block { flex: 1 1 220px; min-width: 220px !important; }
+#variations_gallery .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
 #photo_seen img, #painting_seen img { width: 100%; height: 100%; object-fit: contain; }
-#network_views .grid-container { padding-top: 2rem; grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
+#network_views .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
 #network_views .depths .grid-container { grid-template-columns: repeat(5, minmax(0, 1fr)) !important; }
-#network_views .gallery-item, #network_views .thumbnail-item { aspect-ratio: 3 / 2; width: 100%; height: auto; }
-#network_views .grid-wrap { min-height: 0; max-height: none; }
-#network_views .caption-label { font-size: 0.7rem; padding: 0.1rem 0.3rem; }
+.whole_gallery .grid-container { padding-top: 2rem; }
+.whole_gallery .caption-label { font-size: 0.7rem; padding: 0.1rem 0.3rem; max-width: 100%; opacity: 1 !important; }
+.whole_gallery .gallery-item, .whole_gallery .thumbnail-item { aspect-ratio: 3 / 2; width: 100%; height: auto; }
+.whole_gallery .grid-wrap { min-height: 0; max-height: none; }
 button[role="tab"].selected { color: var(--primary-700) !important; }
 .dark button[role="tab"].selected { color: var(--primary-300) !important; }
 @media (max-width: 768px) { /* the picture comes before the controls */
@@ -77,7 +79,7 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   .examples button.sm { padding: 0.15rem; font-size: 0.65rem; }
   #status textarea { height: 4.8rem !important; }
   #results { min-width: 0 !important; width: 100%; }
-  #views button[role="tab"] { padding-inline: 0.5rem; font-size: 0.85rem; }
+  #views .tab-container button { padding-inline: 0.5rem; font-size: 0.85rem; }
   #preset .wrap { grid-template-columns: 1fr 1fr; }
   #preset label { padding-inline: 0.5rem; font-size: 0.85rem; }
   #pictures { flex-wrap: nowrap; gap: 0.5rem; }
@@ -85,7 +87,7 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   #run > button { min-width: 0 !important; padding-inline: 0.5rem; }
   #continue { font-size: 0.9rem; white-space: normal; }
   #compare, #output, #stage { min-height: 0; height: 300px !important; }
-  #network_views .caption-label { font-size: 0.6rem; max-width: 100%; }
+  #network_views .caption-label { font-size: 0.6rem; }
   #network_views .caption-label { padding: 0 0.2rem; }
   #gallery .grid-container { grid-template-columns: repeat(3, 1fr) !important; }
 }
