@@ -26,6 +26,7 @@ PROGRAMS = [
     ("train.py",),
     ("tests/tools/reliability",),
     ("tests/tools/replicas.py",),
+    ("tests/tools/space_sandbox.py",),
     ("tests/tools/quality.py",),
 ]
 

@@ -2,43 +2,12 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
 from helpers.pictures import make_picture
 from helpers.shell import ENVIRONMENT, ROOT, shell
-
-# Each call runs in a forked process; arguments and steps are pickled on their way.
-SPACES = """
-import multiprocessing, pickle
-
-DURATIONS = []
-
-def GPU(duration):
-    def decorate(function):
-        def run(*arguments):
-            DURATIONS.append(duration(*arguments))
-            receiver, sender = multiprocessing.get_context("fork").Pipe()
-            def work(data):
-                try:
-                    for step in function(*pickle.loads(data)):
-                        sender.send_bytes(pickle.dumps(step))
-                    sender.send_bytes(pickle.dumps(None))
-                except BaseException as error:
-                    sender.send_bytes(pickle.dumps(error))
-            process = multiprocessing.get_context("fork").Process(target=work, args=(pickle.dumps(arguments),))
-            process.start()
-            try:
-                while (step := pickle.loads(receiver.recv_bytes())) is not None:
-                    if isinstance(step, BaseException):
-                        raise step
-                    yield step
-            finally:
-                process.terminate()
-                process.join()
-        return run
-    return decorate
-"""
 
 # Paint once for every scenario (name, steps, seconds to start, step at which to stop) and print what came of it.
 PAINT = """
@@ -92,7 +61,7 @@ SCENARIOS = [
 def results(tmp_path_factory, random_checkpoint) -> dict[str, dict]:
     """The last step of each scenario, all painted in one process."""
     folder = tmp_path_factory.mktemp("zerogpu")
-    (folder / "spaces.py").write_text(SPACES)
+    shutil.copy(ROOT / "tests" / "helpers" / "spaces_stand_in.py", folder / "spaces.py")
     (folder / "paint.py").write_text(PAINT)
     make_picture(96, 72, seed=1).save(folder / "photo.png")
     make_picture(80, 80, seed=2).save(folder / "painting.png")
