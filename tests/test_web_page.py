@@ -229,21 +229,21 @@ def test_the_network_tab_shows_an_example_before_any_click(page):
         page.locator(f"#{name}_seen img").wait_for()
     photo = np.asarray(Image.open(photo_path("chelsea")).resize((128, 85)), float)
     page.locator("#photo_depths").scroll_into_view_if_needed()
-    shallow, deep = (read_image(page, f"#photo_depths button:nth-of-type({n}) img") for n in (1, 5))
+    shallow, deep = (read_image(page, f"#photo_depths .gallery-item:nth-child({n}) img") for n in (1, 5))
     errors = [np.abs(np.asarray(picture.resize((128, 85)), float) - photo).mean() for picture in (shallow, deep)]
     assert errors[0] < 0.2 * errors[1]
 
 
 def test_presets_show_their_seconds(page):
-    """Those are the estimates of the library, for a photo of 3 to 2, on the machine of the test."""
-    labels = page.locator("#preset label")
+    """Their ratio is that of the library's estimates, whatever the speed of the machine."""
     for name in PRESETS:
-        page.locator("#preset label", has_text=re.compile(rf"^{name} · \d+ (s|min)$")).wait_for()
-    times = dict(text.split(" · ") for text in labels.all_inner_texts())
-    seconds = {name: float(t.split()[0]) * (60 if t.endswith("min") else 1) for name, t in times.items()}
-    expected = estimate((3, 2), PRESETS["balanced"], load_backbone("cifar100")).seconds
-    assert expected / 3 < seconds["balanced"] < expected * 3
-    assert seconds["quick"] < seconds["balanced"] < seconds["fine"]
+        page.locator("#preset label", has_text=re.compile(rf"{name} · \d+ (s|min)")).wait_for(timeout=180_000)
+    texts = page.locator("#preset label").all_inner_texts()
+    times = dict(text.strip().split(" · ") for text in texts)
+    seconds = {name: float(time.split()[0]) * (60 if time.endswith("min") else 1) for name, time in times.items()}
+    network = load_backbone("cifar100")
+    expected = {name: estimate((3, 2), PRESETS[name], network).seconds for name in ("quick", "balanced")}
+    assert seconds["balanced"] / seconds["quick"] == pytest.approx(expected["balanced"] / expected["quick"], rel=0.35)
     page.locator("#preset input[value=fine]").check()
     page.locator("#preset input[value=fine]:checked").wait_for()
 

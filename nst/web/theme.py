@@ -39,6 +39,7 @@ footer > .divider:last-child { display: none; }
 #status textarea { font-size: 1rem; padding-block: 0.4rem; border-top-left-radius: 0; border-top-right-radius: 0; }
 #status { margin-top: calc(-1 * var(--layout-gap)); } /* the picture's lower edge */
 #saving { align-items: center; }
+.block input[type="range"]:focus-visible { outline: 2px solid var(--primary-500); outline-offset: 4px; }
 #transparent { min-width: 11.5rem !important; padding: 0; }
 #transparent span { white-space: nowrap; }
 #preset .wrap { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
