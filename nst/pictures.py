@@ -14,6 +14,8 @@ from nst.io.colour import match_covariance, recolour
 from nst.io.reading import PictureLike, load_picture, load_with_opacity
 from nst.io.sizes import MIN_SIDE, check_sides, fitted_size, resize_picture
 from nst.io.tensors import to_tensor
+from nst.models.checkpoints import Backbone
+from nst.saved_style import SavedStyle, is_style_file, load_style
 from nst.settings import StyleSettings
 from nst.stages import RemainingStage
 from nst.targets import StyleInput
@@ -21,9 +23,12 @@ from nst.targets import StyleInput
 
 @dataclass(frozen=True)
 class Style:
-    """A style picture, its weight among several (above 0), and a mask picture: white where the style is painted."""
+    """A style picture, its weight among several (above 0), and a mask picture: white where the style is painted.
 
-    picture: PictureLike
+    The picture may also be a saved style, or the path of its file.
+    """
+
+    picture: PictureLike | SavedStyle
     weight: float = 1.0
     mask: PictureLike | None = None
 
@@ -46,8 +51,18 @@ def load_styles(style: PictureLike | Sequence[Style]) -> list[Style]:
             raise StyleTransferError(f"{name}: its weight must be a number above 0, not {weight!r}.")
         is_path = isinstance(item.picture, (str, os.PathLike))
         mask = None if item.mask is None else load_mask(item.mask, f"{name}'s mask")
-        loaded.append(Style(load_picture(item.picture, None if is_path else name), float(weight), mask))
+        loaded.append(Style(load_painting(item.picture, None if is_path else name), float(weight), mask))
     return loaded
+
+
+def load_painting(painting: PictureLike | SavedStyle, name: str | None = None) -> Image.Image | SavedStyle:
+    """Return a painting as `load_picture` does, or the saved style that is given, or that is in the file.
+
+    Raises StyleTransferError as `load_picture` and `load_style` do.
+    """
+    if isinstance(painting, SavedStyle):
+        return painting
+    return load_style(painting) if is_style_file(painting) else load_picture(painting, name)
 
 
 def load_mask(mask: PictureLike, name: str | None = None) -> Image.Image:
@@ -63,7 +78,16 @@ def check_final_sides(photo: Image.Image, styles: Sequence[Style], settings: Sty
     """Raise StyleTransferError if the photo or a style picture would be too narrow at the final size."""
     check_sides(fitted_size(photo.size, long_side, settings.keep_aspect), "The content picture")
     for style in styles:
+        if isinstance(style.picture, SavedStyle):
+            continue
         check_sides(fitted_size(style.picture.size, long_side, settings.keep_aspect), "The style picture")
+
+
+def check_saved_styles(styles: Sequence[Style], settings: StyleSettings, backbone: Backbone) -> None:
+    """Raise StyleTransferError for a saved style that does not fit the settings or the backbone."""
+    for style in styles:
+        if isinstance(style.picture, SavedStyle):
+            style.picture.check(settings, backbone)
 
 
 def mask_tensor(style: Style, like: Tensor) -> Tensor:
@@ -91,14 +115,18 @@ def style_input(style: Style, settings: StyleSettings, stage: RemainingStage, de
 
     The long side of the style picture is that of the stage times `style_scale`. The mask has the stage's size.
     """
+    mask = None
+    if style.mask is not None:
+        mask = to_tensor(style.mask.resize(stage.size, Image.Resampling.LANCZOS)).mean(1, keepdim=True).to(device)
+    if isinstance(style.picture, SavedStyle):
+        long_side = stage.long_side * settings.style_scale
+        statistics = style.picture.statistics_at(long_side, settings.style_layers, device)
+        return StyleInput(style.picture.colours.to(device), style.weight, mask, statistics)
     picture_size = fitted_size(style.picture.size, stage.long_side, settings.keep_aspect)
     width, height = (side * settings.style_scale for side in picture_size)
     enlargement = max(1.0, MIN_SIDE / min(width, height))  # a long thin style would be too small in a coarse stage
     picture = resize_picture(style.picture, (round(width * enlargement), round(height * enlargement)))
-    mask = None
-    if style.mask is not None:
-        mask = to_tensor(style.mask.resize(stage.size, Image.Resampling.LANCZOS)).mean(1, keepdim=True).to(device)
-    return to_tensor(picture).to(device), style.weight, mask
+    return StyleInput(to_tensor(picture).to(device), style.weight, mask)
 
 
 def start_picture(
@@ -108,7 +136,7 @@ def start_picture(
     if settings.init == "content":
         return content
     if settings.init == "style":
-        start = match_covariance(content, styles[0][0])
+        start = match_covariance(content, styles[0].picture)
     else:
         start = torch.rand(content.shape, generator=generator).to(content.device)
     return recolour(start, content) if settings.preserve_colours else start
@@ -123,7 +151,7 @@ def start_noise(
     """
     channels = 1 if settings.preserve_colours else 3
     noise = torch.randn(1, channels, *content.shape[-2:], generator=generator).to(content.device)
-    masks = [mask for _, _, mask in styles]
+    masks = [style.mask for style in styles]
     if not any(mask is None for mask in masks):
         noise = noise * torch.stack(masks).amax(0)
     return settings.start_noise * noise

@@ -20,6 +20,7 @@ from nst.io.sizes import fitted_size
 from nst.io.tensors import to_tensor
 from nst.palette import transfer_colours
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
+from nst.saved_style import SavedPatches, SavedStyle
 from nst.settings import StyleSettings
 
 # How much rare colours of the painting count. With 1, hardly anything of the photo would remain on a white sheet; with
@@ -82,9 +83,7 @@ class Sketch:
     def make(self) -> Iterator[Tensor]:
         """Make the sketch, and yield it after the passes with each size of patches, at the size that it has then."""
         generator = torch.Generator().manual_seed(self.settings.seed)
-        longest = sketch_side(self.settings)
-        for level, patch_sides in enumerate(PATCHES):
-            side = max(8, longest >> (len(PATCHES) - 1 - level))
+        for side, patch_sides in zip(level_sides(self.settings), PATCHES, strict=True):
             photo, paintings = self._photo_at(side), [self._painting_at(style, side) for style in self.styles]
             if self.settings.preserve_colours:
                 paintings, photo = [match_luminance(painting, photo) for painting in paintings], grey(photo)
@@ -96,7 +95,7 @@ class Sketch:
             else:
                 self.picture = _resized(self.picture, photo.shape[-2:]).clamp(0, 1)
             photo_weight = self._photo_weight(photo)
-            smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))
+            smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))  # saved patches have their picture's shape
             for patch_side in patch_sides:
                 if patch_side > smallest // 2:
                     continue
@@ -121,8 +120,10 @@ class Sketch:
         size = fitted_size(self.photo.size, side, self.settings.keep_aspect)
         return to_tensor(self.photo.resize(size, Image.Resampling.LANCZOS)).to(self.device)
 
-    def _painting_at(self, style: Style, side: int) -> Tensor:
+    def _painting_at(self, style: Style, side: int) -> Tensor | SavedPatches:
         side = max(1, round(side * self.settings.style_scale))
+        if isinstance(style.picture, SavedStyle):
+            return style.picture.patches_at(side)
         size = fitted_size(style.picture.size, side, self.settings.keep_aspect)
         return to_tensor(style.picture.resize(size, Image.Resampling.LANCZOS)).to(self.device)
 
@@ -144,10 +145,23 @@ def sketch_side(settings: StyleSettings) -> int:
     return min(LONG_SIDE, round(SHARE * settings.size))
 
 
-def replace_patches(picture: Tensor, paintings: Sequence[Tensor], weights: Sequence[float], side: int) -> Tensor:
+def level_sides(settings: StyleSettings) -> list[int]:
+    """Return the long side of each level of the sketch in px, coarse to fine."""
+    return [max(8, sketch_side(settings) >> (len(PATCHES) - 1 - level)) for level in range(len(PATCHES))]
+
+
+def patch_distance(area: float, side: int) -> int:
+    """Return the px between two patches of `side` px that are taken from paintings. area: the places for a patch."""
+    return max(2, side // 4, math.ceil(math.sqrt(area / MOST_PATCHES)))
+
+
+def replace_patches(
+    picture: Tensor, paintings: Sequence[Tensor | SavedPatches], weights: Sequence[float], side: int
+) -> Tensor:
     """Return the picture (1, 3, H, W) with every patch of `side` px replaced by the most similar one of the paintings.
 
-    paintings: (1, 3, h, w) each. weights: of the paintings; a larger one makes its patches count as more similar.
+    paintings: (1, 3, h, w) each, or the patches of a saved style. weights: of the paintings; a larger one makes its
+    patches count as more similar.
     """
     height, width = picture.shape[-2:]
     stride = max(2, side // 4)
@@ -155,9 +169,12 @@ def replace_patches(picture: Tensor, paintings: Sequence[Tensor], weights: Seque
     queries = F.unfold(padded, side, stride=stride)[0].T
     patches, factors = [], []
     for painting, weight in zip(paintings, weights, strict=True):
-        area = (painting.shape[-2] - side + 1) * (painting.shape[-1] - side + 1)
-        distance = max(stride, math.ceil(math.sqrt(area * len(paintings) / MOST_PATCHES)))
-        patches.append(F.unfold(painting, side, stride=distance)[0].T)
+        if isinstance(painting, SavedPatches):
+            patches.append(painting.by_side[side].rows(side, picture.device))
+        else:
+            area = (painting.shape[-2] - side + 1) * (painting.shape[-1] - side + 1)
+            distance = patch_distance(area * len(paintings), side)
+            patches.append(F.unfold(painting, side, stride=distance)[0].T)
         factors.append(torch.full((len(patches[-1]),), max(weights) / weight, device=picture.device))
     patches = torch.cat(patches)
     compared, of_paintings = _components(_compared(queries, side), _compared(patches, side))

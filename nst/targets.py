@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,19 @@ from nst.settings import StyleSettings
 OUTLINE_POOLS = (8, 16)  # px averaged on each side. 4 would also suppress strokes, 32 would let objects move
 
 Key = tuple[int, str]  # a level of the image pyramid and a layer
-StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
+
+
+class StyleInput(NamedTuple):
+    """A style at the size of one stage.
+
+    picture: (1, 3, h, w); of a saved style, its colours. mask: (1, 1, H, W) in [0, 1], 1 where it is painted; None is
+    everywhere. statistics: of a saved style, which has no picture to compute them from.
+    """
+
+    picture: Tensor
+    weight: float
+    mask: Tensor | None = None
+    statistics: dict[Key, Tensor] | None = None
 
 
 def compared_layers(settings: StyleSettings) -> tuple[str, ...]:
@@ -80,8 +93,9 @@ class TargetBuilder:
     def build(self, content: Tensor, styles: Sequence[StyleInput]) -> Targets:
         """Return the targets for a photo or sketch (1, 3, H, W) in [0, 1] and the styles to paint it in."""
         settings = self.settings
+        styles = [StyleInput(*style) for style in styles]
         if settings.preserve_colours:  # both are compared in grey
-            styles = [(match_luminance(picture, content), weight, mask) for picture, weight, mask in styles]
+            styles = [style._replace(picture=match_luminance(style.picture, content)) for style in styles]
             content = grey(content)
         features = self._cached("content", content, settings.content_layers, self._features_of)
         scales = {
@@ -99,10 +113,10 @@ class TargetBuilder:
         photo_statistics: dict[Key, Tensor] = {}
         if settings.relative_losses:
             photo_statistics = self._cached("style", content, details, self._statistics_of)
-        total_weight = sum(weight for _, weight, _ in styles)
+        total_weight = sum(style.weight for style in styles)
         targets = []
-        for picture, weight, mask in styles:
-            statistics = self._cached("style", picture, details, self._statistics_of)
+        for picture, weight, mask, statistics in styles:
+            statistics = statistics or self._cached("style", picture, details, self._statistics_of)
             statistics = {key: statistic for key, statistic in statistics.items() if key[0] < levels}
             # The larger of the two scales is used. With its own scale alone, the little contrast of a pale painting
             # would outweigh all that is to be kept of the photo.
@@ -110,6 +124,11 @@ class TargetBuilder:
             scales = {key: torch.maximum(scale(statistics[key]), scale(photo_statistics[key])) for key in common}
             targets.append(StyleTarget(statistics, scales, weight / total_weight / len(statistics), mask))
         return targets
+
+    @torch.no_grad()
+    def style_statistics(self, picture: Tensor) -> dict[Key, Tensor]:
+        """Return what a style's target holds of the painting `picture`, (1, 3, h, w): see `StyleTarget`."""
+        return self._statistics_of(picture)
 
     def _cached(self, kind: str, picture: Tensor, details: tuple, build: Callable[[Tensor], dict]) -> dict:
         """Return `build(picture)`, from the cache where an earlier run has built the same."""

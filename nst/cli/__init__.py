@@ -1,5 +1,5 @@
 """The command line: paint one photo (`nst CONTENT STYLE -o OUT.png`), a folder (`nst batch`), or one photo with many
-settings (`nst grid`), or serve the page.
+settings (`nst grid`), keep a style (`nst style`), or serve the page.
 
 `python -m nst` is the same command.
 """
@@ -7,7 +7,7 @@ settings (`nst grid`), or serve the page.
 import sys
 from collections.abc import Sequence
 
-from nst.cli import batch, grid, painting
+from nst.cli import batch, grid, painting, style
 from nst.cli.messages import say
 from nst.engine.waiting import wait_briefly
 from nst.errors import StyleTransferError
@@ -18,6 +18,7 @@ COMMANDS = {  # the functions, and what a signal means before there is anything 
     "": (painting.run, "stopped before the first step; nothing was saved"),
     "batch": (batch.run, "stopped"),
     "grid": (grid.run, "stopped before the first picture was finished; nothing was saved"),
+    "style": (style.run, "stopped; nothing was saved"),
 }
 
 

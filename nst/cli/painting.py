@@ -47,11 +47,12 @@ def build_parser() -> ArgumentParser:
         description="Paint a photo in the style of a picture.",
         epilog="nst batch FOLDER --style STYLE --out DIR paints a whole folder: see nst batch --help. "
         "nst grid CONTENT STYLE -o SHEET.png paints with many settings: see nst grid --help. "
+        "nst style save STYLE -o NAME.style keeps the style of a painting: see nst style --help. "
         f"nst app serves the page: see nst app --help. {EXIT_STATUS}",
     )
     add = parser.add_argument
     add("content", metavar="CONTENT", help="the photo")
-    add("style", metavar="STYLE", help="the painting")
+    add("style", metavar="STYLE", help="the painting, or a saved style: see nst style --help")
     add("-o", "--output", metavar="OUT.png", required=True, help="where the result goes")
     add("--recipe", metavar="FILE.png", type=Path, help="paint as that result was painted; other flags override it")
     add_settings(parser)
@@ -141,11 +142,12 @@ def _paint(
 ) -> "tuple[Step, bool]":
     """Paint and save the result; return the last step, and whether a signal has stopped the run before its end."""
     from nst.cli.progress import StepBar
-    from nst.io.reading import load_photo, load_picture
+    from nst.io.reading import load_photo
     from nst.io.transparency import transparency_of
     from nst.output.film import Film
     from nst.output.recipe import describe
     from nst.output.results import save_result, unrounded
+    from nst.pictures import load_painting
     from nst.stylization import stylize
 
     last_step = followed.steps_done if followed and args.steps is None else settings.steps
@@ -155,7 +157,7 @@ def _paint(
     preview_every = math.gcd(args.save_every or 0, Film.interval(last_step) if film else 0) or last_step
     photo = load_photo(args.content)
     transparency = transparency_of(photo) if args.keep_alpha else {}
-    style = load_picture(args.style)
+    style = load_painting(args.style)
     recipe = describe(photo, style, settings)
     if followed:
         _warn_about_differences(followed, recipe)

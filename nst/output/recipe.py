@@ -23,7 +23,8 @@ from nst.io.decoding import refuse_damage
 from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import FILE_SUFFIXES, NAMES, load_backbone
 from nst.models.hub import split_hub_id
-from nst.pictures import Style, load_mask
+from nst.pictures import Style, check_saved_styles, load_mask, load_painting
+from nst.saved_style import SavedStyle
 from nst.settings import StyleSettings
 
 KEY = "nst-recipe"  # the name of the PNG text chunk, and the first key of the JSON, which holds the version
@@ -36,7 +37,7 @@ LOCAL_FILE = "file"  # stands for a backbone in a local file: its path is privat
 class RecipeStyle:
     """One style in a recipe.
 
-    picture, mask: SHA-256 of the picture's and the mask's pixels. weight: above 0.
+    picture, mask: SHA-256 of the picture's and the mask's pixels; of a saved style, of its file. weight: above 0.
 
     Raises StyleTransferError, naming the field, for a wrong value.
     """
@@ -137,11 +138,15 @@ def describe(
     """
     settings = StyleSettings() if settings is None else settings
     styles = list(style) if isinstance(style, (list, tuple)) else [style]
+    styles = [item if isinstance(item, Style) else Style(item) for item in styles]
+    styles = [replace(item, picture=load_painting(item.picture)) for item in styles]
+    backbone = load_backbone(settings.backbone)
+    check_saved_styles(styles, settings, backbone)
     return PaintingRecipe(
         settings=replace(settings, backbone=public_name(settings.backbone)),
-        backbone_sha256=load_backbone(settings.backbone).sha256,
+        backbone_sha256=backbone.sha256,
         content=pixel_hash(load_picture(content)),
-        styles=tuple(_describe_style(style if isinstance(style, Style) else Style(style)) for style in styles),
+        styles=tuple(map(_describe_style, styles)),
         steps_done=settings.steps,
         versions={"nst": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
     )
@@ -149,7 +154,9 @@ def describe(
 
 def _describe_style(style: Style) -> RecipeStyle:
     mask = None if style.mask is None else pixel_hash(load_mask(style.mask))
-    return RecipeStyle(pixel_hash(load_picture(style.picture)), style.weight, mask)
+    is_saved = isinstance(style.picture, SavedStyle)
+    picture = style.picture.sha256 if is_saved else pixel_hash(style.picture)
+    return RecipeStyle(picture, style.weight, mask)
 
 
 def read_recipe(path: str | os.PathLike) -> PaintingRecipe:

@@ -15,12 +15,12 @@ from PIL import Image
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
 from nst.io.addresses import refuse_address
-from nst.io.reading import load_photo, load_picture
+from nst.io.reading import load_photo
 from nst.output.film import Film, check_format
 from nst.output.protection import check_replaceable, refuse_inputs
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
 from nst.output.results import save_result
-from nst.pictures import Style, load_mask
+from nst.pictures import Style, load_mask, load_painting
 from nst.settings import StyleSettings
 from nst.stylization import Step, stylize
 from nst.tools.picture_files import find_files
@@ -117,7 +117,7 @@ def paint_all(
     styles = [
         replace(
             style,
-            picture=load_picture(style.picture),
+            picture=load_painting(style.picture),
             mask=None if style.mask is None else load_mask(style.mask),
         )
         for style in styles
