@@ -131,9 +131,10 @@ def test_several_paintings_are_one_style(settings):
     for key, value in both.statistics[64].items():
         torch.testing.assert_close(value, (one.statistics[64][key] + two.statistics[64][key]) / 2)
     assert both.colours.shape[-1] == one.colours.shape[-1] + two.colours.shape[-1]
-    step = last(PHOTO, both, replace(settings, size=64))
-    expected = last(PHOTO, [Style(PAINTING), Style(OTHER)], replace(settings, size=64))
-    assert distance(step.image, expected.image) < 12 < distance(step.image, PHOTO.resize(step.image.size))
+    settings = replace(settings, size=64, steps=12, sketch=False)
+    expected = last(PHOTO, [Style(PAINTING), Style(OTHER)], settings).image
+    distances = [distance(last(PHOTO, style, settings).image, expected) for style in (both, one, two)]
+    assert 2 * distances[0] < min(distances[1:])
 
 
 def test_many_patches_are_thinned_out_evenly(settings, monkeypatch):
@@ -149,19 +150,30 @@ def test_many_patches_are_thinned_out_evenly(settings, monkeypatch):
 
 
 CHANGES = {
-    "sketch": {},
-    "no sketch": {"sketch": False, "match_palette": False},
-    "start from the style": {"init": "style", "sketch": False},
+    "no sketch": {"match_palette": False},
+    "palette": {},
+    "start from the style": {"init": "style"},
     "fewer layers and levels": {"style_layers": ("conv1_1",), "style_levels": 1},
 }
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
 def test_a_saved_style_paints_the_same_picture_as_the_painting(saved, settings, changes):
-    settings = replace(settings, **changes)
+    settings = replace(settings, sketch=False, **changes)
     painted, expected = (last(PHOTO, style, settings) for style in (saved, PAINTING))
     assert painted.image.size == expected.image.size
-    assert painted.style_loss == pytest.approx(expected.style_loss, rel=0.02)
+    is_near = settings.init == "style"  # the colours are counted at another size
+    assert painted.style_loss == pytest.approx(expected.style_loss, rel=0.1 if is_near else 1e-4)
+    assert distance(painted.image, expected.image) < (3 if is_near else 0.05)
+    assert distance(painted.image, last(PHOTO, OTHER, settings).image) > 5
+
+
+@pytest.mark.slow
+def test_a_saved_style_makes_the_same_sketch_as_the_painting(settings):
+    """In smaller sketches there are fewer patches than components, and their order decides between equals."""
+    settings = replace(settings, size=256, steps=1, scales=1)
+    saved = make_style([PAINTING], settings, 256)
+    painted, expected = (last(PHOTO, style, settings) for style in (saved, PAINTING))
     assert distance(painted.image, expected.image) < 0.5
     assert distance(painted.image, last(PHOTO, OTHER, settings).image) > 5
 
@@ -170,7 +182,7 @@ def test_a_saved_style_has_weights_and_masks_like_a_painting(saved, settings):
     mask = Image.new("RGB", (96, 72))
     mask.paste("white", (0, 0, 48, 72))
     pairs = [[Style(style, 2.0, mask), Style(OTHER)] for style in (saved, PAINTING)]
-    painted, expected = (last(PHOTO, styles, settings) for styles in pairs)
+    painted, expected = (last(PHOTO, styles, replace(settings, sketch=False)) for styles in pairs)
     assert distance(painted.image, expected.image) < 0.5
 
 
@@ -332,7 +344,7 @@ def test_the_command_saves_a_style_that_every_command_can_use(tmp_path, random_c
     network = ["--size", 64, "--backbone", random_checkpoint, "--device", "cpu"]
     assert run("style", "save", tmp_path / "painting.png", "-o", style, *network) == 0
     assert capfd.readouterr().out == f"{style}: {style.stat().st_size / 1e6:.1f} MB\n"
-    flags = ["--steps", 2, "--precision", "float32", *network]
+    flags = ["--steps", 2, "--precision", "float32", "--no-sketch", *network]
     assert run(photo, style, "-o", tmp_path / "a.png", *flags) == 0
     assert run(photo, tmp_path / "painting.png", "-o", tmp_path / "b.png", *flags) == 0
     assert run("batch", tmp_path / "photos", "--style", style, "--out", tmp_path / "out", *flags) == 0

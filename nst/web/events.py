@@ -54,6 +54,7 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     values = {  # the arguments of `RunEvents.start` by name
         "content": inputs.content,
         "style": inputs.style,
+        "saved_style": inputs.saved_style,
         "session": page.session,
         "base": page.base,
         "kind": results.file_kind,

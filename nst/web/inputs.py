@@ -11,7 +11,7 @@ from gradio_client.utils import encode_file_path, is_file_obj_with_meta
 from PIL import Image, ImageOps
 from pydantic import ValidationInfo, model_validator
 
-from nst import Style, StyleTransferError, load_photo
+from nst import SavedStyle, Style, StyleTransferError, load_photo
 from nst.io.reading import open_picture
 from nst.io.sizes import fitted_size
 from nst.web.errors import readable_errors
@@ -88,7 +88,8 @@ def preview_of(picture: Image.Image | None) -> dict[str, str] | None:
 
 def check_pictures(*, content, style, **others) -> list[dict]:
     """Return a validation for each input: messages for missing pictures appear inside their empty upload fields."""
-    checks = [gr.validate(content is not None, "Add a photo."), gr.validate(style is not None, "Add a painting.")]
+    has_style = style is not None or bool(others.get("saved_style"))
+    checks = [gr.validate(content is not None, "Add a photo."), gr.validate(has_style, "Add a painting.")]
     return checks + [gr.validate(True, "") for _ in others]
 
 
@@ -142,7 +143,7 @@ def mask_of(drawing: dict[str, Any] | None) -> Image.Image | None:
 
 
 def styles_of(
-    first: Image.Image, others: list[tuple[Image.Image | None, float]], drawing: dict[str, Any] | None
+    first: Image.Image | SavedStyle, others: list[tuple[Image.Image | None, float]], drawing: dict[str, Any] | None
 ) -> list[Style]:
     """Return the styles of the first painting and the others, which are (picture, weight).
 

@@ -20,6 +20,7 @@ from nst.web.run_queue import RunQueue
 from nst.web.session import Run, Session
 from nst.web.stage_slider import stage_slider
 from nst.web.status import STOPPED_EARLY, ending_line, progress_line, recipe_warning
+from nst.web.styles import chosen_style
 
 MORE_STEPS = 50  # that Continue adds to a run that has done all its steps
 FAILED = "The run failed: see the error message, correct what it names, and try again."
@@ -48,7 +49,7 @@ class RunEvents:
     ) -> Iterator[dict]:
         """Paint from the beginning. inputs: see `_styles_and_settings`."""
         with readable_errors():
-            styles, settings = _styles_and_settings(style, **inputs)
+            styles, settings = _styles_and_settings(style, self.options.styles, **inputs)
             run = Run(content.info["path"], settings, describe(content, styles, settings))
             yield from self._paint(request, session, run, content, styles, kind, transparent)
 
@@ -58,7 +59,7 @@ class RunEvents:
         """Continue the latest run, on its own photo, with the paintings and settings as they are now."""
         with readable_errors():
             previous = session.latest_run()
-            styles, settings = _styles_and_settings(style, **inputs)
+            styles, settings = _styles_and_settings(style, self.options.styles, **inputs)
             settings = replace(settings, steps=_next_end(previous, settings.steps))
             photo, state = previous.read_photo(), previous.read_last_step().state
             run = previous.continued(settings, describe(photo, styles, settings), state)
@@ -105,14 +106,16 @@ class RunEvents:
 
 
 def _styles_and_settings(
-    style, *, base: StyleSettings, drawing: dict[str, Any] | None, **values: Any
+    style, folder: str, *, saved_style: str | None, base: StyleSettings, drawing: dict[str, Any] | None, **values: Any
 ) -> tuple[list, StyleSettings]:
     """Return the styles and the settings of the page.
 
+    folder: of the saved styles. saved_style: the name of the one that takes the place of the painting, or empty.
     base: the settings that the controls belong to. drawing: of the mask. values: `style_2`, `weight_2` and so on for
     the other paintings, and the controls' values by field.
     """
     others = [(values.pop(f"style_{number}"), values.pop(f"weight_{number}")) for number in MORE_PAINTINGS]
+    style = chosen_style(saved_style, folder) or style
     return styles_of(style, others, drawing), settings_from(base, values)
 
 
