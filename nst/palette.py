@@ -25,8 +25,7 @@ def sample_palette(pixels: Tensor, count: int = PALETTE_COLOURS, exponent: float
     A colour whose share of the painting is s counts as s ** `exponent`: below 1, rare colours become more frequent.
     """
     colours = pixels[0].flatten(1).float().cpu()
-    bins = (colours * PALETTE_BINS).long().clamp(0, PALETTE_BINS - 1)
-    number = (bins[0] * PALETTE_BINS + bins[1]) * PALETTE_BINS + bins[2]
+    number = colour_bins(colours)
     counts = torch.bincount(number, minlength=PALETTE_BINS**3).double()
     weights = counts[number] ** (exponent - 1)
     # Ordered by their bins and taken at even distances: the same painting always gives the same colours.
@@ -34,6 +33,12 @@ def sample_palette(pixels: Tensor, count: int = PALETTE_COLOURS, exponent: float
     ends = weights[order].cumsum(0)
     places = (torch.arange(count, dtype=torch.double) + 0.5) / count * ends[-1]
     return colours[:, order[torch.searchsorted(ends, places).clamp_max(len(order) - 1)]]
+
+
+def colour_bins(colours: Tensor) -> Tensor:
+    """Return the number of the bin of each colour (3, N), (N)."""
+    bins = (colours * PALETTE_BINS).long().clamp(0, PALETTE_BINS - 1)
+    return (bins[0] * PALETTE_BINS + bins[1]) * PALETTE_BINS + bins[2]
 
 
 class ColourMap:

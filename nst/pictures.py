@@ -14,7 +14,9 @@ from nst.io.colour import match_covariance, recolour
 from nst.io.reading import PictureLike, load_picture, load_with_opacity
 from nst.io.sizes import MIN_SIDE, check_sides, fitted_size, resize_picture
 from nst.io.tensors import to_tensor
+from nst.models.checkpoints import Backbone
 from nst.parts import check_part, inside, load_part, part_tensor
+from nst.saved_style import SavedStyle, is_style_file, load_style
 from nst.settings import StyleSettings
 from nst.stages import RemainingStage
 from nst.targets import StyleInput
@@ -24,14 +26,15 @@ from nst.targets import StyleInput
 class Style:
     """A style: its painting, its weight among several styles, where it is painted, and what it is taken from.
 
-    picture: the painting; or a list of paintings in one manner, which count together as one style, equally.
+    picture: the painting, or a saved style, or the path of its file; or a list of paintings in one manner, which count
+    together as one style, equally.
     weight: above 0.
     mask: a mask of the photo, white where the style is painted; by default everywhere.
     part: a mask of the painting, white where the style is taken from; by default everywhere. Of several paintings it
-    belongs to the first.
+    belongs to the first. A saved style has none.
     """
 
-    picture: PictureLike | Sequence[PictureLike]
+    picture: PictureLike | SavedStyle | Sequence[PictureLike | SavedStyle]
     weight: float = 1.0
     mask: PictureLike | None = None
     part: PictureLike | None = None
@@ -66,8 +69,10 @@ def load_styles(style: PictureLike | Sequence[Style]) -> list[Style]:
         mask = None if item.mask is None else load_mask(item.mask, f"{name}'s mask").copy()  # an object of its own
         part = item.part
         for painting in paintings:
-            picture = load_picture(painting, None if isinstance(painting, (str, os.PathLike)) else name)
+            picture = load_painting(painting, None if isinstance(painting, (str, os.PathLike)) else name)
             if part is not None:
+                if isinstance(picture, SavedStyle):
+                    raise StyleTransferError(f"{name}: a saved style has no part: use the painting itself.")
                 picture, part = load_part(picture, load_mask(part, f"{name}'s part"), name)
             loaded.append(Style(picture, weight / len(paintings), mask, part))
             part = None
@@ -75,13 +80,23 @@ def load_styles(style: PictureLike | Sequence[Style]) -> list[Style]:
 
 
 def load_style_files(style: Style) -> Style:
-    """Return a style with everything that `describe` and `stylize` would read loaded, as PIL images.
+    """Return a style with everything that `describe` and `stylize` would read loaded.
 
     Raises StyleTransferError as `load_styles` does.
     """
-    pictures = [load_picture(painting) for painting in style.paintings]
+    pictures = [load_painting(painting) for painting in style.paintings]
     mask, part = (None if mask is None else load_mask(mask) for mask in (style.mask, style.part))
     return replace(style, picture=pictures if len(pictures) != 1 else pictures[0], mask=mask, part=part)
+
+
+def load_painting(painting: PictureLike | SavedStyle, name: str | None = None) -> Image.Image | SavedStyle:
+    """Return a painting as `load_picture` does, or the saved style that is given, or that is in the file.
+
+    Raises StyleTransferError as `load_picture` and `load_style` do.
+    """
+    if isinstance(painting, SavedStyle):
+        return painting
+    return load_style(painting) if is_style_file(painting) else load_picture(painting, name)
 
 
 def load_mask(mask: PictureLike, name: str | None = None) -> Image.Image:
@@ -97,10 +112,19 @@ def check_final_sides(photo: Image.Image, styles: Sequence[Style], settings: Sty
     """Raise StyleTransferError if the photo, a style picture or a part would be too narrow at the final size."""
     check_sides(fitted_size(photo.size, long_side, settings.keep_aspect), "The content picture")
     for style in styles:
+        if isinstance(style.picture, SavedStyle):
+            continue
         size = fitted_size(style.picture.size, long_side, settings.keep_aspect)
         check_sides(size, "The style picture")
         if style.part is not None:
             check_part(part_tensor(style.part, size), MIN_SIDE, "the style picture")
+
+
+def check_saved_styles(styles: Sequence[Style], settings: StyleSettings, backbone: Backbone) -> None:
+    """Raise StyleTransferError for a saved style that does not fit the settings or the backbone."""
+    for style in styles:
+        if isinstance(style.picture, SavedStyle):
+            style.picture.check(settings, backbone)
 
 
 def mask_tensor(style: Style, like: Tensor) -> Tensor:
@@ -130,8 +154,8 @@ def style_inputs(
 ) -> list[StyleInput]:
     """Return the styles' pictures, weights, masks and parts for one stage.
 
-    The long side of a style picture is that of the stage times `style_scale`; its part has its size. A mask has the
-    stage's size; styles that have one mask object get one tensor.
+    The long side of a style picture is that of the stage times `style_scale`; its part has its size. A saved style has
+    statistics in place of a picture. A mask has the stage's size; styles that have one mask object get one tensor.
     """
     inputs: list[StyleInput] = [None] * len(styles)
     for group in groups_by_mask(styles):
@@ -146,6 +170,10 @@ def style_inputs(
 def _style_input(
     style: Style, settings: StyleSettings, stage: RemainingStage, mask: Tensor | None, device: torch.device
 ) -> StyleInput:
+    if isinstance(style.picture, SavedStyle):
+        long_side = stage.long_side * settings.style_scale
+        statistics = style.picture.statistics_at(long_side, settings.style_layers, device)
+        return StyleInput(style.picture.colours.to(device), style.weight, mask, statistics=statistics)
     picture_size = fitted_size(style.picture.size, stage.long_side, settings.keep_aspect)
     width, height = (side * settings.style_scale for side in picture_size)
     enlargement = max(1.0, MIN_SIDE / min(width, height))  # a long thin style would be too small in a coarse stage

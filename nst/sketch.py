@@ -22,6 +22,7 @@ from nst.io.tensors import to_tensor, wrap_border
 from nst.palette import transfer_colours
 from nst.parts import TOO_SMALL, inside, part_tensor, whole_patches
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
+from nst.saved_style import SavedPatches, SavedStyle
 from nst.settings import StyleSettings
 
 # How much rare colours of the painting count. With 1, hardly anything of the photo would remain on a white sheet; with
@@ -98,9 +99,7 @@ class Sketch:
     def make(self) -> Iterator[Tensor]:
         """Make the sketch, and yield it after the passes with each size of patches, at the size that it has then."""
         generator = torch.Generator().manual_seed(self.settings.seed)
-        longest = sketch_side(self.settings, self.photo.size)
-        for level, patch_sides in enumerate(PATCHES):
-            side = max(8, longest >> (len(PATCHES) - 1 - level))
+        for side, patch_sides in zip(level_sides(self.settings, self.photo.size), PATCHES, strict=True):
             photo, paintings = self._photo_at(side), [self._painting_at(style, side) for style in self.styles]
             parts = [part_at(style, x) for style, x in zip(self.styles, paintings, strict=True)]
             if self.settings.preserve_colours:
@@ -115,7 +114,7 @@ class Sketch:
             else:
                 self.picture = _resized(self.picture, photo.shape[-2:]).clamp(0, 1)
             photo_weight = self._photo_weight(photo)
-            smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))
+            smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))  # saved patches have their picture's shape
             for patch_side in patch_sides:
                 if patch_side > smallest // 2:
                     continue
@@ -150,8 +149,10 @@ class Sketch:
         size = fitted_size(self.photo.size, side, self.settings.keep_aspect)
         return to_tensor(self.photo.resize(size, Image.Resampling.LANCZOS)).to(self.device)
 
-    def _painting_at(self, style: Style, side: int) -> Tensor:
+    def _painting_at(self, style: Style, side: int) -> Tensor | SavedPatches:
         side = max(1, round(side * self.settings.style_scale))
+        if isinstance(style.picture, SavedStyle):
+            return style.picture.patches_at(side)
         size = fitted_size(style.picture.size, side, self.settings.keep_aspect)
         return to_tensor(style.picture.resize(size, Image.Resampling.LANCZOS)).to(self.device)
 
@@ -174,7 +175,18 @@ def sketch_side(settings: StyleSettings, photo_size: tuple[int, int]) -> int:
     return min(LONG_SIDE, round(SHARE * painted))
 
 
-def part_at(style: Style, painting: Tensor) -> Tensor | None:
+def level_sides(settings: StyleSettings, photo_size: tuple[int, int]) -> list[int]:
+    """Return the long side of each level of the sketch in px, coarse to fine. photo_size: as in `sketch_side`."""
+    longest = sketch_side(settings, photo_size)
+    return [max(8, longest >> (len(PATCHES) - 1 - level)) for level in range(len(PATCHES))]
+
+
+def patch_distance(area: float, side: int) -> int:
+    """Return the px between two patches of `side` px that are taken from paintings. area: the places for a patch."""
+    return max(2, side // 4, math.ceil(math.sqrt(area / MOST_PATCHES)))
+
+
+def part_at(style: Style, painting: Tensor | SavedPatches) -> Tensor | None:
     """Return the style's part, (1, 1, h, w), at the size of its painting."""
     size = painting.shape[-1], painting.shape[-2]
     return None if style.part is None else part_tensor(style.part, size, painting.device)
@@ -182,14 +194,15 @@ def part_at(style: Style, painting: Tensor) -> Tensor | None:
 
 def replace_patches(
     picture: Tensor,
-    paintings: Sequence[Tensor],
+    paintings: Sequence[Tensor | SavedPatches],
     weights: Sequence[float],
     side: int,
     parts: Sequence[Tensor | None] | None = None,
 ) -> Tensor:
     """Return the picture (1, 3, H, W) with every patch of `side` px replaced by the most similar one of the paintings.
 
-    paintings: (1, 3, h, w) each. weights: of the paintings; a larger one makes its patches count as more similar.
+    paintings: (1, 3, h, w) each, or the patches of a saved style. weights: of the paintings; a larger one makes its
+    patches count as more similar.
     parts: (1, 1, h, w) each: only patches that lie in a painting's part are taken; None is everywhere. Without any such
     patch the picture stays as it is.
     """
@@ -198,14 +211,15 @@ def replace_patches(
     padded = F.pad(picture, (0, -(width - side) % stride, 0, -(height - side) % stride), mode="replicate")
     queries = F.unfold(padded, side, stride=stride)[0].T
     patches, factors = [], []
-    most = MOST_PATCHES / len(paintings)
     for painting, weight, part in zip(paintings, weights, parts or [None] * len(paintings), strict=True):
-        if part is None:
+        if isinstance(painting, SavedPatches):
+            patches.append(painting.by_side[side].rows(side, picture.device))
+        elif part is None:
             area = (painting.shape[-2] - side + 1) * (painting.shape[-1] - side + 1)
-            distance = max(stride, math.ceil(math.sqrt(area / most)))
-            patches.append(F.unfold(painting, side, stride=distance)[0].T)
+            patches.append(F.unfold(painting, side, stride=patch_distance(area * len(paintings), side))[0].T)
         else:
-            patches.append(_patches_at(painting, _sample(whole_patches(part, side), most), side))
+            places = _sample(whole_patches(part, side), MOST_PATCHES / len(paintings))
+            patches.append(_patches_at(painting, places, side))
         factors.append(torch.full((len(patches[-1]),), max(weights) / weight, device=picture.device))
     patches = torch.cat(patches)
     if not len(patches):

@@ -26,7 +26,15 @@ from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.optimize import Guard, Optimizer, Request
 from nst.optimize_cuda import CudaOptimizer
-from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_inputs
+from nst.pictures import (
+    Style,
+    check_final_sides,
+    check_saved_styles,
+    load_styles,
+    start_noise,
+    start_picture,
+    style_inputs,
+)
 from nst.run_state import RunState
 from nst.seamless import paint_with_border
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
@@ -75,7 +83,7 @@ def stylize(
     If images are asked for, steps with the number 0 come first: they have the sketch as it grows.
 
     content: a path or a PIL image. Only its opaque parts are painted; behind the others is a plain ground, as in
-    `load_picture`. style: the same, or a list of `Style`.
+    `load_picture`. style: the same, a saved style or the path of its file, or a list of `Style`.
     preview_every: an int asks for an image every so many steps, a float every so many seconds, None only in the last
     step. Every image has the final size; those of coarse stages are enlarged.
     resume: the state of an earlier run of the same photo and size, or of half the size, with settings from `enlarged`;
@@ -94,6 +102,7 @@ def stylize(
     unpainted = Unpainted(styles, photo, opacity)
     hardware = choose_hardware(settings.device, settings.precision)
     backbone = load_backbone(settings.backbone)
+    check_saved_styles(styles, settings, backbone)
     extractor = build_extractor(backbone, settings, hardware)
     cache_key = f"{backbone.sha256} {hardware} {settings.pooling}"
     stages = remaining_stages(photo.size, settings, resume)

@@ -28,14 +28,16 @@ Key = tuple[int, str]  # a level of the image pyramid and a layer
 class StyleInput(NamedTuple):
     """A style at the size of one stage.
 
-    picture: (1, 3, h, w). mask: (1, 1, H, W) in [0, 1], 1 where it is painted; None is everywhere.
-    part: (1, 1, h, w) in [0, 1], 1 where the style is taken from; None is everywhere.
+    picture: (1, 3, h, w); of a saved style, its colours. mask: (1, 1, H, W) in [0, 1], 1 where it is painted; None is
+    everywhere. part: (1, 1, h, w) in [0, 1], 1 where the style is taken from; None is everywhere.
+    statistics: of a saved style, which has no picture to compute them from.
     """
 
     picture: Tensor
     weight: float
     mask: Tensor | None = None
     part: Tensor | None = None
+    statistics: dict[Key, Tensor] | None = None
 
 
 def compared_layers(settings: StyleSettings) -> tuple[str, ...]:
@@ -185,8 +187,8 @@ class TargetBuilder:
             photo_statistics = self._cached("style", content, details, self._statistics_of)
         total_weight = sum(style.weight for style in styles)
         targets = []
-        for picture, weight, mask, part in styles:
-            statistics = self._cached("style", picture, details, self._statistics_of, part)
+        for picture, weight, mask, part, statistics in styles:
+            statistics = statistics or self._cached("style", picture, details, self._statistics_of, part)
             statistics = {key: statistic for key, statistic in statistics.items() if key[0] < levels}
             # The larger of the two scales is used. With its own scale alone, the little contrast of a pale painting
             # would outweigh all that is to be kept of the photo.
@@ -194,6 +196,11 @@ class TargetBuilder:
             scales = {key: torch.maximum(scale(statistics[key]), scale(photo_statistics[key])) for key in common}
             targets.append(StyleTarget(statistics, scales, weight / total_weight / len(statistics), mask))
         return targets
+
+    @torch.no_grad()
+    def style_statistics(self, picture: Tensor) -> dict[Key, Tensor]:
+        """Return what a style's target holds of the painting `picture`, (1, 3, h, w): see `StyleTarget`."""
+        return self._statistics_of(picture)
 
     def _cached(
         self, kind: str, picture: Tensor, details: tuple, build: Callable[..., dict], part: Tensor | None = None

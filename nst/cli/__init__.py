@@ -1,5 +1,6 @@
 """The command line: paint one photo (`nst CONTENT STYLE -o OUT.png`), a folder (`nst batch`), or one photo with many
-settings (`nst grid`); find the subject of a photo (`nst subject`); or serve the page (`nst app`).
+settings (`nst grid`); find the subject of a photo (`nst subject`); keep a style (`nst style`); or serve the page
+(`nst app`).
 
 `python -m nst` is the same command.
 """
@@ -7,7 +8,7 @@ settings (`nst grid`); find the subject of a photo (`nst subject`); or serve the
 import sys
 from collections.abc import Sequence
 
-from nst.cli import batch, grid, painting, subject
+from nst.cli import batch, grid, painting, style, subject
 from nst.cli.messages import say
 from nst.engine.waiting import wait_briefly
 from nst.errors import StyleTransferError
@@ -19,6 +20,7 @@ COMMANDS = {  # the functions, and what a signal means before there is anything 
     "batch": (batch.run, "stopped"),
     "grid": (grid.run, "stopped before the first picture was finished; nothing was saved"),
     "subject": (subject.run, "stopped; nothing was saved"),
+    "style": (style.run, "stopped; nothing was saved"),
 }
 
 

@@ -47,7 +47,7 @@ def build_parser() -> ArgumentParser:
     )
     add = parser.add_argument
     add("content", metavar="CONTENT", help="the photo")
-    add("style", metavar="STYLE", help="the painting")
+    add("style", metavar="STYLE", help="the painting, or a saved style")
     add("-o", "--output", metavar="SHEET.png", required=True, help="where the sheet goes")
     add("--rows", metavar="SETTING=A,B", help="a setting, named as its flag or `preset`, and its value in each row")
     add("--columns", metavar="SETTING=A,B", help="the same for the columns")
@@ -174,10 +174,11 @@ def _paint(
     """
     from tqdm import tqdm
 
-    from nst.io.reading import load_photo, load_picture
+    from nst.io.reading import load_photo
+    from nst.pictures import load_painting
     from nst.stylization import stylize
 
-    photo, painting = load_photo(args.content), load_picture(args.style)
+    photo, painting = load_photo(args.content), load_painting(args.style)
     cells = {(row, column): x for row, settings in enumerate(grid) for column, x in enumerate(settings)}
     pictures, errors = {}, []
     with tqdm(total=len(cells), unit="picture", file=ERRORS, delay=1e-3) as bar:  # hidden until the first step

@@ -48,12 +48,13 @@ def build_parser() -> ArgumentParser:
         description="Paint a photo in the style of a picture.",
         epilog="nst batch FOLDER --style STYLE --out DIR paints a whole folder: see nst batch --help. "
         "nst grid CONTENT STYLE -o SHEET.png paints with many settings: see nst grid --help. "
-        "nst subject PHOTO -o MASK.png makes a mask for --region: see nst subject --help. nst app serves the page: see "
-        f"nst app --help. {EXIT_STATUS}",
+        "nst subject PHOTO -o MASK.png makes a mask for --region: see nst subject --help. "
+        "nst style save STYLE -o NAME.style keeps the style of a painting: see nst style --help. "
+        f"nst app serves the page: see nst app --help. {EXIT_STATUS}",
     )
     add = parser.add_argument
     add("content", metavar="CONTENT", help="the photo")
-    add("style", metavar="STYLE[:WEIGHT]", nargs="+", help="the painting; name several to mix them")
+    add("style", metavar="STYLE[:WEIGHT]", nargs="+", help="the painting, or a saved style; name several to mix them")
     add("-o", "--output", metavar="OUT.png", required=True, help="where the result goes")
     add("--recipe", metavar="FILE.png", type=Path, help="paint as that result was painted; other flags override it")
     add("--region", metavar=REGION, action="append", default=[], help="paint only where the MASK of the photo is "

@@ -23,7 +23,8 @@ from nst.io.decoding import refuse_damage
 from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import FILE_SUFFIXES, NAMES, load_backbone
 from nst.models.hub import split_hub_id
-from nst.pictures import Style, load_mask
+from nst.pictures import Style, check_saved_styles, load_mask, load_painting
+from nst.saved_style import SavedStyle
 from nst.settings import StyleSettings
 
 KEY = "nst-recipe"  # the name of the PNG text chunk, and the first key of the JSON, which holds the version
@@ -36,8 +37,8 @@ LOCAL_FILE = "file"  # stands for a backbone in a local file: its path is privat
 class RecipeStyle:
     """One style in a recipe.
 
-    picture, mask, part: SHA-256 of the pixels of the painting and of its masks. Several paintings in one style have the
-    SHA-256 of theirs, in hexadecimal, one after the other. weight: above 0.
+    picture, mask, part: SHA-256 of the pixels of the painting and of its masks; of a saved style, of its file. Several
+    paintings in one style have the SHA-256 of theirs, in hexadecimal, one after the other. weight: above 0.
 
     Raises StyleTransferError, naming the field, for a wrong value.
     """
@@ -151,21 +152,30 @@ def describe(
     """
     settings = StyleSettings() if settings is None else settings
     styles = list(style) if isinstance(style, (list, tuple)) else [style]
+    styles = [item if isinstance(item, Style) else Style(item) for item in styles]
+    styles = [replace(item, picture=load_painting(item.picture)) for item in styles]
+    backbone = load_backbone(settings.backbone)
+    check_saved_styles(styles, settings, backbone)
     return PaintingRecipe(
         settings=replace(settings, backbone=public_name(settings.backbone)),
-        backbone_sha256=load_backbone(settings.backbone).sha256,
+        backbone_sha256=backbone.sha256,
         content=pixel_hash(load_picture(content)),
-        styles=tuple(_describe_style(style if isinstance(style, Style) else Style(style)) for style in styles),
+        styles=tuple(map(_describe_style, styles)),
         steps_done=settings.steps,
         versions={"nst": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
     )
 
 
 def _describe_style(style: Style) -> RecipeStyle:
-    pictures = [pixel_hash(load_picture(painting)) for painting in style.paintings]
-    picture = pictures[0] if len(pictures) == 1 else hashlib.sha256("".join(pictures).encode()).hexdigest()
+    hashes = [_painting_hash(painting) for painting in style.paintings]
+    picture = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     mask, part = (None if mask is None else pixel_hash(load_mask(mask)) for mask in (style.mask, style.part))
     return RecipeStyle(picture, style.weight, mask, part)
+
+
+def _painting_hash(painting: PictureLike | SavedStyle) -> str:
+    painting = load_painting(painting)
+    return painting.sha256 if isinstance(painting, SavedStyle) else pixel_hash(painting)
 
 
 def _with_part(styles: Any) -> Any:

@@ -15,12 +15,11 @@ from pathlib import Path
 
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError, quote
-from nst.io.reading import load_picture
 from nst.models.checkpoints import load_backbone
 from nst.output.contact_sheet import CELL_SIDE, Heading, contact_sheet, contents_of, save_sheet
 from nst.output.protection import check_folder, check_replaceable, refuse_inputs
 from nst.output.recipe import public_name, read_recipe
-from nst.pictures import Style
+from nst.pictures import Style, load_painting
 from nst.settings import StyleSettings
 from nst.tools.batch import Job, Outcome, choose_names, find_pictures, paint_all
 
@@ -134,7 +133,7 @@ def paint_pairs(jobs: Sequence[PairJob], settings: StyleSettings, **options) -> 
     for path, group in itertools.groupby(jobs, lambda job: job.painting):
         group = list(group)
         try:
-            painting = load_picture(path)
+            painting = load_painting(path)
         except StyleTransferError as error:
             yield from (Outcome(job, painted=False, error=str(error)) for job in group)
             continue

@@ -81,7 +81,7 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     strength_events = StrengthEvents(run_events.strengths)
     enlarge = results.enlarge.click(run_events.enlarge, inputs_kwargs=without_photo, **run_options)
     enlarge.success(show_settings_of_run, page.session, setting_outputs(page), **WITHOUT_QUEUE)
-    chosen = _connect_variations(page, queue, values, run_limits)
+    chosen = _connect_variations(page, queue, values, options.styles, run_limits)
     start_chosen = chosen.success(run_events.start, inputs_kwargs=values, **run_options)
     runs = ((inputs.start.click, start), (inputs.resume.click, resume), (results.enlarge.click, enlarge),
             (page.variations.gallery.select, start_chosen))  # fmt: skip
@@ -103,6 +103,7 @@ def _run_inputs(page: Page) -> dict[str, Component]:
     return {
         "content": inputs.content,
         "style": inputs.style,
+        "saved_style": inputs.saved_style,
         "session": page.session,
         "base": page.base,
         "kind": results.file_kind,
@@ -128,10 +129,10 @@ def _connect_strength(page: Page, events: StrengthEvents) -> None:
     shown.failure(*keep, **latest, **AT_ONCE)  # it fails too, and says why
 
 
-def _connect_variations(page: Page, queue: RunQueue, values: dict, run_limits: dict):
+def _connect_variations(page: Page, queue: RunQueue, values: dict, styles_folder: str, run_limits: dict):
     """Connect the variations; return the event of a click on one, after which it is to be painted."""
     panel, status = page.variations, page.results.status
-    events = VariationEvents(queue, panel, status)
+    events = VariationEvents(queue, panel, status, styles_folder)
     wanted = {"session", "kind", "transparent", "strength"}  # are for the result of a run
     inputs = {name: component for name, component in values.items() if name not in wanted}
     painted = panel.start.click(

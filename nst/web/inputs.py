@@ -83,7 +83,8 @@ def preview_of(picture: Image.Image | None) -> dict[str, str] | None:
 
 def check_pictures(*, content, style, **others) -> list[dict]:
     """Return a validation for each input: messages for missing pictures appear inside their empty upload fields."""
-    checks = [gr.validate(content is not None, "Add a photo."), gr.validate(style is not None, "Add a painting.")]
+    has_style = style is not None or bool(others.get("saved_style"))
+    checks = [gr.validate(content is not None, "Add a photo."), gr.validate(has_style, "Add a painting.")]
     return checks + [gr.validate(True, "") for _ in others]
 
 

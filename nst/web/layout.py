@@ -19,6 +19,7 @@ from nst.web.regions import regions
 from nst.web.run_queue import RunQueue
 from nst.web.session import FILE_KINDS, Session
 from nst.web.strength import strength_slider
+from nst.web.styles import style_menu
 from nst.web.variations import VariationsPanel, variations_panel
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
@@ -67,6 +68,7 @@ def _lay_out_inputs(options: Options) -> tuple[Inputs, VariationsPanel]:
     style.read_at_once()
     example_row(PHOTO_PATHS, content, "Photos to try:", "example_photos")
     example_row(PAINTING_PATHS, style, "Paintings to try:", "example_paintings")
+    saved_style = style_menu(options.styles)
     preset = gr.Radio(list(PRESETS), value=DEFAULT_PRESET, label="Preset", info=PRESET_INFO, elem_id="preset")
     with gr.Row(equal_height=True, elem_id="run"):
         start = gr.Button("Stylize", variant="primary", elem_id="stylize", scale=3, min_width=120)
@@ -91,7 +93,7 @@ def _lay_out_inputs(options: Options) -> tuple[Inputs, VariationsPanel]:
                 link = gr.Textbox(label="Link", interactive=False, buttons=["copy"], elem_id="link", scale=2,
                                   info="Opens the page with these settings, without the pictures.")  # fmt: skip
     inputs = Inputs(content, style, preset, start, stop, resume, swap, controls, more_paintings, places, result_file,
-                    make_link, link)  # fmt: skip
+                    make_link, link, saved_style)  # fmt: skip
     return inputs, variations
 
 

@@ -29,6 +29,7 @@ class Inputs:
     result_file: gr.File
     make_link: gr.Button
     link: gr.Textbox
+    saved_style: gr.Dropdown
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from nst.web.session import Run, Session
 from nst.web.stage_slider import stage_slider
 from nst.web.status import STOPPED_EARLY, ending_line, losses_text, progress_line, recipe_warning
 from nst.web.strength import PreviewMixer, RunStrengths
+from nst.web.styles import chosen_style
 
 MORE_STEPS = 50  # that Continue adds to a run that has done all its steps
 FAILED = "The run failed: see the error message, correct what it names, and try again."
@@ -75,10 +76,10 @@ class RunEvents:
     def start(self, request: gr.Request, *, content, style, session: Session, **inputs: Any) -> Iterator[dict]:
         """Paint from the beginning. inputs: the fields of `Wanted`, and see `styles_and_settings`."""
         with readable_errors():
-            if content is None or style is None:
+            if content is None:
                 raise StyleTransferError("Add a photo and a painting first.")
             wanted = Wanted.taken_from(inputs)
-            styles, settings = styles_and_settings(content, style, **inputs)
+            styles, settings = styles_and_settings(content, style, self.options.styles, **inputs)
             run = Run(content.info["path"], settings, describe(content, styles, settings))
             yield from self._paint(request, session, run, content, styles, wanted)
 
@@ -87,7 +88,7 @@ class RunEvents:
         with readable_errors():
             previous, wanted = session.latest_run(), Wanted.taken_from(inputs)
             photo, state = previous.read_photo(), previous.read_last_step().state
-            styles, settings = styles_and_settings(photo, style, **inputs)
+            styles, settings = styles_and_settings(photo, style, self.options.styles, **inputs)
             settings = replace(settings, steps=_next_end(previous, settings.steps))
             recipe = describe(photo, styles, settings).continued(previous.recipe)
             run = previous.continued(settings, recipe, state)
@@ -98,7 +99,7 @@ class RunEvents:
         with readable_errors():
             previous, wanted = session.latest_run(), Wanted.taken_from(inputs)
             photo, state = previous.read_photo(), previous.read_last_step().state
-            styles, _ = styles_and_settings(photo, style, **inputs)
+            styles, _ = styles_and_settings(photo, style, self.options.styles, **inputs)
             settings = enlarged(previous.settings, state, photo.size)
             if settings.size > self.options.max_size:
                 raise StyleTransferError(f"size must be at most {self.options.max_size} here, not {settings.size}.")
@@ -158,7 +159,9 @@ def _numbers(run: Run, step: Step) -> str:
 def styles_and_settings(
     photo,
     style,
+    folder: str,
     *,
+    saved_style: str | None,
     base: StyleSettings,
     drawing: dict[str, Any] | None,
     rest: str,
@@ -170,17 +173,21 @@ def styles_and_settings(
 ) -> tuple[list, StyleSettings]:
     """Return the styles and the settings of the page.
 
+    folder: of the saved styles. saved_style: the name of the one that takes the place of the painting, or empty.
     base: the settings that the controls belong to. drawing, rest, part, part_loaded: as in `nst.web.regions`.
     mix, artist: as in `nst.web.mixing`. values: `style_2`, `weight_2` and so on for the other paintings, and the
     controls' values by field.
     """
     others = [(values.pop(f"style_{number}"), values.pop(f"weight_{number}")) for number in MORE_PAINTINGS]
-    if style is None:  # only Continue comes here without one
-        raise StyleTransferError("Add a painting.")
     masks = masks_of(drawing)
     check_shape(photo, masks)
+    saved = chosen_style(saved_style, folder)
+    if saved is None and style is None:
+        raise StyleTransferError("Add a painting.")
+    painting_part = None if saved else part_of(part, style, part_loaded)
     more = load_artist(artist)
-    first = Style([style, *more] if more else style, part=part_of(part, style, part_loaded))
+    painting = saved or style
+    first = Style([painting, *more] if more else painting, part=painting_part)
     styles = styles_of(first, others, masks, mix, rest_stays=rest == REST_STAYS)
     return styles, replace(settings_from(base, values), strength=1.0)  # the page mixes the picture with the photo
 

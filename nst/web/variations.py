@@ -44,15 +44,15 @@ def variations_panel() -> VariationsPanel:
 class VariationEvents:
     """The events of the variations. Its generator yields {component: value} for the components that change."""
 
-    def __init__(self, queue: RunQueue, panel: VariationsPanel, status: gr.Textbox):
-        self._queue, self._panel, self._status = queue, panel, status
+    def __init__(self, queue: RunQueue, panel: VariationsPanel, status: gr.Textbox, styles_folder: str):
+        self._queue, self._panel, self._status, self._styles_folder = queue, panel, status, styles_folder
         self._chosen: set[str | None] = set()  # visitors who have clicked one before all were painted
 
     def paint(self, request: gr.Request, *, content, style, **inputs: Any) -> Iterator[dict]:
         """Paint the four variations of the page's settings. inputs: see `styles_and_settings`."""
         panel = self._panel
         with readable_errors():
-            styles, settings = styles_and_settings(content, style, **inputs)
+            styles, settings = styles_and_settings(content, style, self._styles_folder, **inputs)
             small = vary(settings)
             photo = photo_of_size(content, fitted_size(content.size, small[0].size, small[0].keep_aspect))
             choices = [_offered(variation.change(settings)) for variation in VARIATIONS]
