@@ -35,7 +35,7 @@ photo. The second has the painting's *style*: its maps are white at the same pla
 wherever these places are. What you miss in these two pictures, the layers do not hold. A style transfer wants both at
 once: the content of a photo and the style of a painting.
 """
-EXAMPLE = f"An example: a cat and a painting in oil, at {VIEWED_LAYER}. Press Look to see your own pictures."
+EXAMPLE = f"An example, at {VIEWED_LAYER}. Press Look to see your own pictures."
 
 
 @dataclass(frozen=True)

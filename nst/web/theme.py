@@ -88,8 +88,10 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   #run > button { min-width: 0 !important; padding-inline: 0.5rem; }
   #continue { font-size: 0.9rem; white-space: normal; }
   #compare, #output, #stage { min-height: 0; height: 300px !important; }
-  #network_views .caption-label { font-size: 0.6rem; }
-  #network_views .caption-label { padding: 0 0.2rem; }
+  #network_views .caption-label { font-size: 0.6rem; padding: 0 0.2rem; }
+  #network_views .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; align-content: start; }
+  #network_views .depths .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+  #network_views .depths .grid-container { padding-top: 3rem; } /* its label has two lines */
   #gallery .grid-container { grid-template-columns: repeat(3, 1fr) !important; }
 }
 """
