@@ -7,6 +7,7 @@ off.
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -86,7 +87,8 @@ def _with_borders(
     content: PictureLike, style: PictureLike | Sequence[Style], settings: StyleSettings
 ) -> tuple[Image.Image, list[Style], tuple[int, int]]:
     """Return the photo and the masks with a border, and the (width, height) inside it."""
-    photo, opacity = load_with_opacity(content, None if isinstance(content, str) else "The content picture")
+    name = None if isinstance(content, (str, os.PathLike)) else "The content picture"
+    photo, opacity = load_with_opacity(content, name)
     sides = fitted_size(photo.size, settings.size, settings.keep_aspect)
     size = tuple(map(seamless_side, sides))
     bordered = _bordered(periodic_photo(photo, size))
