@@ -34,12 +34,12 @@ def paint_with_border(run: Callable[..., Iterator[Any]]) -> Callable[..., Iterat
         if not (isinstance(settings, StyleSettings) and settings.seamless):
             yield from run(content, style, settings, **options)
             return
-        photo, styles, size = _with_borders(content, style, settings)
-        side = round(GROWTH * max(size))
+        side = round(GROWTH * seamless_side(settings.size))
         if side > LARGEST:
             raise StyleTransferError(
                 f"A seamless picture has at most {int(LARGEST / GROWTH)} px: choose a smaller size."
             )
+        photo, styles = _with_borders(content, style, settings)
         inner = replace(
             settings,
             size=side,
@@ -85,8 +85,8 @@ def periodic_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _with_borders(
     content: PictureLike, style: PictureLike | Sequence[Style], settings: StyleSettings
-) -> tuple[Image.Image, list[Style], tuple[int, int]]:
-    """Return the photo and the masks with a border, and the (width, height) inside it."""
+) -> tuple[Image.Image, list[Style]]:
+    """Return the photo, and the styles with their masks, with a border."""
     name = None if isinstance(content, (str, os.PathLike)) else "The content picture"
     photo, opacity = load_with_opacity(content, name)
     sides = fitted_size(photo.size, settings.size, settings.keep_aspect)
@@ -94,11 +94,13 @@ def _with_borders(
     bordered = _bordered(periodic_photo(photo, size))
     if opacity is not None:
         bordered.putalpha(_bordered(ImageOps.fit(opacity, size, Image.Resampling.BILINEAR)))
-    styles = [
-        replace(style, mask=style.mask and _bordered(ImageOps.fit(style.mask, size, Image.Resampling.LANCZOS)))
-        for style in load_styles(style)
-    ]
-    return bordered, styles, size
+    styles = load_styles(style)
+    masks = {id(x.mask): x.mask for x in styles if x.mask is not None}  # the paintings of one style share one object
+    bordered_masks = {
+        key: _bordered(ImageOps.fit(mask, size, Image.Resampling.LANCZOS)) for key, mask in masks.items()
+    }
+    styles = [replace(x, mask=bordered_masks.get(id(x.mask))) for x in styles]
+    return bordered, styles
 
 
 def _bordered(picture: Image.Image) -> Image.Image:
