@@ -97,12 +97,10 @@ def run_space(folder: Path, python: Path, app_file: str, is_zerogpu: bool) -> It
     code, temporary, home, tools = (folder / name for name in ("app", "tmp", "home", "tools"))
     for path in (code, temporary, home, tools):
         path.mkdir()
-    for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    ):
-        if name:
-            (code / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, code / name)
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in tracked.splitlines():
+        (code / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, code / name)
     for program in Path("/usr/bin").iterdir():
         if not COMPILERS.fullmatch(program.name):
             (tools / program.name).symlink_to(program)
