@@ -64,9 +64,9 @@ def test_a_run_shows_the_picture_the_time_left_and_the_losses(visit, pictures):
     page.locator("#output img").wait_for()
     expect(status(page)).to_have_value(re.compile(r"^Step \d+ of 1000 · \d+ (s|min) left$"))
     toggle_sections(page, "Losses")
-    losses = r"Losses: content \S+ · style \S+ · total \S+\.$"
+    losses = r"Losses: content \S+ · style \S+ · total \S+\.\s*$"
     expect(page.locator("#numbers")).to_have_text(
-        re.compile(r"^Computed with 1 processor core, (16|32)-bit numbers. " + losses)
+        re.compile(r"^\s*Computed with 1 processor core, (16|32)-bit numbers. " + losses)
     )
     page.locator("#losses canvas, #losses svg.marks").first.wait_for()
     drawings = page.evaluate(

@@ -20,6 +20,8 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-
     button_primary_background_fill_hover="*primary_700",
     button_primary_background_fill_dark="*primary_600",
     button_primary_background_fill_hover_dark="*primary_700",
+    button_secondary_background_fill_hover_dark="*primary_600",
+    button_cancel_background_fill_hover_dark="*primary_600",
     checkbox_label_background_fill_selected="*primary_600",
     checkbox_label_background_fill_selected_dark="*primary_600",
     checkbox_background_color_selected="*primary_700",
