@@ -19,6 +19,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = [
     ("-m", "nst", "batch"),
     ("-m", "nst", "grid"),
+    ("-m", "nst", "style"),
     ("-m", "nst", "app"),
     ("-m", "nst"),
     ("-m", "nst.bench"),
