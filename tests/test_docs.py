@@ -19,6 +19,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = [
     ("-m", "nst", "batch"),
     ("-m", "nst", "grid"),
+    ("-m", "nst", "style"),
     ("-m", "nst", "app"),
     ("-m", "nst"),
     ("-m", "nst.bench"),

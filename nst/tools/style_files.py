@@ -34,7 +34,7 @@ from nst.targets import TargetBuilder
 LADDER = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 LARGEST = LADDER[-1]
 MOST_PAINTINGS = 16
-PATCH_BYTES = 14_000_000  # of all patches; one painting has 9 to 12 MB, several share the space
+PATCH_BYTES = 14_000_000  # of all patches; one painting of 4:3 has about 7 MB, and several share the space
 
 
 def save_style(
