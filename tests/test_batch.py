@@ -18,7 +18,7 @@ from helpers.pictures import make_picture
 from helpers.refusals import refusal
 from helpers.shell import ENVIRONMENT, ROOT
 from nst import cli
-from nst.cli.styles import NamedStyle, split_weight
+from nst.cli.named_styles import NamedStyle, split_weight
 from nst.output.recipe import read_recipe
 from nst.settings import StyleSettings
 from nst.stylization import Style, stylize

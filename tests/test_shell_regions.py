@@ -8,7 +8,7 @@ from PIL import Image
 
 from helpers.pictures import make_picture
 from nst import Style, StyleSettings, cli, describe, read_recipe, stylize
-from nst.cli.styles import NamedStyle, name_styles, split_weight
+from nst.cli.named_styles import NamedStyle, name_styles, split_weight
 
 SIZE = (96, 72)
 

@@ -2,20 +2,23 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import ERRORS, say
-from nst.cli.styles import split_weight
+from nst.cli.named_styles import split_weight
 from nst.errors import StyleTransferError, one_line
 from nst.memory_limit import check_start
 from nst.output.protection import check_folder
 from nst.settings import DEFAULT_PRESET, StyleSettings
 from nst.stop_signals import StopRequest
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these wait for torch
+    from tqdm import tqdm
+
+    from nst.tools.batch import Job, Outcome
     from nst.tools.collection import PairJob
 
 NAMED = 5  # files that are left out and named; folders of photos may hold one other file for each
@@ -57,20 +60,15 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     from tqdm import tqdm
 
     from nst.pictures import Style
-    from nst.tools.batch import count_failures, is_first_process, jobs_of_this_process, paint_all, plan
-    from nst.tools.collection import check_pairs, paint_pairs, plan_all, plan_pairs
+    from nst.tools.batch import count_failures, is_first_process, jobs_of_this_process, paint_all
+    from nst.tools.collection import check_pairs, paint_pairs
     from nst.tools.picture_files import find_files
 
     styles = [Style(style.picture, style.weight) for style in map(split_weight, args.style)]
     paintings = _folder_of_paintings(args.style, [style.picture for style in styles], args.pairs)
     film = f".{args.film}" if args.film else None
-    if not paintings:
-        all_jobs = plan(args.folder, args.out)
-    elif args.pairs:
-        all_jobs = plan_pairs(args.pairs, args.folder, paintings, args.out)
-    else:
-        all_jobs = plan_all(args.folder, paintings, args.out)
-    jobs, finished, failed, errors = jobs_of_this_process(all_jobs), 0, 0, set()
+    all_jobs = _plan_jobs(args, paintings)
+    jobs = jobs_of_this_process(all_jobs)
 
     def show_progress(job, step) -> None:
         name = f"{job.source.name} in {job.painting.name}" if paintings else job.source.name
@@ -87,16 +85,7 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
             _name_others(find_files(Path(folder))[1])
     stop.hold()  # a picture that is being written is finished first
     with tqdm(total=len(jobs), unit="picture", file=ERRORS) as bar:
-        for outcome in outcomes:
-            finished += 1
-            if outcome.error:
-                failed += 1
-                if outcome.error not in errors:  # a photo fails in every painting
-                    bar.write(f"nst: {one_line(outcome.error)}", file=ERRORS)
-                errors.add(outcome.error)
-            bar.update()
-            if stop.is_set():
-                break
+        finished, failed = _paint(outcomes, bar, stop)
     if finished < len(jobs):
         progress = f"{finished - failed} of {len(jobs)} pictures are done"
         say(f"stopped; {progress}; run the same command again to continue")
@@ -108,6 +97,33 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
         sheet_failed = is_first_process() and not _update_sheet(all_jobs, settings, args)
         failed += count_failures(int(sheet_failed), "sheet", should_stop=stop.is_set)
     return 1 if failed else 0
+
+
+def _plan_jobs(args: argparse.Namespace, paintings: str | None) -> "Sequence[Job]":
+    from nst.tools.batch import plan
+    from nst.tools.collection import plan_all, plan_pairs
+
+    if not paintings:
+        return plan(args.folder, args.out)
+    if args.pairs:
+        return plan_pairs(args.pairs, args.folder, paintings, args.out)
+    return plan_all(args.folder, paintings, args.out)
+
+
+def _paint(outcomes: "Iterator[Outcome]", bar: "tqdm", stop: StopRequest) -> tuple[int, int]:
+    """Paint until all jobs are done or a signal comes; return how many have ended, and how many of them have failed."""
+    finished, failed, errors = 0, 0, set()
+    for outcome in outcomes:
+        finished += 1
+        if outcome.error:
+            failed += 1
+            if outcome.error not in errors:  # a photo fails in every painting
+                bar.write(f"nst: {one_line(outcome.error)}", file=ERRORS)
+            errors.add(outcome.error)
+        bar.update()
+        if stop.is_set():
+            break
+    return finished, failed
 
 
 def _folder_of_paintings(texts: Sequence[str], styles: Sequence[str], pairs: Path | None) -> str | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import print_result, say
-from nst.cli.styles import REGION, load_all, name_styles
+from nst.cli.named_styles import REGION, load_all, name_styles
 from nst.errors import StyleTransferError
 from nst.memory_limit import check_start
 from nst.output.protection import (
