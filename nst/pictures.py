@@ -124,9 +124,9 @@ def check_final_sides(photo: Image.Image, styles: Sequence[Style], settings: Sty
 
 def check_saved_styles(styles: Sequence[Style], settings: StyleSettings, backbone: Backbone) -> None:
     """Raise StyleTransferError for a saved style that does not fit the settings or the backbone."""
-    for style in styles:
-        if isinstance(style.picture, SavedStyle):
-            style.picture.check(settings, backbone)
+    for painting in (painting for style in styles for painting in style.paintings):
+        if isinstance(painting, SavedStyle):
+            painting.check(settings, backbone)
 
 
 def mask_tensor(style: Style, like: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from nst.io.decoding import refuse_damage
 from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import FILE_SUFFIXES, NAMES, load_backbone
 from nst.models.hub import split_hub_id
-from nst.pictures import Style, check_saved_styles, load_mask, load_painting
+from nst.pictures import Style, check_saved_styles, load_mask, load_painting, load_style_files
 from nst.saved_style import SavedStyle
 from nst.settings import StyleSettings
 
@@ -152,8 +152,7 @@ def describe(
     """
     settings = StyleSettings() if settings is None else settings
     styles = list(style) if isinstance(style, (list, tuple)) else [style]
-    styles = [item if isinstance(item, Style) else Style(item) for item in styles]
-    styles = [replace(item, picture=load_painting(item.picture)) for item in styles]
+    styles = [load_style_files(item if isinstance(item, Style) else Style(item)) for item in styles]
     backbone = load_backbone(settings.backbone)
     check_saved_styles(styles, settings, backbone)
     return PaintingRecipe(
