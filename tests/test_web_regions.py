@@ -136,7 +136,8 @@ def test_the_subject_is_brushed_in_indigo_and_other_colours_stay():
     assert list(brushed_places(other)) == [1]
     inverted = brushed_places(invert_drawing(value))
     assert list(inverted) == [1] and np.array_equal(inverted[1], ~(again[1] | again[2]))
-    assert invert_drawing(None) is None
+    with pytest.raises(gr.Error, match="Load the photo"):
+        invert_drawing(None)
 
 
 def test_an_editor_keeps_what_is_brushed_on_the_same_picture():
