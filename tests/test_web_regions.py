@@ -2,6 +2,7 @@
 
 import itertools
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
