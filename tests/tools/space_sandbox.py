@@ -84,7 +84,7 @@ def find_python(version: str) -> str:
     return sys.executable
 
 
-def read_base(python: str) -> tuple[str, str]:
+def read_base(python: str | Path) -> tuple[str, str]:
     """Return the folder of an interpreter outside all environments, and its name there."""
     code = "import sys; print(sys.base_prefix, 'python%d.%d' % sys.version_info[:2])"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
@@ -105,6 +105,8 @@ def run_space(folder: Path, python: Path, app_file: str, is_zerogpu: bool) -> It
         if not COMPILERS.fullmatch(program.name):
             (tools / program.name).symlink_to(program)
     environment = space_environment(temporary, home, f"{python.parent}:{tools}")
+    # A copied interpreter would look for its library where the original one is.
+    environment |= {"LD_LIBRARY_PATH": str(Path(read_base(python)[0], "lib"))}
     if is_zerogpu:
         shutil.copy(TESTS / "helpers" / "spaces_stand_in.py", tools / "spaces.py")
         environment |= {"SPACES_ZERO_GPU": "true", "PYTHONPATH": str(tools)}
