@@ -9,6 +9,11 @@ import pickle
 DURATIONS = []  # that calls asked for, in seconds
 
 
+def gradio_auto_wrap(function):
+    """Return the function of an event as it is. Gradio calls this on ZeroGPU."""
+    return function
+
+
 def GPU(duration):
     """Decorate a generator function: each call runs in a forked process."""
 
