@@ -34,6 +34,7 @@ _MODULES = {
     "estimate": "nst.estimation",
     "check_memory": "nst.estimation",
     "stylize": "nst.stylization",
+    "stylize_video": "nst.video.painting",
     "Style": "nst.pictures",
     "Step": "nst.stylization",
     "RunState": "nst.run_state",

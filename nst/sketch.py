@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst.finish import Palette, picture_tensor
+from nst.finish import Palette, PaletteMap, picture_tensor
 from nst.io.colour import grey, luminance, match_luminance, recolour
 from nst.io.sizes import fitted_size
 from nst.io.tensors import to_tensor
@@ -55,7 +55,7 @@ class Sketch:
         settings: StyleSettings,
         photo: Image.Image,
         styles: Sequence[Style],
-        palette: Palette | None,
+        palette: Palette | PaletteMap | None,
         device: torch.device,
     ):
         """
@@ -85,11 +85,7 @@ class Sketch:
         longest = sketch_side(self.settings)
         for level, patch_sides in enumerate(PATCHES):
             side = max(8, longest >> (len(PATCHES) - 1 - level))
-            photo, paintings = self._photo_at(side), [self._painting_at(style, side) for style in self.styles]
-            if self.settings.preserve_colours:
-                paintings, photo = [match_luminance(painting, photo) for painting in paintings], grey(photo)
-            else:
-                photo = transfer_colours(self._source, self._target, photo)
+            photo, paintings = self._pictures_at(side)
             if self.picture is None:
                 noise = torch.randn(photo.shape, generator=generator).to(photo)
                 self.picture = (photo + START_NOISE * noise).clamp(0, 1)
@@ -105,6 +101,28 @@ class Sketch:
                 if self.palette:
                     self.picture = self.palette.give_to(self.picture)
                 yield self.picture
+
+    @torch.no_grad()
+    def follow(self, moved: Tensor, known: Tensor) -> None:
+        """Make the sketch of a frame of a video from that of the frame before; only what was hidden is patched anew.
+
+        moved: the sketch of the frame before, moved along the flow. known: (1, 1, h, w), 1 where it was not hidden.
+        """
+        photo, paintings = self._pictures_at(sketch_side(self.settings))
+        photo_weight = self._photo_weight(photo)
+        self.picture = torch.lerp(photo, moved, known)
+        smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))
+        for patch_side in PATCHES[0]:
+            if patch_side <= smallest // 2:
+                self._improve(photo, paintings, patch_side, photo_weight)
+                self.picture = torch.lerp(self.picture, moved, known)
+
+    def _pictures_at(self, side: int) -> tuple[Tensor, list[Tensor]]:
+        """Return the photo and the paintings as they are compared, with a long side of `side` px."""
+        photo, paintings = self._photo_at(side), [self._painting_at(style, side) for style in self.styles]
+        if self.settings.preserve_colours:
+            return grey(photo), [match_luminance(painting, photo) for painting in paintings]
+        return transfer_colours(self._source, self._target, photo), paintings
 
     def _improve(self, photo: Tensor, paintings: list[Tensor], patch_side: int, photo_weight: Tensor) -> None:
         """Replace the patches of the picture, and mix the photo in."""

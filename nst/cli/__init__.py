@@ -1,4 +1,4 @@
-"""The command line: paint one photo (`nst CONTENT STYLE -o OUT.png`), a folder (`nst batch`), or serve the page.
+"""The command line: paint one photo (`nst CONTENT STYLE -o OUT.png`), a folder or a clip, or serve the page.
 
 `python -m nst` is the same command.
 """
@@ -6,7 +6,7 @@
 import sys
 from collections.abc import Sequence
 
-from nst.cli import batch, painting
+from nst.cli import batch, painting, video
 from nst.cli.messages import say
 from nst.engine.waiting import wait_briefly
 from nst.errors import StyleTransferError
@@ -33,16 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], stop: StopRequest) -> int:
-    is_batch = arguments[:1] == ["batch"]
+    command = {"batch": batch, "video": video}.get(arguments[0] if arguments else "")
     try:
-        return batch.run(arguments[1:], stop) if is_batch else painting.run(arguments, stop)
+        return command.run(arguments[1:], stop) if command else painting.run(arguments, stop)
     except StyleTransferError as error:
         stop.hold()
         say(str(error))
         return 2
     except KeyboardInterrupt:
         stop.hold()
-        say("stopped" if is_batch else "stopped before the first step; nothing was saved")
+        say("stopped" if command else "stopped before the first step; nothing was saved")
         return stop.status
     except BrokenPipeError:
         return 128 + 13  # as a program that SIGPIPE ended (`nst ... | head`)
