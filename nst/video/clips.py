@@ -24,6 +24,8 @@ USUAL_RATE = 25  # where a clip does not say its own
 HD_HEIGHT = 720  # px: from here on, a clip that does not say so has the colours of BT.709, as players assume
 # Code points (ITU-T H.273): the curves PQ and HLG, and BT.2020's and P3's primaries; others are close to sRGB's.
 HDR_CURVES, WIDE_PRIMARIES, SRGB_CURVE = (16, 18), (9, 11, 12), 13
+# Without these flags colours are off by 3 of 255 on average.
+ACCURATE = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
 
@@ -162,9 +164,8 @@ def _to_srgb(frame: av.VideoFrame, size: tuple[int, int]) -> Image.Image:
     space = _colour_space(frame)
     unspecified = frame.colorspace not in list(Colorspace)
     matrix = (Colorspace.ITU709 if frame.height >= HD_HEIGHT else Colorspace.ITU601) if unspecified else None
-    options = {"width": size[0], "height": size[1], "src_colorspace": matrix, "interpolation": Interpolation.AREA}
-    if (frame.width, frame.height) == size:
-        options["interpolation"] = Interpolation.BICUBIC
+    scaling = Interpolation.BICUBIC if (frame.width, frame.height) == size else Interpolation.AREA
+    options = {"width": size[0], "height": size[1], "src_colorspace": matrix, "interpolation": scaling | ACCURATE}
     if space is None:
         return Image.fromarray(frame.reformat(format="rgb24", **options).to_ndarray())
     return Image.fromarray(space.array_to_srgb(frame.reformat(format="rgb48le", **options).to_ndarray()))

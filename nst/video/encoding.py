@@ -10,11 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
+from av.video.reformatter import Colorspace, Interpolation
 from PIL import Image
 
 from nst.io.files import write_atomically
 from nst.output.film import MARK
-from nst.video.clips import Clip
+from nst.video.clips import ACCURATE, Clip
 
 # Browsers play these in an MP4: they are copied as they are, and other sound becomes AAC.
 COPIED_SOUND = ("aac", "mp3", "opus", "flac")
@@ -48,7 +49,9 @@ def _encode(frames: Sequence[Image.Image], rate: Fraction, path: str) -> None:
         for number, picture in enumerate(frames):
             array = np.ascontiguousarray(np.asarray(picture)[: stream.height, : stream.width])
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+            frame = frame.reformat(
+                format="yuv420p", dst_colorspace=Colorspace.ITU709, interpolation=Interpolation.BICUBIC | ACCURATE
+            )
             frame.pts, frame.time_base = number, 1 / rate
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
@@ -96,7 +99,7 @@ def _take_sound(
 ) -> Iterator[TimedPacket]:
     """Yield the packets of the clip's sound, copied or as AAC, from the time `start` on."""
     context = sound.codec_context
-    if context.name in COPIED_SOUND:
+    if context.codec.canonical_name in COPIED_SOUND:
         copy = file.add_stream_from_template(sound)
         packets = (packet for packet in _packets(source, sound) if packet.dts is not None)
         return (_move(packet, -start, copy) for packet in packets)
