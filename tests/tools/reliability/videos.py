@@ -59,6 +59,4 @@ def run() -> None:
     """Kill a run 20 times."""
     with tempfile.TemporaryDirectory() as folder:
         starts = paint_with_kills(Path(folder), KILLS, random.Random(0))
-    print(
-        f"    {KILLS} kills of a clip of {FRAMES} frames, whole after {starts} starts: the same bytes, nothing left over"
-    )
+    print(f"    {KILLS} kills, {starts} starts, {FRAMES} frames: the same bytes, nothing left over")
