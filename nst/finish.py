@@ -116,14 +116,14 @@ class Unpainted:
             if self._resized.size != size:
                 self._resized = resize_picture(self._photo, size)
             photo = to_tensor(self._resized).to(painted)
-            painted = torch.lerp(photo, painted, _soft_inside(painted_places(self._styles, painted)))
+            painted = torch.lerp(photo, painted, soft_inside(painted_places(self._styles, painted)))
         if self._opacity is not None:
             ground = torch.tensor(self._ground, device=painted.device).view(1, 3, 1, 1) / 255
             painted = torch.lerp(ground, painted, _opacity_tensor(self._opacity, painted))
         return painted
 
 
-def _soft_inside(places: Tensor) -> Tensor:
+def soft_inside(places: Tensor) -> Tensor:
     """Return masks (1, 1, H, W) with a soft seam that lies inside them.
 
     Features look beyond a mask's border, and change the photo there.

@@ -55,16 +55,18 @@ class Sketch:
         settings: StyleSettings,
         photo: Image.Image,
         styles: Sequence[Style],
-        palette: Palette | PaletteMap | None,
+        palette: Palette | None,
         device: torch.device,
+        colours: PaletteMap | None = None,
     ):
         """
-        palette: of the paintings; None if the photo keeps its colours.
+        palette: of the paintings; None if the photo keeps its colours. colours: from the photo's colours to the
+        palette, such as those of a scene; by default a map that is fitted to the photo.
         """
         self.settings, self.photo, self.styles, self.palette, self.device = settings, photo, styles, palette, device
         self.picture: Tensor | None = None
         self._source = picture_tensor(photo, PHOTO_SIDE, device)
-        self._target = palette.give_to(self._source) if palette else self._source
+        self._target = (colours or palette).give_to(self._source) if palette else self._source
 
     def enlarged(self, pixels: Tensor) -> Tensor:
         """Return the sketch at the size of the photo `pixels`.
@@ -79,8 +81,11 @@ class Sketch:
         return recolour(enlarged, pixels) if self.settings.preserve_colours else enlarged
 
     @torch.no_grad()
-    def make(self) -> Iterator[Tensor]:
-        """Make the sketch, and yield it after the passes with each size of patches, at the size that it has then."""
+    def make(self, kept: tuple[Tensor, Tensor] | None = None) -> Iterator[Tensor]:
+        """Make the sketch, and yield it after the passes with each size of patches, at the size that it has then.
+
+        kept: a sketch and where it is kept, as in `follow`.
+        """
         generator = torch.Generator().manual_seed(self.settings.seed)
         longest = sketch_side(self.settings)
         for level, patch_sides in enumerate(PATCHES):
@@ -91,31 +96,33 @@ class Sketch:
                 self.picture = (photo + START_NOISE * noise).clamp(0, 1)
             else:
                 self.picture = _resized(self.picture, photo.shape[-2:]).clamp(0, 1)
+            moved, known = [_resized(x, photo.shape[-2:]).clamp(0, 1) for x in kept] if kept else (None, None)
             photo_weight = self._photo_weight(photo)
             smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))
             for patch_side in patch_sides:
                 if patch_side > smallest // 2:
                     continue
                 for _ in range(PASSES):
-                    self._improve(photo, paintings, patch_side, photo_weight)
+                    if kept:
+                        self.picture = torch.lerp(self.picture, moved, known)
+                    self._improve(photo, paintings, patch_side, photo_weight, known)
                 if self.palette:
                     self.picture = self.palette.give_to(self.picture)
+                if kept:
+                    self.picture = torch.lerp(self.picture, moved, known)
                 yield self.picture
 
-    @torch.no_grad()
     def follow(self, moved: Tensor, known: Tensor) -> None:
-        """Make the sketch of a frame of a video from that of the frame before; only what was hidden is patched anew.
+        """Make the sketch of a frame of a video: where `known` is 1 it is `moved`, and elsewhere it is made anew.
 
-        moved: the sketch of the frame before, moved along the flow. known: (1, 1, h, w), 1 where it was not hidden.
+        moved: the sketch of the frame before, moved along the flow, (1, 3, h, w). known: (1, 1, h, w), 1 where that
+        frame showed what is seen now.
         """
-        photo, paintings = self._pictures_at(sketch_side(self.settings))
-        photo_weight = self._photo_weight(photo)
-        self.picture = torch.lerp(photo, moved, known)
-        smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))
-        for patch_side in PATCHES[0]:
-            if patch_side <= smallest // 2:
-                self._improve(photo, paintings, patch_side, photo_weight)
-                self.picture = torch.lerp(self.picture, moved, known)
+        if known.min() == 1:
+            self.picture = moved
+            return
+        for _ in self.make(kept=(moved, known)):
+            pass
 
     def _pictures_at(self, side: int) -> tuple[Tensor, list[Tensor]]:
         """Return the photo and the paintings as they are compared, with a long side of `side` px."""
@@ -124,12 +131,14 @@ class Sketch:
             return grey(photo), [match_luminance(painting, photo) for painting in paintings]
         return transfer_colours(self._source, self._target, photo), paintings
 
-    def _improve(self, photo: Tensor, paintings: list[Tensor], patch_side: int, photo_weight: Tensor) -> None:
-        """Replace the patches of the picture, and mix the photo in."""
+    def _improve(
+        self, photo: Tensor, paintings: list[Tensor], patch_side: int, photo_weight: Tensor, known: Tensor | None
+    ) -> None:
+        """Replace the patches of the picture, those that are not known at least, and mix the photo in."""
         painted, total = torch.zeros_like(photo), torch.zeros_like(photo[:, :1])
         for group in groups_by_mask(self.styles):
             weights = [self.styles[number].weight for number in group]
-            patched = replace_patches(self.picture, [paintings[number] for number in group], weights, patch_side)
+            patched = replace_patches(self.picture, [paintings[number] for number in group], weights, patch_side, known)
             share = sum(weights) * mask_tensor(self.styles[group[0]], photo)
             painted, total = painted + share * patched, total + share
         mixed = (photo_weight * photo + painted / total.clamp_min(1e-6)) / (photo_weight + 1)
@@ -162,15 +171,23 @@ def sketch_side(settings: StyleSettings) -> int:
     return min(LONG_SIDE, round(SHARE * settings.size))
 
 
-def replace_patches(picture: Tensor, paintings: Sequence[Tensor], weights: Sequence[float], side: int) -> Tensor:
+def replace_patches(
+    picture: Tensor, paintings: Sequence[Tensor], weights: Sequence[float], side: int, known: Tensor | None = None
+) -> Tensor:
     """Return the picture (1, 3, H, W) with every patch of `side` px replaced by the most similar one of the paintings.
 
     paintings: (1, 3, h, w) each. weights: of the paintings; a larger one makes its patches count as more similar.
+    known: (1, 1, H, W); patches in which it is 1 everywhere stay.
     """
     height, width = picture.shape[-2:]
     stride = max(2, side // 4)
-    padded = F.pad(picture, (0, -(width - side) % stride, 0, -(height - side) % stride), mode="replicate")
+    border = (0, -(width - side) % stride, 0, -(height - side) % stride)
+    padded = F.pad(picture, border, mode="replicate")
     queries = F.unfold(padded, side, stride=stride)[0].T
+    if known is not None:
+        hidden = F.unfold(F.pad(known, border, mode="replicate"), side, stride=stride)[0].amin(0) < 1
+        if not hidden.any():
+            return picture
     patches, factors = [], []
     for painting, weight in zip(paintings, weights, strict=True):
         area = (painting.shape[-2] - side + 1) * (painting.shape[-1] - side + 1)
@@ -178,8 +195,11 @@ def replace_patches(picture: Tensor, paintings: Sequence[Tensor], weights: Seque
         patches.append(F.unfold(painting, side, stride=distance)[0].T)
         factors.append(torch.full((len(patches[-1]),), max(weights) / weight, device=picture.device))
     patches = torch.cat(patches)
-    compared, of_paintings = _components(_compared(queries, side), _compared(patches, side))
+    replaced = queries if known is None else queries[hidden]
+    compared, of_paintings = _components(_compared(replaced, side), _compared(patches, side))
     chosen = patches[_nearest(compared, of_paintings, torch.cat(factors))]
+    if known is not None:
+        chosen = queries.masked_scatter(hidden[:, None], chosen)
     return _assemble(chosen, padded, side, stride)[..., :height, :width]
 
 

@@ -67,6 +67,16 @@ def test_a_video_does_not_flicker(changes):
     assert contrast == pytest.approx(contrast_alone, rel=0.1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"sketch": False, "match_palette": False}], ids=["sketch", "no sketch"])
+def test_a_scene_that_fades_away_becomes_dark(changes):
+    bright = np.asarray(pan(1, (96, 72))[0], float)
+    frames = [Image.fromarray((bright * (1 - 0.08 * number)).round().astype(np.uint8)) for number in range(9)]
+    video = list(stylize_video(frames, STYLE, StyleSettings.preset("quick", size=96, **changes)))
+    first, last = (np.asarray(video[number].convert("L")).mean() for number in (0, -1))
+    assert last < 0.7 * first
+
+
 def test_a_painter_goes_on_from_the_memory_of_another(fast):
     settings = replace(fast, sketch=True, match_palette=True)
     first = VideoPainter(STYLE, settings)

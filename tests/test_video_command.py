@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import signal
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from nst import cli
 from nst.io.tensors import to_tensor
 from nst.output.film import is_marked
 from nst.video import job, work_folder
+from nst.video.clips import Clip
+from nst.video.painting import VideoPainter
 from nst.video.past import PaintedFrame
 from tools.reliability.videos import paint_with_kills
 
@@ -41,14 +44,14 @@ def command(tmp_path, random_checkpoint):
 class QuickPainter:
     """A painter in the place of the real one: each frame is a mixture of the source and all that is in the memory."""
 
-    def __init__(self, style, settings):
-        self.memory, self.first_number = [], 0
+    def __init__(self, style, settings, first_number):
+        self.memory = []
 
     def paint(self, photo: Image.Image) -> Image.Image:
         source = to_tensor(photo)
         number = self.memory[-1].number + 1 if self.memory else 0
         if number in (0, CUT):
-            self.memory, canvas = [], source
+            self.memory, canvas = [], source.clone()
         else:
             canvas = 0.5 * source + 0.5 * torch.stack([frame.canvas for frame in self.memory]).mean(0)
         scene = self.memory[0].number if self.memory else number
@@ -218,6 +221,33 @@ def test_input_that_cannot_be_used_is_refused_in_one_line(command, tmp_path, cap
     for flags, words in ((("--fps", 0.5), "--fps must be from 1 to 120"), (("--size", 5), "size must be")):
         assert command(*flags) == 2 and words in capsys.readouterr().err
     assert left_in(tmp_path) == {"empty.mp4", "damaged.mp4"}
+
+
+def test_scenes_are_found_as_the_painter_finds_them(tmp_path, fast):
+    clip = Clip(write_clip(tmp_path / "clip.mp4", pan(FRAMES, cut=CUT)))
+    assert job.find_scenes(clip, fast) == [(0, CUT), (CUT, FRAMES)]
+    painter = VideoPainter(make_picture(60, 60, 2), fast)
+    scenes = []
+    for frame in clip.frames():
+        painter.paint(frame)
+        scenes.append(painter.memory[-1].scene)
+    assert scenes == [0] * CUT + [CUT] * (FRAMES - CUT)
+
+
+@pytest.mark.slow
+def test_torchrun_shares_the_scenes_and_gives_the_same_bytes(command, tmp_path, random_checkpoint):
+    assert command() == 0
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    flags = ["--size", 64, "--steps", 4, "--backbone", random_checkpoint, "--precision", "float32"]
+    done = shell("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-addr", "127.0.0.1", "--master-port",
+                 port, "-m", "nst", "video", tmp_path / "clip.mp4", "--style", tmp_path / "painting.png", "-o",
+                 tmp_path / "shared.mp4", *flags)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "7/7" in done.stderr and "5/5" in done.stderr
+    assert (tmp_path / "shared.mp4").read_bytes() == (tmp_path / "out.mp4").read_bytes()
+    assert left_in(tmp_path) == {"out.mp4", "shared.mp4"}
 
 
 @pytest.mark.slow

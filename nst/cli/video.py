@@ -19,7 +19,8 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="nst video",
         description="Paint a clip: the paint moves with the things in it, and does not flicker. The sound is kept. "
-        "Finished frames are kept in OUT.mp4.frames until the video is whole: after a stop, the same command goes on.",
+        "Finished frames are kept in OUT.mp4.frames until the video is whole: after a stop, the same command goes on. "
+        "Under torchrun, each process paints some of the scenes.",
         epilog="Exit status: 0 if the video is painted, 2 for input that cannot be used; 130, 143 or 129 after Ctrl-C, "
         "SIGTERM or SIGHUP, which keep the finished frames.",
     )
@@ -61,20 +62,20 @@ def _paint(clip: str, style: str, output: Path, settings: StyleSettings, fps: fl
     source = Clip(clip, fps)
     with tqdm(total=source.frame_count, unit="frame", file=ERRORS, delay=1e-3) as bar:
 
-        def show(finished: int) -> None:
-            if bar.n == 0 and finished:  # by an earlier run: they say nothing about the time left
-                bar.initial = finished
+        def show(finished: int, total: int | None) -> None:
+            if bar.n == 0:  # those of an earlier run say nothing about the time left
+                bar.initial, bar.total = finished, total
             bar.update(finished - bar.n)
 
         try:
-            number = paint_clip(source, style, output, settings, show)
+            paint_clip(source, style, output, settings, show, stop.is_set)
         except KeyboardInterrupt:
             stop.hold()
             bar.close()
-            of = "" if source.frame_count is None else f" of about {source.frame_count}"
+            of = "" if bar.total is None else f" of about {bar.total}"
             say(f"stopped; {bar.n}{of} frames are done; run the same command again to continue")
             return stop.status
-        bar.total = number
+        bar.total = bar.n
     if source.damaged:
         say(f"warning: {source.name} is damaged: {source.damaged} parts of it could not be read and were left out")
     return 0

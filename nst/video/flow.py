@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.finish import soft_inside
 from nst.io.colour import luminance
 
 # The flow there and back may differ by this much: a share of its square, and px² (Sundaram, Brox & Keutzer, "Dense
-# Point Trajectories by GPU-Accelerated Large Displacement Optical Flow", 2010, section 3.2).
+# Point Trajectories by GPU-Accelerated Large Displacement Optical Flow", 2010).
 FLOW_SHARE, FLOW_TOLERANCE = 0.01, 0.5
 WINDOW = 5  # px: the square over which colours are compared
 SAME_COLOUR = 0.04  # mean difference of colours: below it the flow may be unsure, but what it brings is right
@@ -24,7 +25,7 @@ class Motion:
     """The motion from an earlier frame to this one.
 
     flow: from each pixel of this frame back to its place in the earlier one. known: (1, 1, H, W), 1 where this frame
-    shows what the earlier one showed, and 0 where it was hidden or the flow fails.
+    shows what the earlier one showed, and 0 where it was hidden or the flow fails, with soft borders.
     """
 
     def __init__(self, earlier: Tensor, frame: Tensor):
@@ -36,7 +37,7 @@ class Motion:
         difference = (self.move(earlier) - frame).abs().mean(1, keepdim=True)
         difference = F.avg_pool2d(difference, WINDOW, 1, WINDOW // 2, count_include_pad=False)
         is_same = (there_and_back & (difference < OTHER_COLOUR)) | (difference < SAME_COLOUR)
-        self.known = (is_inside & is_same).to(frame.dtype)
+        self.known = soft_inside((is_inside & is_same).to(frame.dtype))
 
     def move(self, picture: Tensor) -> Tensor:
         """Return a picture of the earlier frame, (1, C, h, w) of any size, moved to where its things are now."""
@@ -77,8 +78,8 @@ def find_flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def is_consistent(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Return where following `flow` and then `back` leads to the start again, (H, W) bool.
 
-    |w + w'|² < 0.01 (|w|² + |w'|²) + 0.5, where w' is `back` at the end of w (Sundaram et al. 2010, equation 5; used
-    for videos by Ruder, Dosovitskiy & Brox, "Artistic Style Transfer for Videos", 2016, equation 5).
+    |w + w'|² < 0.01 (|w|² + |w'|²) + 0.5, where w' is `back` at the end of w (Sundaram et al. 2010, as in Ruder,
+    Dosovitskiy & Brox, "Artistic Style Transfer for Videos", 2016, section 4.1).
     """
     height, width = flow.shape[:2]
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))

@@ -75,7 +75,7 @@ class VideoPainter:
         backbone = load_backbone(settings.backbone)
         self._extractor = build_extractor(backbone, settings, self._hardware)
         self._cache_key = f"{backbone.sha256} {self._hardware} {settings.pooling}"
-        self._colours = SceneColours(self.styles, settings)
+        self._colours = SceneColours(self.styles, settings, self._hardware.device)
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -104,7 +104,7 @@ class VideoPainter:
         """Paint a frame from those before it."""
         settings, stage = self.settings, _last_stage(photo, self.settings)
         self._colours.begin_scene(self.memory[0])
-        past = Past(self.memory, source)
+        past = Past(self.memory, source, self._colours.paint)
         if settings.preserve_colours:
             past.canvas = recolour(past.canvas, source)
         sketch, target = self._follow_sketch(photo, past), source
@@ -123,7 +123,8 @@ class VideoPainter:
     def _follow_sketch(self, photo: Image.Image, past: Past) -> Sketch | None:
         if past.sketch is None:
             return None
-        sketch = Sketch(self.settings, photo, self.styles, self._colours.of_photo, past.sketch.device)
+        colours, device = self._colours, past.sketch.device
+        sketch = Sketch(self.settings, photo, self.styles, colours.palette, device, colours.of_photo)
         sketch.follow(past.sketch, resize_map(past.known, past.sketch))
         return sketch
 
@@ -154,23 +155,26 @@ def _last_stage(photo: Image.Image, settings: StyleSettings) -> RemainingStage:
 class SceneColours:
     """The maps of colours of a scene, fitted to its first frame: maps fitted to each frame would flicker.
 
-    of_photo: from the photo's colours to the paintings' palette; None where colours are not mapped.
+    palette: of the paintings, and of_photo: from the photo's colours to it; both None where colours are not mapped.
     """
 
-    def __init__(self, styles: Sequence[Style], settings: StyleSettings):
-        self._styles, self._settings, self._scene = styles, settings, -1
-        self.of_photo = self._of_canvas = None
+    def __init__(self, styles: Sequence[Style], settings: StyleSettings, device: torch.device):
+        self._scene = -1
+        self.palette = self.of_photo = self._of_canvas = None
+        self._finishes = settings.match_palette and settings.style_weight
+        if (settings.match_palette or settings.sketch) and not settings.preserve_colours:
+            self.palette = Palette(styles, device, SKETCH_EXPONENT if settings.sketch else 1.0)
 
     def begin_scene(self, first: PaintedFrame) -> None:
         """Fit the maps to the first frame of a scene, unless it is the scene of the last call."""
-        settings = self._settings
-        if first.number == self._scene or settings.preserve_colours or not (settings.sketch or settings.match_palette):
-            return
-        self._scene = first.number
-        palette = Palette(self._styles, first.source.device, SKETCH_EXPONENT if settings.sketch else 1.0)
-        self.of_photo = palette.fit(first.source)
-        if settings.match_palette and settings.style_weight:
-            self._of_canvas = palette.fit(smooth_chroma(first.canvas))
+        if self.palette and first.number != self._scene:
+            self._scene = first.number
+            self.of_photo = self.palette.fit(first.source)
+            self._of_canvas = self.palette.fit(smooth_chroma(first.canvas)) if self._finishes else None
+
+    def paint(self, photo: Tensor) -> Tensor:
+        """Return a photo (1, 3, H, W) in the colours that it is painted in."""
+        return self.of_photo.give_to(photo) if self.of_photo else photo
 
     def finish(self, painted: Tensor) -> Tensor:
         """Return a painted frame (1, 3, H, W) as `nst.finish.Palette.finish` does, with the colours of its scene."""

@@ -1,6 +1,6 @@
 """What earlier frames of a scene tell of a frame: where its things were, and how they were painted there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,8 @@ from nst.video.flow import Motion
 
 LOOKBACK = (1, 2, 4, 8)  # frames back: what was hidden in the frame before may have been seen earlier
 TEMPORAL_WEIGHT = 2000.0  # with 200, the paint of a slow pan changes by twice as much
+LIGHT_AREA, LEAST_KNOWN = 16, 0.1  # px on a side; areas of which less is known count as unchanged
+LIGHT_NOISE = 0.002  # smaller changes are noise: where the map of colours is steep, they would be seen
 FILLED = 0.999  # share of the frame that is known: then the earlier frames are not asked
 
 
@@ -36,37 +38,65 @@ class Past:
     canvas: the painted frames, (1, 3, H, W). sketch: the same of their sketches, or None. known: (1, 1, H, W), 1 where
     a frame showed what is seen now; elsewhere canvas and sketch have no meaning.
 
-    Each place is taken from the latest frame that shows it (Ruder et al. 2016, equation 9): c_j = max(c_j - the sum of
+    Each place is taken from the latest frame that shows it (Ruder et al. 2016, section 4.3): c_j = max(c_j - the sum of
     c_k for all k < j, 0), where c_j is what is known of the frame j frames back.
     """
 
-    def __init__(self, memory: Sequence[PaintedFrame], source: Tensor):
+    def __init__(
+        self, memory: Sequence[PaintedFrame], source: Tensor, colours: Callable[[Tensor], Tensor] = lambda photo: photo
+    ):
         """
-        memory: some earlier frames of the scene; the last one is the frame before. source: this frame.
+        memory: some earlier frames of the scene; the last one is the frame before. source: this frame. colours: from
+        the colours of a photo to those that it is painted in.
         """
+        self._source, self._colours = source, colours
         latest = memory[-1]
-        motion = Motion(latest.source, source)
-        self.canvas, self.known = motion.move(latest.canvas), motion.known
-        self.sketch = None if latest.sketch is None else motion.move(latest.sketch)
+        self.canvas, self.sketch, self.known = self._moved(latest)
         wanted = {latest.number + 1 - back for back in LOOKBACK[1:]}
         for frame in reversed(memory[:-1]):
             if frame.number in wanted and self.known.mean() < FILLED:
-                self._fill_from(frame, Motion(frame.source, source))
+                self._fill_from(frame)
 
-    def _fill_from(self, frame: PaintedFrame, motion: Motion) -> None:
-        fresh = motion.known * (1 - self.known)
-        self.canvas = torch.lerp(self.canvas, motion.move(frame.canvas), fresh)
-        if self.sketch is not None:
-            share = resize_map(fresh, self.sketch)
-            self.sketch = torch.lerp(self.sketch, motion.move(frame.sketch), share)
+    def _moved(self, frame: PaintedFrame) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return a frame's canvas and sketch in the places and the light of this frame, and where it is known."""
+        motion = Motion(frame.source, self._source)
+        change = light_change(motion.move(frame.source), self._source, motion.known, self._colours)
+        canvas, sketch = (
+            None if picture is None else (motion.move(picture) + _enlarge(change, picture)).clamp(0, 1)
+            for picture in (frame.canvas, frame.sketch)
+        )
+        return canvas, sketch, motion.known
+
+    def _fill_from(self, frame: PaintedFrame) -> None:
+        canvas, sketch, known = self._moved(frame)
+        fresh = known * (1 - self.known)
+        self.canvas = torch.lerp(self.canvas, canvas, fresh)
+        if sketch is not None:
+            self.sketch = torch.lerp(self.sketch, sketch, resize_map(fresh, sketch))
         self.known = self.known + fresh
 
     def loss(self, pixels: Tensor) -> Tensor:
         """Return the temporal loss of a picture: its squared distance to the moved paint, where that is known.
 
-        w / (3 N) Σ c (x - x')² (Ruder et al. 2016, equation 7), N is the number of pixels.
+        w / (3 N) Σ c (x - x')² (Ruder et al. 2016, section 4.2), N is the number of pixels.
         """
         return TEMPORAL_WEIGHT * (self.known * (pixels - self.canvas).square()).mean()
+
+
+def light_change(before: Tensor, now: Tensor, known: Tensor, colours: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return how the light of broad areas has changed, as a difference of painted colours, (1, 3, h, w).
+
+    Otherwise paint would stay as bright as it was while a scene fades away. before, now: the same things, (1, 3, H, W).
+    """
+    size = [max(1, round(side / LIGHT_AREA)) for side in now.shape[-2:]]
+    share, *sums = (F.interpolate(x, size=size, mode="area") for x in (known, known * before, known * now))
+    mean_before, mean_now = (total / share.clamp_min(1e-6) for total in sums)
+    change = F.softshrink(mean_now - mean_before, LIGHT_NOISE)
+    return (colours((mean_before + change).clamp(0, 1)) - colours(mean_before)) * (share > LEAST_KNOWN)
+
+
+def _enlarge(change: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(change, size=tuple(like.shape[-2:]), mode="bilinear", align_corners=False)
 
 
 def resize_map(values: Tensor, like: Tensor) -> Tensor:

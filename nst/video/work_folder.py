@@ -15,6 +15,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,7 @@ from safetensors.torch import save_file
 from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
 from nst.output.recipe import PaintingRecipe
+from nst.tools.batch import is_first_process
 from nst.video.encoding import write_part
 from nst.video.painting import VideoPainter
 from nst.video.past import PaintedFrame
@@ -52,6 +54,8 @@ class WorkFolder:
         """
         job = {"clip": clip_sha256, "rate": str(self.rate), "recipe": recipe.to_json()}
         file = self.path / "job.json"
+        while not is_first_process() and not file.exists():  # one process makes the folder for all
+            time.sleep(0.1)
         if file.exists():
             if not _is_same_job(file, job):
                 advice = "delete this folder, or write to another file"

@@ -18,12 +18,12 @@ OVERSAMPLING = 2  # each pixel is the mean of 2x2 samples, as a camera's is
 
 def pan_and_zoom(count: int, side: int = 384) -> tuple[list[Image.Image], list[Flow]]:
     """Return the frames of a camera that moves to the right and draws back slowly, and the flows."""
-    photo = data.chelsea()
+    photo = data.astronaut()
     size = side, round(side * 0.75)
 
     def view(number: int) -> tuple[float, float, float]:  # photo's px for a pixel, and the photo's point at the centre
-        scale = (0.62 + 0.006 * number) * photo.shape[1] / side
-        return scale, photo.shape[1] * 0.45 + 2.2 * number, photo.shape[0] * 0.5 + 0.9 * number
+        scale = (0.8 + 0.004 * number) * photo.shape[1] / side
+        return scale, photo.shape[1] * 0.45 + 2.2 * number, photo.shape[0] * 0.4 + 0.9 * number
 
     frames, flows = [], []
     for number in range(count):

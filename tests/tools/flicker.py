@@ -5,8 +5,8 @@
 
 The clip is painted as a video and frame by frame, and the warping error of both is compared with the clip's own
 (`helpers.scenes.warping_error` has the formula). The flow of `pan_and_zoom` and `thing_in_front` is known exactly. That
-of a file is found by scikit-image's TV-L1, which the program does not use; places count whose flow is the same there
-and back.
+of a file is found by scikit-image's TV-L1, which the program does not use. Where a clip is flat no method knows the
+flow: places count whose flow is the same there and back, and the same as the program's to `AGREEMENT` px.
 """
 
 import argparse
@@ -27,7 +27,9 @@ from nst import StyleSettings, stylize, stylize_video
 from nst.examples import painting_path
 from nst.io.sizes import fitted_size
 from nst.video.clips import Clip
-from nst.video.flow import is_consistent
+from nst.video.flow import find_flow, is_consistent
+
+AGREEMENT = 0.25  # px
 
 
 def read_file(path: str, count: int, side: int, first: int = 0) -> tuple[list[Image.Image], list[scenes.Flow]]:
@@ -45,7 +47,8 @@ def read_file(path: str, count: int, side: int, first: int = 0) -> tuple[list[Im
         )
         places = np.stack(np.meshgrid(*map(np.arange, now.shape[::-1])), -1) + flow
         is_inside = ((places >= 0) & (places <= np.array(now.shape[::-1]) - 1)).all(-1)
-        flows.append((flow, is_inside & is_consistent(flow, back)))
+        agrees = np.linalg.norm(flow - find_flow(*(np.uint8(255 * x) for x in (now, before))), axis=-1) < AGREEMENT
+        flows.append((flow, is_inside & agrees & is_consistent(flow, back)))
     return frames, flows
 
 
