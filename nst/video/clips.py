@@ -24,8 +24,9 @@ USUAL_RATE = 25  # where a clip does not say its own
 HD_HEIGHT = 720  # px: from here on, a clip that does not say so has the colours of BT.709, as players assume
 # Code points (ITU-T H.273): the curves PQ and HLG, and BT.2020's and P3's primaries; others are close to sRGB's.
 HDR_CURVES, WIDE_PRIMARIES, SRGB_CURVE = (16, 18), (9, 11, 12), 13
-# Without these flags colours are off by 3 of 255 on average.
-ACCURATE = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+# swscale's flags ACCURATE_RND, FULL_CHR_H_INT and FULL_CHR_H_INP: without them colours are off by 3 of 255 on average.
+ACCURATE = 0x40000 | 0x2000 | 0x4000
+UNSPECIFIED = 2  # the code point of a matrix that a clip does not say
 TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
 
@@ -162,8 +163,9 @@ def _to_srgb(frame: av.VideoFrame, size: tuple[int, int]) -> Image.Image:
     `nst.io.colour_spaces`: their reference white of 203 cd/m² becomes white, and what is brighter is clipped.
     """
     space = _colour_space(frame)
-    unspecified = frame.colorspace not in list(Colorspace)
-    matrix = (Colorspace.ITU709 if frame.height >= HD_HEIGHT else Colorspace.ITU601) if unspecified else None
+    matrix = None  # the frame's own
+    if frame.colorspace == UNSPECIFIED:
+        matrix = Colorspace.ITU709 if frame.height >= HD_HEIGHT else Colorspace.ITU601
     scaling = Interpolation.BICUBIC if (frame.width, frame.height) == size else Interpolation.AREA
     options = {"width": size[0], "height": size[1], "src_colorspace": matrix, "interpolation": scaling | ACCURATE}
     if space is None:

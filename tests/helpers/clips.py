@@ -10,6 +10,7 @@ from av.video.reformatter import Interpolation
 from PIL import Image
 
 from helpers.pictures import make_picture
+from nst.video.clips import ACCURATE
 
 TONE = 440  # Hz
 MATRIX_OF_TKHD = bytes.fromhex("00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000")
@@ -81,7 +82,7 @@ def read_video(path: Path) -> list[np.ndarray]:
     """Return the frames of a video as arrays (H, W, 3), uint8."""
     with av.open(str(path)) as file:
         # Without these flags PyAV's conversion repeats each second pixel's colours.
-        exact = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+        exact = Interpolation.BICUBIC | ACCURATE
         return [frame.reformat(format="rgb24", interpolation=exact).to_ndarray() for frame in file.decode(video=0)]
 
 

@@ -6,8 +6,8 @@
 
 The clip is painted as a video and frame by frame, and the warping error of both is compared with the clip's own
 (`helpers.scenes.warping_error` has the formula). The flow of `pan_and_zoom` and `thing_in_front` is known exactly. That
-of a file is found by scikit-image's TV-L1, which the program does not use. Where a clip is flat no method knows the
-flow: places count whose flow is the same there and back, and the same as the program's to `AGREEMENT` px.
+of a file is found by the program's own method, or with `--flow tvl1` by scikit-image's TV-L1; places count whose flow
+is the same there and back.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import importlib.util
 import itertools
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,27 +32,27 @@ from nst.io.sizes import fitted_size
 from nst.video.clips import Clip
 from nst.video.flow import find_flow, is_consistent
 
-AGREEMENT = 0.25  # px
+
+def read_file(path: str, count: int, side: int, first: int) -> list[Image.Image]:
+    frames = itertools.islice(Clip(path).frames(first), count)
+    return [frame.resize(fitted_size(frame.size, side), Image.Resampling.LANCZOS) for frame in frames]
 
 
-def read_file(path: str, count: int, side: int, first: int = 0) -> tuple[list[Image.Image], list[scenes.Flow]]:
-    """Return frames of a clip, and their flows, as those of `helpers.scenes`."""
-    frames = []
-    for frame in Clip(path).frames(first):
-        frames.append(frame.resize(fitted_size(frame.size, side), Image.Resampling.LANCZOS))
-        if len(frames) == count:
-            break
-    greys = [np.asarray(frame.convert("L"), np.float32) / 255 for frame in frames]
+def tvl1(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    pair = [np.float32(grey) / 255 for grey in (source, target)]
+    return np.stack(optical_flow_tvl1(*pair)[::-1], -1).astype(np.float32)
+
+
+def find_flows(frames: list[Image.Image], method: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[scenes.Flow]:
+    """Return the flows of frames, as those of `helpers.scenes`."""
+    greys = [np.asarray(frame.convert("L")) for frame in frames]
     flows = []
     for before, now in itertools.pairwise(greys):
-        flow, back = (
-            np.stack(optical_flow_tvl1(*pair)[::-1], -1).astype(np.float32) for pair in ((now, before), (before, now))
-        )
+        flow, back = method(now, before), method(before, now)
         places = np.stack(np.meshgrid(*map(np.arange, now.shape[::-1])), -1) + flow
         is_inside = ((places >= 0) & (places <= np.array(now.shape[::-1]) - 1)).all(-1)
-        agrees = np.linalg.norm(flow - find_flow(*(np.uint8(255 * x) for x in (now, before))), axis=-1) < AGREEMENT
-        flows.append((flow, is_inside & agrees & is_consistent(flow, back)))
-    return frames, flows
+        flows.append((flow, is_inside & is_consistent(flow, back)))
+    return flows
 
 
 def bikes() -> str:
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("clip", help="pan_and_zoom, thing_in_front, bikes, or a file")
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--first", type=int, default=0, help="number of a file's first frame")
+    parser.add_argument("--flow", choices=("dis", "tvl1"), default="dis", help="how a file's flow is found")
     parser.add_argument("--size", type=int, default=384)
     parser.add_argument("--painting", default="oil")
     parser.add_argument("--preset", default="quick")
@@ -79,7 +81,8 @@ def main() -> None:
     if args.clip in ("pan_and_zoom", "thing_in_front"):
         frames, flows = getattr(scenes, args.clip)(args.frames, args.size)
     else:
-        frames, flows = read_file(bikes() if args.clip == "bikes" else args.clip, args.frames, args.size, args.first)
+        frames = read_file(bikes() if args.clip == "bikes" else args.clip, args.frames, args.size, args.first)
+        flows = find_flows(frames, tvl1 if args.flow == "tvl1" else find_flow)
     settings, painting = StyleSettings.preset(args.preset, size=args.size), painting_path(args.painting)
 
     times, video = [time.perf_counter()], []
