@@ -18,6 +18,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # The command that begins with these words prints its flags with --help. Longer beginnings come first.
 PROGRAMS = [
     ("-m", "nst", "batch"),
+    ("-m", "nst", "video"),
     ("-m", "nst", "app"),
     ("-m", "nst"),
     ("-m", "nst.bench"),

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.pictures import make_picture, photo, uniform
 from helpers.scenes import pan_and_zoom, thing_in_front
@@ -30,7 +31,7 @@ def test_what_was_seen_is_known_and_moved_to_its_place(scene):
     before, frame, _, seen, motion = scene
     assert motion.known[0, 0].numpy()[seen].mean() > 0.98
     difference = (motion.move(before) - frame).abs().mean(1)[0].numpy()
-    assert difference[seen].mean() < 0.01 < (before - frame).abs().mean(1)[0].numpy()[seen].mean()
+    assert difference[seen].mean() < (before - frame).abs().mean(1)[0].numpy()[seen].mean() / 3
 
 
 def test_a_smaller_picture_is_moved_as_the_frame_is(scene):
@@ -56,9 +57,23 @@ def test_what_a_thing_uncovers_is_not_known():
     assert known[:, :34].mean() > 0.98 and known[35:65, 56:84].mean() > 0.9
 
 
-def test_a_flat_area_stays_known_though_its_flow_is_unsure():
-    before, frame = (0.5 + 0.01 * uniform(1, 3, 64, 64, seed=seed) for seed in (1, 2))
-    assert Motion(before, frame).known.min() == 1
+@pytest.mark.parametrize("contrast", [0, 0.1, 1])
+def test_a_noisy_clip_of_a_still_camera_does_not_move(contrast):
+    """In flat areas the flow follows the noise, by many px: the paint would swim."""
+    picture = 0.5 + contrast * (to_tensor(make_picture(128, 96, 5)) - 0.5)
+    before, frame = (picture + 0.015 * uniform(1, 3, 96, 128, seed=seed) for seed in (1, 2))
+    motion = Motion(before, frame)
+    assert np.linalg.norm(motion.flow, axis=-1).mean() < 0.1
+    assert motion.known.mean() > 0.98
+
+
+def test_a_flat_area_moves_with_the_camera():
+    picture = np.array(make_picture(168, 96, 5))
+    picture[30:66, 40:110] = 128
+    before, frame = (to_tensor(Image.fromarray(picture[:, 4 * k : 4 * k + 160])) for k in (0, 1))
+    before, frame = (x + 0.015 * uniform(1, 3, 96, 160, seed=seed) for seed, x in enumerate((before, frame)))
+    flow = Motion(before, frame).flow[36:60, 50:96]
+    assert np.abs(flow - (4, 0)).mean() < 0.3
 
 
 def test_the_check_of_the_flow_is_that_of_sundaram():

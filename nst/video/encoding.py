@@ -39,8 +39,9 @@ def write_part(frames: Sequence[Image.Image], rate: Fraction, path: str | os.Pat
 
 def _encode(frames: Sequence[Image.Image], rate: Fraction, path: str) -> None:
     with av.open(path, "w", format="mp4") as file:
-        # x264 divides its work among threads, and each number of threads gives other bytes.
-        stream = file.add_stream("libx264", rate=rate, options={"crf": CRF, "threads": "1"})
+        # x264 divides its work among threads, and each number of threads gives other bytes. With B-frames, a part would
+        # begin to be decoded before the end of another, and could not follow it.
+        stream = file.add_stream("libx264", rate=rate, options={"crf": CRF, "threads": "1", "bf": "0"})
         stream.width, stream.height = (side - side % 2 for side in frames[0].size)
         stream.pix_fmt = "yuv420p"
         codec = stream.codec_context

@@ -17,27 +17,45 @@ from nst.io.colour import luminance
 FLOW_SHARE, FLOW_TOLERANCE = 0.01, 0.5
 WINDOW = 5  # px: the square over which colours are compared
 SAME_COLOUR = 0.04  # mean difference of colours: below it the flow may be unsure, but what it brings is right
-CUT_SIDE, CUT_SHARE = 128, 0.3  # px; a frame of which less than this share was seen before begins a scene
 OTHER_COLOUR = 0.15  # above it the flow is wrong, even if it is the same there and back
+# In flat areas the flow follows the noise, by 7 px and more. There the motion of the camera counts, if it explains the
+# frame as well: its difference may be larger by this factor and this much, because the flow fits the noise. Where a clip
+# is noisier, it may be larger by the median difference.
+NOISE_FACTOR, NOISE = 1.3, 0.004
+STILL = 0.0005  # a camera whose motion explains the whole frame no better than this stands still
+# What moves by 1 px more, and whose flow is the same there and back in most of a square of 17 px, moves by itself.
+OWN_MOTION, SURE_WINDOW, SURE_SHARE = 1.0, 17, 0.8
+POINT_STEP, FEWEST_POINTS = 4, 50  # px between the points that the camera's motion is found from, and their number
+CELLS, CAMERA_SHARE = 4, 0.6  # the camera's motion is seen in this share of 4x4 parts of the frame
+CUT_SIDE, CUT_SHARE = 128, 0.3  # px; a frame of which less than this share was seen before begins a scene
 
 
 class Motion:
     """The motion from an earlier frame to this one.
 
-    flow: from each pixel of this frame back to its place in the earlier one. known: (1, 1, H, W), 1 where this frame
+    flow: from each pixel of this frame back to its place in the earlier one, (H, W, 2); in flat areas, where no flow
+    can be found, the camera's motion. known: (1, 1, H, W), 1 where this frame
     shows what the earlier one showed, and 0 where it was hidden or the flow fails, with soft borders.
     """
 
     def __init__(self, earlier: Tensor, frame: Tensor):
         before, now = _grey_bytes(earlier), _grey_bytes(frame)
-        self.flow, onward = find_flow(now, before), find_flow(before, now)
+        flow = find_flow(now, before)
+        consistent = is_consistent(flow, find_flow(before, now))
+        camera = find_camera_motion(flow, consistent)
+        found, follows_camera, stays = (_difference(earlier, frame, motion) for motion in (flow, camera, 0 * flow))
+        if np.median(stays) < NOISE_FACTOR * np.median(follows_camera) + STILL:
+            camera, follows_camera = 0 * flow, stays
+        is_sure = cv2.blur(consistent.astype(np.float32), (SURE_WINDOW, SURE_WINDOW)) > SURE_SHARE
+        moves = is_sure & (np.linalg.norm(flow - camera, axis=-1) > OWN_MOTION)
+        noise = max(NOISE, np.median(follows_camera))
+        follows = (follows_camera < NOISE_FACTOR * found + noise) & ~moves
+        self.flow = np.where(follows[..., None], camera, flow)
         self._grid = _grid(self.flow).to(frame.device)
+        difference = np.where(follows, follows_camera, found)
+        is_same = (consistent & (difference < OTHER_COLOUR)) | (difference < SAME_COLOUR)
         is_inside = (self._grid.abs() <= 1).all(-1)[:, None]
-        there_and_back = torch.from_numpy(is_consistent(self.flow, onward)).to(frame.device)[None, None]
-        difference = (self.move(earlier) - frame).abs().mean(1, keepdim=True)
-        difference = F.avg_pool2d(difference, WINDOW, 1, WINDOW // 2, count_include_pad=False)
-        is_same = (there_and_back & (difference < OTHER_COLOUR)) | (difference < SAME_COLOUR)
-        self.known = soft_inside((is_inside & is_same).to(frame.dtype))
+        self.known = soft_inside((is_inside & torch.from_numpy(is_same).to(frame.device)).to(frame.dtype))
 
     def move(self, picture: Tensor) -> Tensor:
         """Return a picture of the earlier frame, (1, C, h, w) of any size, moved to where its things are now."""
@@ -46,8 +64,7 @@ class Motion:
             size = tuple(picture.shape[-2:])
             grid = F.interpolate(grid.permute(0, 3, 1, 2), size=size, mode="bilinear", antialias=True)
             grid = grid.permute(0, 2, 3, 1)
-        moved = F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
-        return moved.clamp(0, 1)
+        return _sample(picture, grid)
 
 
 def is_cut(earlier: Tensor, frame: Tensor) -> bool:
@@ -81,11 +98,46 @@ def is_consistent(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     |w + w'|² < 0.01 (|w|² + |w'|²) + 0.5, where w' is `back` at the end of w (Sundaram et al. 2010, as in Ruder,
     Dosovitskiy & Brox, "Artistic Style Transfer for Videos", 2016, section 4.1).
     """
-    height, width = flow.shape[:2]
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    returned = cv2.remap(back, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR)
+    ends = _places(*flow.shape[:2]) + flow
+    returned = cv2.remap(back, ends, None, cv2.INTER_LINEAR)
     lengths = (flow**2).sum(-1) + (returned**2).sum(-1)
     return ((flow + returned) ** 2).sum(-1) < FLOW_SHARE * lengths + FLOW_TOLERANCE
+
+
+def find_camera_motion(flow: np.ndarray, consistent: np.ndarray) -> np.ndarray:
+    """Return the affine motion that most of the frame follows, as a flow (H, W, 2); zero if there is none.
+
+    consistent: (H, W) bool, where the flow can be trusted.
+    """
+    height, width = consistent.shape
+    rows, columns = (indices * POINT_STEP for indices in np.nonzero(consistent[::POINT_STEP, ::POINT_STEP]))
+    if len(rows) < FEWEST_POINTS:
+        return np.zeros_like(flow)
+    points = np.stack([columns, rows], -1).astype(np.float32)
+    matrix, inliers = cv2.estimateAffine2D(points, points + flow[rows, columns], ransacReprojThreshold=0.5)
+    if matrix is None:
+        return np.zeros_like(flow)
+    follows = inliers[:, 0].astype(bool)
+    cells = np.unique((rows * CELLS // height * CELLS + columns * CELLS // width)[follows])
+    if len(cells) < CAMERA_SHARE * CELLS**2:  # a thing in front may be large
+        return np.zeros_like(flow)
+    return (_places(height, width) @ matrix[:, :2].T + matrix[:, 2] - _places(height, width)).astype(np.float32)
+
+
+def _difference(earlier: Tensor, frame: Tensor, flow: np.ndarray) -> np.ndarray:
+    """Return the mean difference of colours around each pixel if the earlier frame is moved along a flow, (H, W)."""
+    difference = (_sample(earlier, _grid(flow).to(frame.device)) - frame).abs().mean(1)[0]
+    return cv2.blur(difference.cpu().numpy(), (WINDOW, WINDOW))
+
+
+def _sample(picture: Tensor, grid: Tensor) -> Tensor:
+    moved = F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    return moved.clamp(0, 1)
+
+
+def _places(height: int, width: int) -> np.ndarray:
+    """Return x and y of each pixel, (H, W, 2)."""
+    return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
 
 
 def _grey_bytes(picture: Tensor) -> np.ndarray:
@@ -95,7 +147,5 @@ def _grey_bytes(picture: Tensor) -> np.ndarray:
 def _grid(flow: np.ndarray) -> Tensor:
     """Return the ends of a flow as `grid_sample` wants them, (1, H, W, 2): -1 and 1 are the picture's borders."""
     height, width = flow.shape[:2]
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    x = (columns + flow[..., 0] + 0.5) / width * 2 - 1
-    y = (rows + flow[..., 1] + 0.5) / height * 2 - 1
-    return torch.from_numpy(np.stack([x, y], -1))[None]
+    ends = (_places(height, width) + flow + 0.5) / np.float32([width, height]) * 2 - 1
+    return torch.from_numpy(ends)[None]

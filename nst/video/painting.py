@@ -14,6 +14,7 @@ from torch import Tensor
 from nst.canvas import Canvas
 from nst.engine.hardware import choose_hardware
 from nst.engine.threads import limited_threads
+from nst.errors import StyleTransferError
 from nst.finish import Palette, Unpainted
 from nst.io.colour import recolour
 from nst.io.reading import PictureLike, load_picture
@@ -62,6 +63,7 @@ class VideoPainter:
     Raises StyleTransferError as `stylize` does.
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self, style: PictureLike | Sequence[Style], settings: StyleSettings | None = None, first_number: int = 0
     ):
@@ -69,6 +71,8 @@ class VideoPainter:
         first_number: of the first frame, in the clip.
         """
         self.settings = settings = PRESETS[DEFAULT_PRESET] if settings is None else settings
+        if not isinstance(settings, StyleSettings):
+            raise StyleTransferError(f"settings must be StyleSettings, not {type(settings).__name__}.")
         self.styles, self.first_number = load_styles(style), first_number
         self.memory: list[PaintedFrame] = []
         self._hardware = choose_hardware(settings.device, settings.precision)
