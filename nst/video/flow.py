@@ -19,11 +19,11 @@ WINDOW = 5  # px: the square over which colours are compared
 SAME_COLOUR = 0.04  # mean difference of colours: below it the flow may be unsure, but what it brings is right
 OTHER_COLOUR = 0.15  # above it the flow is wrong, even if it is the same there and back
 # In flat areas the flow follows the noise, by 7 px and more. There the motion of the camera counts, if it explains the
-# frame as well: its difference may be larger by this factor and this much, because the flow fits the noise. Where a clip
-# is noisier, it may be larger by the median difference.
+# frame as well: its difference may be larger by this factor and this much, or the median difference of a noisy clip,
+# because the flow fits the noise.
 NOISE_FACTOR, NOISE = 1.3, 0.004
 STILL = 0.0005  # a camera whose motion explains the whole frame no better than this stands still
-# What moves by 1 px more, and whose flow is the same there and back in most of a square of 17 px, moves by itself.
+# Without noise, what moves by 1 px more, with the same flow there and back in most of 17x17 px, moves by itself.
 OWN_MOTION, SURE_WINDOW, SURE_SHARE = 1.0, 17, 0.8
 POINT_STEP, FEWEST_POINTS = 4, 50  # px between the points that the camera's motion is found from, and their number
 CELLS, CAMERA_SHARE = 4, 0.6  # the camera's motion is seen in this share of 4x4 parts of the frame
@@ -47,8 +47,8 @@ class Motion:
         if np.median(stays) < NOISE_FACTOR * np.median(follows_camera) + STILL:
             camera, follows_camera = 0 * flow, stays
         is_sure = cv2.blur(consistent.astype(np.float32), (SURE_WINDOW, SURE_WINDOW)) > SURE_SHARE
-        moves = is_sure & (np.linalg.norm(flow - camera, axis=-1) > OWN_MOTION)
         noise = max(NOISE, np.median(follows_camera))
+        moves = is_sure & (np.linalg.norm(flow - camera, axis=-1) > OWN_MOTION) & (noise == NOISE)
         follows = (follows_camera < NOISE_FACTOR * found + noise) & ~moves
         self.flow = np.where(follows[..., None], camera, flow)
         self._grid = _grid(self.flow).to(frame.device)
