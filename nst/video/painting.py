@@ -37,6 +37,7 @@ STEPS_SHARE = 0.25  # of a picture's steps: a later frame begins painted, and ne
 # The length of steps where the paint is known. Adam's first steps move every pixel alike, however small its gradient:
 # with their full length, the paint of a slow pan changes by four times as much.
 KNOWN_STEP = 0.1
+SKETCHED_STEP = 0.4  # the same where a sketch was made anew: it is painted already, and few long steps leave grain
 
 
 def stylize_video(
@@ -119,7 +120,8 @@ class VideoPainter:
         objective.extra_loss = past.loss
         start = start_picture(target, styles, settings, torch.Generator().manual_seed(settings.seed))
         canvas = Canvas(torch.lerp(start, past.canvas, past.known), settings.canvas)
-        canvas.step_factor = 1 - (1 - KNOWN_STEP) * past.known
+        new_step = torch.full_like(past.known, SKETCHED_STEP if sketch else 1.0)
+        canvas.step_factor = torch.lerp(new_step, torch.full_like(past.known, KNOWN_STEP), past.known)
         painted = self._optimize(objective, canvas)
         self._remember(source, painted, sketch.picture if sketch else None)
         return to_picture(Unpainted(self.styles, photo, None).keep(self._colours.finish(painted)))
