@@ -68,7 +68,7 @@ def _paint(clip: str, style: str, output: Path, settings: StyleSettings, fps: fl
             bar.update(finished - bar.n)
 
         try:
-            paint_clip(source, style, output, settings, show, stop.is_set)
+            paint_clip(source, style, output, settings, show, stop.is_set, stop.hold)
         except KeyboardInterrupt:
             stop.hold()
             bar.close()

@@ -32,6 +32,7 @@ def paint_clip(
     settings: StyleSettings,
     on_frame: Callable[[int, int | None], None] = lambda finished, total: None,
     should_stop: Callable[[], bool] = lambda: False,
+    hold: Callable[[], None] = lambda: None,
 ) -> None:
     """Paint a clip in the style of a painting, and write it as an MP4 with the clip's sound.
 
@@ -40,7 +41,7 @@ def paint_clip(
 
     on_frame: called with the number of frames that are finished and the number of all that this process paints, which
     is an estimate, or None; first with those of an earlier run. should_stop: if it returns True, the first process
-    waits no longer for the others.
+    waits no longer for the others. hold: called before the parts are joined, from when on nothing should interrupt it.
 
     Raises StyleTransferError for a clip, painting or settings that cannot be used, and for a folder of another job.
     """
@@ -64,6 +65,7 @@ def paint_clip(
         scene_folder.encode()
     count_failures(0, should_stop)  # this waits for the other processes
     if is_first_process() and not should_stop():
+        hold()
         os.replace(join_parts(folder.parts(), clip, folder.path / "whole.mp4"), output)
         folder.remove()
 
