@@ -1,5 +1,7 @@
 """Video files: what browsers play, with the clip's sound."""
 
+import base64
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,3 +85,36 @@ def test_sound_stays_with_a_picture_that_begins_later(tmp_path):
     with av.open(str(video)) as file:
         ends = [frame.time + frame.samples / frame.sample_rate for frame in file.decode(audio=0)]
     assert ends[-1] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_browser_plays_a_video_with_its_sound_in_the_right_colours(browser, tmp_path):
+    clip = write_clip(tmp_path / "clip.mkv", pan(12), sound="ac3")
+    pictures = [Image.new("RGB", (64, 48), (60 if number < 6 else 200, 60, 30)) for number in range(12)]
+    video = base64.b64encode(make_video(tmp_path, pictures, clip).read_bytes()).decode()
+    script = """async () => {
+        const video = document.querySelector("video");
+        if (!video.canPlayType('video/mp4; codecs="avc1.42E01E, mp4a.40.2"')) return null;
+        const context = document.querySelector("canvas").getContext("2d");
+        const colours = [];
+        for (const time of [0.2, 0.8]) {
+            video.currentTime = time;
+            await new Promise((done, fail) => { video.onseeked = done; video.onerror = fail; });
+            context.drawImage(video, 0, 0);
+            colours.push(Array.from(context.getImageData(30, 20, 1, 1).data).slice(0, 3));
+        }
+        const ended = new Promise(done => { video.onended = done; });
+        await video.play();
+        await ended;
+        return [video.duration, colours, video.webkitAudioDecodedByteCount > 0];
+    }"""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_content(
+            f"<video src='data:video/mp4;base64,{video}' muted></video><canvas width=64 height=48></canvas>"
+        )
+        result = page.evaluate(script)
+    if result is None:
+        pytest.skip("this Chromium was built without H.264")
+    duration, colours, has_sound = result
+    assert duration == pytest.approx(1, abs=0.1) and has_sound
+    assert colours[0] == pytest.approx([60, 60, 30], abs=6) and colours[1] == pytest.approx([200, 60, 30], abs=6)
