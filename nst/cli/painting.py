@@ -46,6 +46,7 @@ def build_parser() -> ArgumentParser:
         prog="nst",
         description="Paint a photo in the style of a picture.",
         epilog="nst batch FOLDER --style STYLE --out DIR paints a whole folder: see nst batch --help. "
+        "nst video CLIP --style STYLE -o OUT.mp4 paints a clip: see nst video --help. "
         f"nst app serves the page: see nst app --help. {EXIT_STATUS}",
     )
     add = parser.add_argument
