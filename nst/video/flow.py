@@ -16,7 +16,7 @@ from nst.io.colour import luminance
 # Point Trajectories by GPU-Accelerated Large Displacement Optical Flow", 2010).
 FLOW_SHARE, FLOW_TOLERANCE = 0.01, 0.5
 WINDOW = 5  # px: the square over which colours are compared
-SAME_COLOUR = 0.04  # mean difference of colours: below it the flow may be unsure, but what it brings is right
+SAME_COLOUR = 0.04  # mean difference of colours: below it, what follows the camera was seen
 OTHER_COLOUR = 0.15  # above it the flow is wrong, even if it is the same there and back
 # In flat areas the flow follows the noise, by 7 px and more. There the motion of the camera counts, if it explains the
 # frame as well: its difference may be larger by this factor and this much, or the median difference of a noisy clip,
@@ -53,7 +53,7 @@ class Motion:
         self.flow = np.where(follows[..., None], camera, flow)
         self._grid = _grid(self.flow).to(frame.device)
         difference = np.where(follows, follows_camera, found)
-        is_same = (consistent & (difference < OTHER_COLOUR)) | (difference < SAME_COLOUR)
+        is_same = (consistent & (difference < OTHER_COLOUR)) | (follows & (difference < SAME_COLOUR))
         is_inside = (self._grid.abs() <= 1).all(-1)[:, None]
         self.known = soft_inside((is_inside & torch.from_numpy(is_same).to(frame.device)).to(frame.dtype))
 
