@@ -63,7 +63,7 @@ def test_a_noisy_clip_of_a_still_camera_does_not_move(contrast):
     picture = 0.5 + contrast * (to_tensor(make_picture(128, 96, 5)) - 0.5)
     before, frame = (picture + 0.015 * uniform(1, 3, 96, 128, seed=seed) for seed in (1, 2))
     motion = Motion(before, frame)
-    assert np.linalg.norm(motion.flow, axis=-1).mean() < 0.1
+    assert np.linalg.norm(motion.flow, axis=-1).mean() < 0.3  # without the camera's motion: up to 7
     assert motion.known.mean() > 0.98
 
 

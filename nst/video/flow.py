@@ -23,8 +23,8 @@ OTHER_COLOUR = 0.15  # above it the flow is wrong, even if it is the same there 
 # because the flow fits the noise.
 NOISE_FACTOR, NOISE = 1.3, 0.004
 STILL = 0.0005  # a camera whose motion explains the whole frame no better than this stands still
-# Without noise, what moves by 1 px more, with the same flow there and back in most of 17x17 px, moves by itself.
-OWN_MOTION, SURE_WINDOW, SURE_SHARE = 1.0, 17, 0.8
+# What moves by 1 px more, with the same flow there and back in most of 41x41 px, moves by itself.
+OWN_MOTION, SURE_WINDOW, SURE_SHARE = 1.0, 41, 0.8
 POINT_STEP, FEWEST_POINTS = 4, 50  # px between the points that the camera's motion is found from, and their number
 CELLS, CAMERA_SHARE = 4, 0.6  # the camera's motion is seen in this share of 4x4 parts of the frame
 CUT_SIDE, CUT_SHARE = 128, 0.3  # px; a frame of which less than this share was seen before begins a scene
@@ -48,7 +48,7 @@ class Motion:
             camera, follows_camera = 0 * flow, stays
         is_sure = cv2.blur(consistent.astype(np.float32), (SURE_WINDOW, SURE_WINDOW)) > SURE_SHARE
         noise = max(NOISE, np.median(follows_camera))
-        moves = is_sure & (np.linalg.norm(flow - camera, axis=-1) > OWN_MOTION) & (noise == NOISE)
+        moves = is_sure & (np.linalg.norm(flow - camera, axis=-1) > OWN_MOTION)
         follows = (follows_camera < NOISE_FACTOR * found + noise) & ~moves
         self.flow = np.where(follows[..., None], camera, flow)
         self._grid = _grid(self.flow).to(frame.device)
