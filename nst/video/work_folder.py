@@ -82,6 +82,7 @@ class WorkFolder:
         for number, path in self._kept("frame", "png").items():
             if not encoded <= number < next_number:
                 path.unlink()
+        self._encode_if_full()
         return next_number
 
     def keep(self, picture: Image.Image, memory: Sequence[PaintedFrame]) -> None:
@@ -97,6 +98,9 @@ class WorkFolder:
         for number, old in self._kept("memory", "safetensors").items():
             if number not in needed:
                 old.unlink()
+        self._encode_if_full()
+
+    def _encode_if_full(self) -> None:
         if len(self._kept("frame", "png")) >= PART_FRAMES:
             self.encode()
 
