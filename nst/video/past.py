@@ -12,7 +12,8 @@ from nst.video.flow import Motion
 LOOKBACK = (1, 2, 4, 8)  # frames back: what was hidden in the frame before may have been seen earlier
 TEMPORAL_WEIGHT = 2000.0  # with 200, the paint of a slow pan changes by twice as much
 LIGHT_AREA, LEAST_KNOWN = 16, 0.1  # px on a side; areas of which less is known count as unchanged
-LIGHT_NOISE = 0.002  # smaller changes are noise: where the map of colours is steep, they would be seen
+# Smaller changes are noise. Where the map of colours is steep it would enlarge them: they count twofold at most.
+LIGHT_NOISE, LIGHT_GAIN = 0.002, 2.0
 FILLED = 0.999  # share of the frame that is known: then the earlier frames are not asked
 
 
@@ -92,7 +93,9 @@ def light_change(before: Tensor, now: Tensor, known: Tensor, colours: Callable[[
     share, *sums = (F.interpolate(x, size=size, mode="area") for x in (known, known * before, known * now))
     mean_before, mean_now = (total / share.clamp_min(1e-6) for total in sums)
     change = F.softshrink(mean_now - mean_before, LIGHT_NOISE)
-    return (colours((mean_before + change).clamp(0, 1)) - colours(mean_before)) * (share > LEAST_KNOWN)
+    most = LIGHT_GAIN * change.abs().amax(1, keepdim=True)
+    painted = colours((mean_before + change).clamp(0, 1)) - colours(mean_before)
+    return torch.minimum(torch.maximum(painted, -most), most) * (share > LEAST_KNOWN)
 
 
 def _enlarge(change: Tensor, like: Tensor) -> Tensor:
