@@ -11,12 +11,13 @@ So its size is that of the video and of a few frames, however long the clip is. 
 all, and what the next step needs is deleted only after that step.
 """
 
+import contextlib
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,9 +70,9 @@ class WorkFolder:
     def resume(self, painter: VideoPainter) -> int:
         """Give the painter the memory of the last finished frame, and return the number of the next one."""
         kept = self._kept("memory", "safetensors")
-        memory = [_read_memory(path) for path in kept.values()]
-        painter.memory = [frame for frame in memory if frame.scene == memory[-1].scene]
-        next_number = memory[-1].number + 1 if memory else self._numbers.start
+        # A crash may also have left frames that the memory had dropped already.
+        painter.memory = [_read_memory(kept[number]) for number in _memory_numbers(kept)]
+        next_number = painter.memory[-1].number + 1 if painter.memory else self._numbers.start
         encoded = self._numbers.start
         for path in self.parts():  # a crash may have left more than it kept the memory of
             _, end = map(int, path.stem.split("-")[1:])
@@ -93,8 +94,8 @@ class WorkFolder:
         path = self.path / f"frame-{latest.number:06d}.png"
         write_atomically(path, lambda temporary: picture.save(temporary, compress_level=1))
         path = self.path / f"memory-{latest.number:06d}.safetensors"
-        write_atomically(path, lambda temporary: _save_memory(latest, temporary))
-        needed = {frame.number for frame in memory}
+        needed = [frame.number for frame in memory]
+        write_atomically(path, lambda temporary: _save_memory(latest, needed, temporary))
         for number, old in self._kept("memory", "safetensors").items():
             if number not in needed:
                 old.unlink()
@@ -145,18 +146,32 @@ def _is_same_job(file: Path, job: dict[str, str]) -> bool:
         return False
 
 
-def _save_memory(frame: PaintedFrame, path: str) -> None:
+def _save_memory(frame: PaintedFrame, needed: Sequence[int], path: str) -> None:
+    """Save a frame, and the numbers of all frames of the memory that ends with it."""
     tensors = {"source": frame.source, "canvas": frame.canvas}
     tensors |= {} if frame.sketch is None else {"sketch": frame.sketch}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(tensors, path, {"number": str(frame.number), "scene": str(frame.scene)})
+    save_file(tensors, path, {"scene": str(frame.scene), "memory": json.dumps(list(needed))})
+
+
+def _memory_numbers(kept: dict[int, Path]) -> list[int]:
+    """Return the numbers of the frames of the memory that the last one of the kept files ends."""
+    if not kept:
+        return []
+    path = kept[max(kept)]
+    with _refuse_damage(path), safe_open(path, "pt") as file:
+        return [number for number in json.loads(file.metadata()["memory"]) if number in kept]
 
 
 def _read_memory(path: Path) -> PaintedFrame:
+    with _refuse_damage(path), safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return PaintedFrame(number=int(path.stem.split("-")[1]), scene=int(file.metadata()["scene"]), **tensors)
+
+
+@contextlib.contextmanager
+def _refuse_damage(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, "pt") as file:
-            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
-        return PaintedFrame(number=int(metadata["number"]), scene=int(metadata["scene"]), **tensors)
+        yield
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        advice = "delete its folder and start again"
-        raise StyleTransferError(f"{path}: this file is damaged; {advice}.") from error
+        raise StyleTransferError(f"{path}: this file is damaged; delete its folder and start again.") from error
