@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.io.tensors import to_array
+from nst.io.tensors import to_array, wrap_border
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # torch's names of Adam's first and second moment
 
@@ -42,7 +42,8 @@ KINDS = {
 class Canvas:
     """A picture x, (1, 3, H, W) in [0, 1], that Adam (Kingma & Ba 2015) optimizes.
 
-    `KINDS` says whether Adam changes its pixels or a pyramid.
+    `KINDS` says whether Adam changes its pixels or a pyramid. The border of a seamless picture repeats its other
+    sides after every change.
 
     In a pyramid, the coefficients c_k of a Laplacian pyramid (Burt & Adelson 1983) are optimized instead of the pixels:
     x = c_0 + U(c_1 + U(c_2 + ...)), where c_k is (1, 3, H / 2^k, W / 2^k) and U doubles a size bilinearly. The picture
@@ -58,8 +59,9 @@ class Canvas:
 
     step_factor: Tensor | None = None
 
-    def __init__(self, pixels: Tensor, kind: str = "pixels"):
-        self._pixels, self.kind = pixels.detach().clone().float(), kind
+    def __init__(self, pixels: Tensor, kind: str = "pixels", is_seamless: bool = False):
+        self._pixels, self.kind, self.is_seamless = pixels.detach().clone().float(), kind, is_seamless
+        self._wrap()
         sizes = _pyramid_sizes(tuple(pixels.shape[-2:]), KINDS[kind].coarsest_side)
         self.coefficients = [pixels.new_zeros(1, 3, *size, dtype=torch.float32, requires_grad=True) for size in sizes]
         # On a GPU Adam is one kernel that a CUDA graph can record: its count of steps and its rate are on the GPU too.
@@ -86,6 +88,7 @@ class Canvas:
         with torch.no_grad():
             change = self._sum() if self.step_factor is None else self.step_factor * self._sum()
             self._pixels.add_(change).clamp_(0, 1)
+            self._wrap()
             for coefficient in self.coefficients:
                 coefficient.zero_()
                 coefficient.grad = None
@@ -100,6 +103,11 @@ class Canvas:
     def add_noise(self, noise: Tensor) -> None:
         """Add `noise`, which broadcasts to the picture, and clamp the picture to [0, 1]."""
         self._pixels = (self._pixels + noise).clamp_(0, 1)
+        self._wrap()
+
+    def _wrap(self) -> None:
+        if self.is_seamless:
+            wrap_border(self._pixels)
 
     @torch.no_grad()
     def resized(self, size: tuple[int, int]) -> "Canvas":
@@ -109,7 +117,7 @@ class Canvas:
         moments of every level move to the next coarser level. The finest level also takes those of the old finest
         level.
         """
-        canvas = Canvas(_resize(self._pixels, size).clamp_(0, 1), self.kind)
+        canvas = Canvas(_resize(self._pixels, size).clamp_(0, 1), self.kind, self.is_seamless)
         is_larger = size[0] > self._pixels.shape[-2]
         for level, coefficient in enumerate(canvas.coefficients):
             source = min(max(0, level - is_larger), len(self.coefficients) - 1)
@@ -139,9 +147,11 @@ class Canvas:
         return {name: to_array(value) for name, value in arrays.items()}
 
     @classmethod
-    def restore(cls, arrays: dict[str, Any], kind: str, device: torch.device) -> "Canvas":
+    def restore(
+        cls, arrays: dict[str, Any], kind: str, device: torch.device, is_seamless: bool = False
+    ) -> "Canvas":
         """Return the canvas with the state `arrays`. Raises KeyError or ValueError if no such canvas has that state."""
-        canvas = cls(torch.from_numpy(arrays["pixels"]).to(device), kind)
+        canvas = cls(torch.from_numpy(arrays["pixels"]).to(device), kind, is_seamless)
         if "step" in arrays:
             for level, coefficient in enumerate(canvas.coefficients):
                 moments = {name: torch.from_numpy(arrays[f"{name}.{level}"].copy()).to(device) for name in MOMENTS}

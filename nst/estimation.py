@@ -13,17 +13,20 @@ from nst.engine.tiling import margin_for, tile_side_for, untiled_limit
 from nst.engine.winograd import TRANSFORMS, is_wide
 from nst.errors import StyleTransferError
 from nst.io.sizes import fitted_size
+from nst.io.tensors import BORDER_SHARE
 from nst.layers import CHANNELS, LAYERS, layer_stride
 from nst.models.checkpoints import Backbone
 from nst.objective import Objective, build_extractor
 from nst.settings import StyleSettings
 from nst.sketch import sketch_side
+from nst.targets import STORED_PIXELS
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
 BACKWARD_MAPS = 3  # copies of the largest feature map that are alive while gradients flow (measured)
 PICTURES = 16  # float32 pictures at full size: pixels, moments, gradients, their copies and coarser levels
 PICTURES_ON_GPU = 40  # and the canvas as it was before each of the steps under way
 SKETCH_STEPS = 20  # a sketch takes as long as so many steps of its own size (measured on two cores, in bf16)
+TILE_COST = 1.5  # a second forward pass is a third more, and the tiles' margins are a seventh of the work
 PROBE_SIDE = 192  # px: as expensive per pixel as a large picture, and small enough to take no noticeable time
 PROBE_SIDE_ON_GPU = 512  # px: on a GPU a smaller picture takes as long, because starting its kernels takes that long
 
@@ -48,11 +51,19 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     feature maps.
     """
     stages = settings.stages(content_size)
-    pixels = sum(_area(content_size, settings, stage.long_side) * stage.steps for stage in stages)
+    border = (1 + 2 * BORDER_SHARE) ** 2 if settings.seamless else 1.0  # in which it is painted too
+    areas = [round(border * _area(content_size, settings, stage.long_side)) for stage in stages]
+    pixels = sum(area * _tile_cost(area, settings) * stage.steps for area, stage in zip(areas, stages, strict=True))
     if settings.sketch and settings.style_weight:
-        pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings))
+        pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings, content_size))
     seconds = pixels * _seconds_per_pixel(settings, backbone)
-    return Estimate(seconds, _peak_bytes(_area(content_size, settings, settings.size), settings))
+    return Estimate(seconds, _peak_bytes(areas[-1], settings))
+
+
+def _tile_cost(pixels: int, settings: StyleSettings) -> float:
+    """Return how many times as long a step takes for pictures of so many pixels because they are cut into tiles."""
+    hardware = choose_hardware(settings.device, settings.precision)
+    return 1.0 if pixels * hardware.dtype.itemsize <= untiled_limit(hardware.device) else TILE_COST
 
 
 def check_memory(content_size: tuple[int, int], settings: StyleSettings) -> None:
@@ -94,7 +105,8 @@ def _peak_bytes(pixels: int, settings: StyleSettings) -> int:
     tile = (tile_side_for(layers) + 2 * margin_for(layers)) ** 2
     pixels_held = pixels if pixels * itemsize <= untiled_limit(hardware.device) else min(pixels, tile)
     pictures = PICTURES_ON_GPU if hardware.device.type == "cuda" else PICTURES
-    whole_pictures = pixels * (pictures * 3 * 4 + itemsize * sum(_values_per_pixel(settings.content_layers)))
+    stored = sum(_values_per_pixel(settings.content_layers)) if pixels <= STORED_PIXELS else 0
+    whole_pictures = pixels * (pictures * 3 * 4 + itemsize * stored)
     kernels = sum(_winograd_bytes(layer, hardware.dtype) for layer in layers)
     return int(BASE_BYTES + kernels + pixels_held * itemsize * values_per_pixel + whole_pictures)
 

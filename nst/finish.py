@@ -15,7 +15,9 @@ from nst.io.sizes import MIN_SIDE, fitted_size, resize_picture
 from nst.io.tensors import to_tensor
 from nst.io.transparency import contrasting_ground
 from nst.palette import PALETTE_COLOURS, ColourMap, sample_palette, smooth_chroma
+from nst.parts import inside, part_tensor
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
+from nst.saved_style import SavedStyle
 
 SEAM = 2  # px in a picture of 512 px: half the width of the seam between the painted and the unpainted
 PALETTE_SIDE = 256  # px: the size at which colours are counted
@@ -42,7 +44,7 @@ class Palette:
             palettes = []
             for number in group:
                 count = max(1, round(PALETTE_COLOURS * styles[number].weight / weight))
-                painting = picture_tensor(styles[number].picture, PALETTE_SIDE, device)
+                painting = _painting_pixels(styles[number], device)
                 palettes.append(sample_palette(painting, count, exponent))
             self._palettes.append((group, torch.cat(palettes, 1)))
 
@@ -94,6 +96,19 @@ class PaletteMap:
     def finish(self, painted: Tensor) -> Tensor:
         """Return the painted picture (1, 3, H, W) without colour noise, in the mapped colours."""
         return torch.lerp(painted, self.give_to(smooth_chroma(painted)), painted_places(self._styles, painted))
+
+
+def _painting_pixels(style: Style, device: torch.device) -> Tensor:
+    """Return the painting at the size at which its colours are counted, (1, 3, H, W).
+
+    Of a part or of a saved style, the colours alone, (1, 3, N) or (1, 3, 1, N).
+    """
+    if isinstance(style.picture, SavedStyle):
+        return style.picture.colours.to(device)
+    painting = picture_tensor(style.picture, PALETTE_SIDE, device)
+    if style.part is None:
+        return painting
+    return painting[..., inside(part_tensor(style.part, (painting.shape[-1], painting.shape[-2]), device))]
 
 
 class Unpainted:

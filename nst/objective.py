@@ -46,7 +46,7 @@ class Losses(NamedTuple):
 LAYOUT_SHARE = 10.0  # with a sketch: the factor of the layout loss in the content loss
 
 # Sums over the positions of one layer, by what they belong to: "content", "style" for all styles without a mask
-# together, or the number of a style with a mask.
+# together, or the number of the first style that has a mask.
 Sums = dict[str | int, tuple[Tensor, ...]]
 
 
@@ -77,6 +77,10 @@ class Objective:
         self.tile_side = tile_side or default_tile_side(self.layers, extractor.dtype, content)
         builder = TargetBuilder(extractor, settings, self.tile_side, cache_key)
         self.targets = builder.build(content, styles)
+        masks = [target.mask for target in self.targets.styles]
+        # The name of each style's sums; styles with one mask tensor, the paintings of one style, have the same.
+        self._names = ["style" if mask is None else [x is mask for x in masks].index(True) for mask in masks]
+        self.content_counts = self.targets.content.counts()
 
     # --- the losses and their gradient --------------------------------------------------------------------------------
 
@@ -136,7 +140,7 @@ class Objective:
         totals: dict[Key, Sums] = {}
         with torch.no_grad():
             for tile in tiles:
-                for key, sums in self._sums_by_layer(image[(..., *tile.outer)], level, tile):
+                for key, sums in self._sums_by_layer(image[(..., *tile.outer)], level, tile, with_content=False):
                     totals[key] = _add(totals.get(key), sums)
         content = style = image.new_zeros(())
         for key, sums in totals.items():
@@ -149,7 +153,7 @@ class Objective:
             loss.backward()
 
         # Pass 2: carry that gradient back through the sums of each tile to its pixels.
-        gradient = torch.zeros_like(image)
+        gradient, squares = torch.zeros_like(image), dict.fromkeys(self.content_counts, 0.0)
         for tile in tiles:
             pixels = image[(..., *tile.outer)].detach().requires_grad_()
             loss = image.new_zeros(())
@@ -157,18 +161,29 @@ class Objective:
                 for total, x in zip(_tensors(totals[key]), _tensors(sums), strict=True):
                     if total.grad is not None:
                         loss = loss + (total.grad * x).sum()
+                if "content" in sums:
+                    squares[key[1]] += sums["content"][0].detach()
             gradient[(..., *tile.outer)] += _gradient(loss, pixels)
-        return content.detach(), style.detach(), gradient
+        content = image.new_zeros(())
+        for layer in self.content_counts if level == 0 else ():
+            content = content + self._losses((level, layer), {"content": (squares[layer],)})[0]
+        return content, style.detach(), gradient
 
-    def _sums_by_layer(self, pixels: Tensor, level: int, tile: Tile) -> Iterator[tuple[Key, Sums]]:
-        """Run the network over a tile's pixels, and yield the sums of each layer as soon as the layer is computed."""
+    def _sums_by_layer(
+        self, pixels: Tensor, level: int, tile: Tile, with_content: bool = True
+    ) -> Iterator[tuple[Key, Sums]]:
+        """Run the network over a tile's pixels, and yield the sums of each layer as soon as the layer is computed.
+
+        Without `with_content` the sums of the content are zeros: the loss is linear in them.
+        """
         layers = self.layers if level == 0 else self.settings.style_layers
+        targets = self.targets.content.of_tile(tile) if level == 0 and with_content else {}
         for layer, features in self.extractor.iterate_features(pixels, layers):
             inner = tile.crop(features, layer)
             sums: Sums = {}
-            if level == 0 and layer in self.targets.content:
-                target = self.targets.content[layer][(..., *tile.inner_of_picture_map(layer))]
-                sums["content"] = (squared_difference(inner, target),)
+            if level == 0 and layer in self.content_counts:
+                square = squared_difference(inner, targets[layer]) if with_content else pixels.new_zeros(())
+                sums["content"] = (square,)
             if layer in self.settings.style_layers:
                 sums |= self._style_sums(inner, layer, tile)
             yield (level, layer), sums
@@ -176,27 +191,28 @@ class Objective:
     def _style_sums(self, features: Tensor, layer: str, tile: Tile) -> Sums:
         """Return the sums of the style statistic over a tile's inner part: for each mask, and for no mask."""
         sums: Sums = {}
-        for number, target in enumerate(self.targets.styles):
+        for name, target in zip(self._names, self.targets.styles, strict=True):
+            if name in sums:
+                continue
             if target.mask is not None:
                 map_size = tuple(side // layer_stride(layer) for side in tile.size)
                 mask = target.mask_at(map_size)[(..., *tile.inner_of_picture_map(layer))]
-                sums[number] = self.statistic.accumulate(features, mask)
-            elif "style" not in sums:
-                sums["style"] = self.statistic.accumulate(features)
+                sums[name] = self.statistic.accumulate(features, mask)
+            else:
+                sums[name] = self.statistic.accumulate(features)
         return sums
 
     def _losses(self, key: Key, sums: Sums) -> tuple[Tensor | float, Tensor | float]:
         """Return the content loss and the style loss of one layer at one level, given its sums over all positions."""
         content = style = 0.0
         if "content" in sums:
-            targets, scales = self.targets.content, self.targets.content_scales
             _, layer = key
-            content = sums["content"][0] / (targets[layer].numel() * scales[layer] * len(targets))
+            scale = self.content_counts[layer] * self.targets.content_scales[layer]
+            content = sums["content"][0] / (scale * len(self.content_counts))
         statistics = {name: self.statistic.finish(*part) for name, part in sums.items() if name != "content"}
-        for number, target in enumerate(self.targets.styles):
+        for name, target in zip(self._names, self.targets.styles, strict=True):
             if key in target.statistics and statistics:
-                statistic = statistics["style" if target.mask is None else number]
-                loss = compare(statistic, target.statistics[key], target.scales.get(key, 1.0))
+                loss = compare(statistics[name], target.statistics[key], target.scales.get(key, 1.0))
                 style = style + target.weight * loss
         return content, style
 

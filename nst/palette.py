@@ -11,6 +11,8 @@ PALETTE_COLOURS = 16_384  # taken from a painting
 PALETTE_BINS = 8  # per channel: how finely colours are told apart when they are counted
 ROTATIONS = 8  # a matched axis changes the others a little; after eight rotations all are close
 QUANTILES = 256
+LARGE_PICTURE = 4096 * 4096  # pixels: more are mapped in parts, and filtered with the coefficients of a smaller picture
+REDUCTION = 4  # of that smaller picture
 CHROMA_RADIUS = 4  # px, the radius of the chroma's filter in a picture of 512 px
 LUMINANCE_NOISE = 2e-3  # variance: smaller differences of the luminance are not taken as the borders of colours
 COLOUR_NOISE = 1e-3  # the same for the colours of a photo
@@ -18,13 +20,12 @@ YCC = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))  # l
 
 
 def sample_palette(pixels: Tensor, count: int = PALETTE_COLOURS, exponent: float = 1.0) -> Tensor:
-    """Return `count` colours of a painting (1, 3, H, W), (3, count).
+    """Return `count` colours of a painting, (1, 3, H, W) or (1, 3, positions), as (3, count).
 
     A colour whose share of the painting is s counts as s ** `exponent`: below 1, rare colours become more frequent.
     """
     colours = pixels[0].flatten(1).float().cpu()
-    bins = (colours * PALETTE_BINS).long().clamp(0, PALETTE_BINS - 1)
-    number = (bins[0] * PALETTE_BINS + bins[1]) * PALETTE_BINS + bins[2]
+    number = colour_bins(colours)
     counts = torch.bincount(number, minlength=PALETTE_BINS**3).double()
     weights = counts[number] ** (exponent - 1)
     # Ordered by their bins and taken at even distances: the same painting always gives the same colours.
@@ -32,6 +33,12 @@ def sample_palette(pixels: Tensor, count: int = PALETTE_COLOURS, exponent: float
     ends = weights[order].cumsum(0)
     places = (torch.arange(count, dtype=torch.double) + 0.5) / count * ends[-1]
     return colours[:, order[torch.searchsorted(ends, places).clamp_max(len(order) - 1)]]
+
+
+def colour_bins(colours: Tensor) -> Tensor:
+    """Return the number of the bin of each colour (3, N), (N)."""
+    bins = (colours * PALETTE_BINS).long().clamp(0, PALETTE_BINS - 1)
+    return (bins[0] * PALETTE_BINS + bins[1]) * PALETTE_BINS + bins[2]
 
 
 class ColourMap:
@@ -58,10 +65,14 @@ class ColourMap:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return a picture (1, 3, H, W) of any size in the mapped colours."""
-        colours = pixels[0].flatten(1).float()
-        for step in self.steps:
-            colours = _map_axes(colours, *(x.to(colours.device) for x in step))
-        return colours.view_as(pixels).clamp(0, 1)
+        steps = [tuple(x.to(pixels.device) for x in step) for step in self.steps]
+        mapped = []
+        rows = pixels[0].flatten(1).float()
+        for colours in rows.split(LARGE_PICTURE if rows.shape[1] <= LARGE_PICTURE else LARGE_PICTURE // 16, 1):
+            for step in steps:
+                colours = _map_axes(colours, *step)
+            mapped.append(colours)
+        return torch.cat(mapped, 1).view_as(pixels).clamp_(0, 1)
 
 
 def _quantiles(values: Tensor) -> Tensor:
@@ -107,19 +118,30 @@ def transfer_colours(source: Tensor, target: Tensor, picture: Tensor, radius: in
 def smooth_chroma(pixels: Tensor) -> Tensor:
     """Return the picture with its chroma smoothed along its own luminance: without colour noise, with sharp borders.
 
-    A guided filter (He, Sun & Tang 2013, equations 5 and 6) with the luminance as the guide.
+    A guided filter (He, Sun & Tang 2013, equations 5 and 6) with the luminance as the guide. Its two coefficients are
+    smooth, so those of a large picture are computed at a quarter of its size (He & Sun, "Fast Guided Filter", 2015).
     """
-    radius = max(1, round(CHROMA_RADIUS * max(pixels.shape[-2:]) / 512))
     matrix = torch.tensor(YCC, device=pixels.device)
     planes = torch.einsum("ij,bjhw->bihw", matrix, pixels)
-    light, chroma = planes[:, :1], planes[:, 1:]
+    height, width = pixels.shape[-2:]
+    is_large = height * width > LARGE_PICTURE
+    small = F.avg_pool2d(planes, REDUCTION, ceil_mode=True) if is_large else planes
+    radius = max(1, round(CHROMA_RADIUS * max(small.shape[-2:]) / 512))
+    slope, shift = _guided_coefficients(small[:, :1], small[:, 1:], radius)
+    if is_large:
+        enlarged = {"size": (height, width), "mode": "bilinear", "align_corners": False}
+        slope, shift = F.interpolate(slope, **enlarged), F.interpolate(shift, **enlarged)
+    planes[:, 1:] = slope.mul_(planes[:, :1]).add_(shift)
+    return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(matrix), planes).clamp_(0, 1)
+
+
+def _guided_coefficients(light: Tensor, chroma: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Return the slope and the shift, (1, 2, H, W) each, with which the smooth chroma follows the luminance."""
     mean_light, mean_chroma = _box(light, radius), _box(chroma, radius)
     slope = (_box(light * chroma, radius) - mean_light * mean_chroma) / (
         _box(light * light, radius) - mean_light.square() + LUMINANCE_NOISE
     )
-    chroma = _box(slope, radius) * light + _box(mean_chroma - slope * mean_light, radius)
-    smooth = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(matrix), torch.cat([light, chroma], 1))
-    return smooth.clamp(0, 1)
+    return _box(slope, radius), _box(mean_chroma - slope * mean_light, radius)
 
 
 def _box(x: Tensor, radius: int) -> Tensor:

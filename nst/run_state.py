@@ -23,7 +23,9 @@ class RunState:
     arrays: the canvas's pixels and Adam's moments, float32. step: steps done in all. stage: the number of the current
     stage, from 0. stage_step: steps done in that stage. random_state: of the torch generator that drew the noise.
     step_scale: what the learning rate is multiplied by; it is below 1 once a step had to be undone.
-    pictures: `finished`, the result, of the canvas's size; and `sketch`, if the run has one. Both are float32.
+    pictures: `finished`, the painting, of the canvas's size; `sketch`, if the run has one; `kept`, the picture of the
+    stage before, in a stage that adds detail; `tile`, the inside of a seamless painting; and `mixed`, the result in its
+    final size, if its strength is not 1. All are float32.
     """
 
     arrays: dict[str, np.ndarray]
@@ -42,6 +44,18 @@ class RunState:
         tensors |= {f"picture.{name}": array for name, array in self.pictures.items()}
         tensors["random_state"] = self.random_state
         write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"run_state": counts}))
+
+    def result(self, size: tuple[int, int], *, full_strength: bool = False) -> np.ndarray:
+        """Return the result, (H, W, 3) float32 in [0, 1], in (width, height) `size`.
+
+        full_strength: the painting before it was mixed with the photo.
+        """
+        painting = self.pictures.get("tile", self.pictures.get("finished", self.arrays["pixels"]))
+        pixels = painting if full_strength else self.pictures.get("mixed", painting)
+        channels = [Image.fromarray(channel) for channel in pixels[0]]
+        if channels[0].size != size:  # stopped in a coarse stage: scaled up as `stylize` does
+            channels = [channel.resize(size, Image.Resampling.BICUBIC) for channel in channels]
+        return np.stack([np.asarray(channel) for channel in channels], axis=2).clip(0, 1)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "RunState":

@@ -1,27 +1,23 @@
 """The settings of a run: one frozen dataclass, its presets, and the stages that follow from it."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from nst.errors import StyleTransferError, quote
 from nst.layers import LAYERS
+from nst.stage_plan import Stage, plan_stages
 
-VERSION = 4  # of the dictionary form; it is raised when an old form would be read with another meaning
+VERSION = 5  # of the dictionary form; it is raised when an old form would be read with another meaning
 # The settings that version 1 did not have, with the values that all runs used then.
 SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_weight": 0.0, "start_noise": 0.0}
 SINCE_VERSION_3 = {"match_palette": False}  # the same for versions 1 and 2
 SINCE_VERSION_4 = {"sketch": False}  # the same for versions 1 to 3
+LARGEST = 8192  # px
+SINCE_VERSION_5 = {"detail_above": LARGEST}  # the same for versions 1 to 4
 INITS = ("content", "style", "noise")
 CANVASES = ("pixels", "pyramid", "deep-pyramid")  # nst.canvas explains each
-SHORTEST_STAGE = 64  # px on the short side: in a coarser stage the deeper layers see almost nothing
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of the run, at one size. long_side: in px. steps: optimization steps."""
-
-    long_side: int
-    steps: int
+STRENGTHS = (0.0, 1.5)  # the range of `strength`
 
 
 @dataclass(frozen=True)
@@ -30,10 +26,12 @@ class StyleSettings:
 
     The defaults are those of the preset `balanced`.
 
-    size: long side of the result in px, 32 to 4096; both sides if `keep_aspect` is off.
+    size: long side of the result in px, 32 to 8192; both sides if `keep_aspect` is off.
     keep_aspect: keep the shape of the photo; without it the result is a square.
     steps: optimization steps over all stages, 1 to 10,000; at least one of them is at the final size.
     scales: the number of stages, 1 to 6. Each stage is half the size of the next. The plain recipe has 1.
+    detail_above: px, 16 to 8192: larger stages only add detail. Half the size, or half of that, is painted with all its
+    stages, and the larger sizes keep its strokes (`nst.stage_plan`). The plain recipe does not do this.
     content_weight, laplacian_weight, style_weight, tv_weight: factors of the total loss, 0 to 1e9: of the content
     layers, the photo's outlines, the style, and the total variation.
     content_layers, style_layers: names of layers, `conv1_1` to `conv5_4`.
@@ -41,6 +39,7 @@ class StyleSettings:
     instead of the photo's (`nst.sketch`). The plain recipe does not do this.
     match_palette: at the end smooth colour noise away, and give the result the painting's palette (`nst.finish`). The
     plain recipe does not do this, nor do runs that keep the photo's colours.
+    seamless: laid side by side, copies of the result show no seam (`nst.seamless`). Its sides are multiples of 32 px.
     style_statistic: what is compared as style: each layer's `gram` matrix, or its channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, 1 to 6, each half the size of the one
     before. With more levels, shallow layers see strokes as broad as the deepest layers would, and more exactly.
@@ -58,6 +57,8 @@ class StyleSettings:
     pooling: `max`, `average`, or `backbone` for the pooling that the backbone was trained with.
     seed: of all noise, 0 to 2^31 - 1.
     backbone: `cifar100`, `imagenet`, a checkpoint file, or a Hub id.
+    strength: 1 for the painting, 0 for the photo; between them is a lighter painting, and up to 1.5 a stronger one
+    (`nst.strength`).
     device: `auto`, `cpu`, `cuda` or `mps`.
     precision: `auto`, `float32` or `bf16`.
 
@@ -90,12 +91,15 @@ class StyleSettings:
     precision: str = "auto"
     sketch: bool = True
     match_palette: bool = True
+    strength: float = 1.0
+    detail_above: int = 768
+    seamless: bool = False
 
     def __post_init__(self):
-        integers = {"size": (32, 4096), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
+        integers = {"size": (32, LARGEST), "detail_above": (16, LARGEST), "steps": (1, 10_000), "seed": (0, 2**31 - 1)}
         integers |= {"scales": (1, 6), "style_levels": (1, 6)}
         floats = dict.fromkeys(("content_weight", "laplacian_weight", "style_weight", "tv_weight"), (0, 1e9))
-        floats |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1)}
+        floats |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1), "strength": STRENGTHS}
         choices = {
             "style_statistic": ("gram", "covariance"),
             "canvas": CANVASES,
@@ -117,7 +121,7 @@ class StyleSettings:
                 expected = f"1 to {len(LAYERS)} layer names, conv1_1 to conv5_4"
                 raise StyleTransferError(f"{name} must be {expected}, not {quote(layers)}.")
             object.__setattr__(self, name, tuple(layers))
-        for name in ("keep_aspect", "preserve_colours", "relative_losses", "sketch", "match_palette"):
+        for name in ("keep_aspect", "preserve_colours", "relative_losses", "sketch", "match_palette", "seamless"):
             if not isinstance(value := getattr(self, name), bool):
                 raise StyleTransferError(f"{name} must be true or false, not {quote(value)}.")
         if not isinstance(self.backbone, str) or not self.backbone:
@@ -160,30 +164,25 @@ class StyleSettings:
             if values.pop("match_strokes", False):
                 raise StyleTransferError("These settings match strokes, which this version cannot: choose a preset.")
             values = SINCE_VERSION_4 | values
+        if version < 5:
+            values = SINCE_VERSION_5 | values
         _check_names(values)
         return cls(**values)
 
     def stages(self, content_size: tuple[int, int] | None = None) -> tuple[Stage, ...]:
-        """Return the stages of the run, coarse to fine: each half the size of the next, with the same number of steps.
+        """Return the stages of the run, coarse to fine: `nst.stage_plan` says how sizes and steps are chosen.
 
-        Steps left over go to the coarsest stages, where they cost least. If there are fewer steps than stages, the
-        coarsest stages are left out.
-
-        content_size: (width, height) of the photo. With it, stages whose short side would be under `SHORTEST_STAGE`
-        are left out too.
+        content_size: (width, height) of the photo. With it, stages that would be too narrow are left out.
         """
-        aspect = min(content_size) / max(content_size) if content_size and self.keep_aspect else 1.0
-        sides = [self.size]
-        while len(sides) < min(self.scales, self.steps) and round(sides[0] / 2) * aspect >= SHORTEST_STAGE:
-            sides.insert(0, round(sides[0] / 2))
-        steps, extra = divmod(self.steps, len(sides))
-        return tuple(Stage(side, steps + (i < extra)) for i, side in enumerate(sides))
+        shape = content_size if content_size and self.keep_aspect else (1, 1)
+        return plan_stages(self.size, self.steps, self.scales, self.detail_above, shape)
 
 
 def _check_names(values: dict[str, Any]) -> None:
     names = [f.name for f in fields(StyleSettings)]
     if unknown := [str(name) for name in values if name not in names]:
-        raise StyleTransferError(f"Unknown setting {quote(unknown[0])}: use {', '.join(names)}.")
+        similar = get_close_matches(unknown[0], names, n=3, cutoff=0)
+        raise StyleTransferError(f"Unknown setting {quote(unknown[0])}; similar settings are {', '.join(similar)}.")
 
 
 def _check_number(name: str, value: Any, low: float, high: float, *, is_integer: bool) -> int | float:
@@ -215,6 +214,7 @@ CLASSIC = StyleSettings(
     relative_losses=False,
     sketch=False,
     match_palette=False,
+    detail_above=LARGEST,
     canvas="pixels",
     start_noise=0.0,
     learning_rate=0.02,
@@ -229,6 +229,7 @@ COVARIANCE = StyleSettings(
     tv_weight=16.0,
     style_levels=4,
     start_noise=0.05,
+    detail_above=LARGEST,
 )
 PRESETS = {
     "classic": CLASSIC,

@@ -6,7 +6,6 @@ painting, average where patches overlap, and mix the photo back in where it has 
 those of the painting, and its flat areas are clean. The optimization starts from it, and keeps its features.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -14,12 +13,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from nst.errors import StyleTransferError
 from nst.finish import Palette, PaletteMap, picture_tensor
 from nst.io.colour import grey, luminance, match_luminance, recolour
 from nst.io.sizes import fitted_size
-from nst.io.tensors import to_tensor
+from nst.io.tensors import to_tensor, wrap_border
 from nst.palette import transfer_colours
+from nst.parts import TOO_SMALL, inside, part_tensor, whole_patches
+from nst.patches import replace_patches
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
+from nst.saved_style import SavedPatches, SavedStyle
 from nst.settings import StyleSettings
 
 # How much rare colours of the painting count. With 1, hardly anything of the photo would remain on a white sheet; with
@@ -28,16 +31,6 @@ SKETCH_EXPONENT = 0.7
 LONG_SIDE, SHARE = 384, 0.75  # the sketch's long side: at most 384 px, and at most three quarters of the result's
 PATCHES = ((13, 9), (21, 13, 9), (33, 21, 13, 9))  # px, at a quarter, at half and at the full size of the sketch
 PASSES = 2  # over the picture with patches of one size
-MOST_PATCHES = 6000  # of a painting, taken at even distances: comparing takes time in proportion to them
-CHUNK = 4096  # patches of the picture compared at once
-COMPONENTS = 64  # the principal components of patches that are compared
-COARSE_PATCH = 20  # px: larger patches are compared at a third of their size
-# How freely a patch is used again. A small number makes each one's best partner take it, and pastes whole objects of a
-# painting; a large number leaves flat areas flat (Granot et al., "Drop the GAN", 2022, equation 3).
-COMPLETENESS = 0.4
-# Overlapping patches are averaged robustly, by the power 0.8 of their distances (Elad & Milanfar, equation 8): a plain
-# average is blurred.
-ROBUSTNESS, REWEIGHTINGS = 0.8, 2
 # The weight of the photo against the patches, at an outline and in a flat area. Both are for the style weight 15.
 OUTLINE_WEIGHT, FLAT_WEIGHT, STYLE_WEIGHT = 1.2, 0.1, 15.0
 START_NOISE = 0.05  # without it a flat sky would match one flat patch everywhere
@@ -62,11 +55,23 @@ class Sketch:
         """
         palette: of the paintings; None if the photo keeps its colours. colours: from the photo's colours to the
         palette, such as those of a scene; by default a map that is fitted to the photo.
+
+        Raises StyleTransferError for a part of a painting that is too small for patches.
         """
         self.settings, self.photo, self.styles, self.palette, self.device = settings, photo, styles, palette, device
         self.picture: Tensor | None = None
+        self._check_parts()
         self._source = picture_tensor(photo, PHOTO_SIDE, device)
         self._target = (colours or palette).give_to(self._source) if palette else self._source
+
+    def _check_parts(self) -> None:
+        for number, style in enumerate(self.styles, 1):
+            if style.part is None:
+                continue
+            part = part_at(style, self._painting_at(style, sketch_side(self.settings, self.photo.size)))
+            if not len(whole_patches(part, PATCHES[-1][-1])):
+                name = "the style picture" if len(self.styles) == 1 else f"style picture {number}"
+                raise StyleTransferError(f"The part of {name} {TOO_SMALL}")
 
     def enlarged(self, pixels: Tensor) -> Tensor:
         """Return the sketch at the size of the photo `pixels`.
@@ -78,6 +83,8 @@ class Sketch:
         strokes = self.picture - transfer_colours(small, self.picture, small)
         enlarged = transfer_colours(small, self.picture, pixels) + _resized(strokes, pixels.shape[-2:])
         enlarged = enlarged.clamp(0, 1)
+        if self.settings.seamless:
+            wrap_border(enlarged)
         return recolour(enlarged, pixels) if self.settings.preserve_colours else enlarged
 
     @torch.no_grad()
@@ -87,10 +94,8 @@ class Sketch:
         kept: a sketch and where it is kept, as in `follow`.
         """
         generator = torch.Generator().manual_seed(self.settings.seed)
-        longest = sketch_side(self.settings)
-        for level, patch_sides in enumerate(PATCHES):
-            side = max(8, longest >> (len(PATCHES) - 1 - level))
-            photo, paintings = self._pictures_at(side)
+        for side, patch_sides in zip(level_sides(self.settings, self.photo.size), PATCHES, strict=True):
+            photo, paintings, parts = self._pictures_at(side)
             if self.picture is None:
                 noise = torch.randn(photo.shape, generator=generator).to(photo)
                 self.picture = (photo + START_NOISE * noise).clamp(0, 1)
@@ -98,17 +103,17 @@ class Sketch:
                 self.picture = _resized(self.picture, photo.shape[-2:]).clamp(0, 1)
             moved, known = [_resized(x, photo.shape[-2:]).clamp(0, 1) for x in kept] if kept else (None, None)
             photo_weight = self._photo_weight(photo)
-            smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))
+            smallest = min(min(x.shape[-2:]) for x in (photo, *paintings))  # saved patches have their picture's shape
             for patch_side in patch_sides:
                 if patch_side > smallest // 2:
                     continue
                 if kept:  # small places need one pass, and have the colours of the patches, which are the palette's
                     self.picture = torch.lerp(self.picture, moved, known)
-                    self._improve(photo, paintings, patch_side, photo_weight, known)
+                    self._improve(photo, paintings, parts, patch_side, photo_weight, known)
                     self.picture = torch.lerp(self.picture, moved, known)
                 else:
                     for _ in range(PASSES):
-                        self._improve(photo, paintings, patch_side, photo_weight)
+                        self._improve(photo, paintings, parts, patch_side, photo_weight)
                     if self.palette:
                         self.picture = self.palette.give_to(self.picture)
                 yield self.picture
@@ -125,32 +130,46 @@ class Sketch:
         for _ in self.make(kept=(moved, known)):
             pass
 
-    def _pictures_at(self, side: int) -> tuple[Tensor, list[Tensor]]:
-        """Return the photo and the paintings as they are compared, with a long side of `side` px."""
+    def _pictures_at(self, side: int) -> tuple[Tensor, list[Tensor | SavedPatches], list[Tensor | None]]:
+        """Return the photo and the paintings as they are compared, with a long side of `side` px, and their parts."""
         photo, paintings = self._photo_at(side), [self._painting_at(style, side) for style in self.styles]
+        parts = [part_at(style, x) for style, x in zip(self.styles, paintings, strict=True)]
         if self.settings.preserve_colours:
-            return grey(photo), [match_luminance(painting, photo) for painting in paintings]
-        return transfer_colours(self._source, self._target, photo), paintings
+            pairs = zip(paintings, parts, strict=True)
+            paintings = [match_luminance(painting, photo, inside(part)) for painting, part in pairs]
+            return grey(photo), paintings, parts
+        return transfer_colours(self._source, self._target, photo), paintings, parts
 
     def _improve(
-        self, photo: Tensor, paintings: list[Tensor], patch_side: int, photo_weight: Tensor, known: Tensor | None = None
+        self,
+        photo: Tensor,
+        paintings: list[Tensor],
+        parts: list[Tensor | None],
+        patch_side: int,
+        photo_weight: Tensor,
+        known: Tensor | None = None,
     ) -> None:
         """Replace the patches of the picture, those that are not known at least, and mix the photo in."""
         painted, total = torch.zeros_like(photo), torch.zeros_like(photo[:, :1])
         for group in groups_by_mask(self.styles):
             weights = [self.styles[number].weight for number in group]
-            patched = replace_patches(self.picture, [paintings[number] for number in group], weights, patch_side, known)
+            sources = [[pictures[number] for number in group] for pictures in (paintings, parts)]
+            patched = replace_patches(self.picture, sources[0], weights, patch_side, sources[1], known)
             share = sum(weights) * mask_tensor(self.styles[group[0]], photo)
             painted, total = painted + share * patched, total + share
         mixed = (photo_weight * photo + painted / total.clamp_min(1e-6)) / (photo_weight + 1)
         self.picture = torch.lerp(photo, mixed, painted_places(self.styles, photo))
+        if self.settings.seamless:
+            wrap_border(self.picture)
 
     def _photo_at(self, side: int) -> Tensor:
         size = fitted_size(self.photo.size, side, self.settings.keep_aspect)
         return to_tensor(self.photo.resize(size, Image.Resampling.LANCZOS)).to(self.device)
 
-    def _painting_at(self, style: Style, side: int) -> Tensor:
+    def _painting_at(self, style: Style, side: int) -> Tensor | SavedPatches:
         side = max(1, round(side * self.settings.style_scale))
+        if isinstance(style.picture, SavedStyle):
+            return style.picture.patches_at(side)
         size = fitted_size(style.picture.size, side, self.settings.keep_aspect)
         return to_tensor(style.picture.resize(size, Image.Resampling.LANCZOS)).to(self.device)
 
@@ -167,87 +186,22 @@ class Sketch:
         return strength * (FLAT_WEIGHT + OUTLINE_WEIGHT * outlines)
 
 
-def sketch_side(settings: StyleSettings) -> int:
-    """Return the long side of the sketch in px."""
-    return min(LONG_SIDE, round(SHARE * settings.size))
+def sketch_side(settings: StyleSettings, photo_size: tuple[int, int]) -> int:
+    """Return the long side of the sketch in px. photo_size: (width, height); stages that add detail do not count."""
+    painted = max(stage.long_side for stage in settings.stages(photo_size) if not stage.adds_detail)
+    return min(LONG_SIDE, round(SHARE * painted))
 
 
-def replace_patches(
-    picture: Tensor, paintings: Sequence[Tensor], weights: Sequence[float], side: int, known: Tensor | None = None
-) -> Tensor:
-    """Return the picture (1, 3, H, W) with every patch of `side` px replaced by the most similar one of the paintings.
-
-    paintings: (1, 3, h, w) each. weights: of the paintings; a larger one makes its patches count as more similar.
-    known: (1, 1, H, W); patches in which it is 1 everywhere stay.
-    """
-    height, width = picture.shape[-2:]
-    stride = max(2, side // 4)
-    border = (0, -(width - side) % stride, 0, -(height - side) % stride)
-    padded = F.pad(picture, border, mode="replicate")
-    queries = F.unfold(padded, side, stride=stride)[0].T
-    if known is not None:
-        hidden = F.unfold(F.pad(known, border, mode="replicate"), side, stride=stride)[0].amin(0) < 1
-        if not hidden.any():
-            return picture
-    patches, factors = [], []
-    for painting, weight in zip(paintings, weights, strict=True):
-        area = (painting.shape[-2] - side + 1) * (painting.shape[-1] - side + 1)
-        distance = max(stride, math.ceil(math.sqrt(area * len(paintings) / MOST_PATCHES)))
-        patches.append(F.unfold(painting, side, stride=distance)[0].T)
-        factors.append(torch.full((len(patches[-1]),), max(weights) / weight, device=picture.device))
-    patches = torch.cat(patches)
-    replaced = queries if known is None else queries[hidden]
-    compared, of_paintings = _components(_compared(replaced, side), _compared(patches, side))
-    chosen = patches[_nearest(compared, of_paintings, torch.cat(factors))]
-    if known is not None:
-        chosen = queries.masked_scatter(hidden[:, None], chosen)
-    return _assemble(chosen, padded, side, stride)[..., :height, :width]
+def level_sides(settings: StyleSettings, photo_size: tuple[int, int]) -> list[int]:
+    """Return the long side of each level of the sketch in px, coarse to fine. photo_size: as in `sketch_side`."""
+    longest = sketch_side(settings, photo_size)
+    return [max(8, longest >> (len(PATCHES) - 1 - level)) for level in range(len(PATCHES))]
 
 
-def _compared(patches: Tensor, side: int) -> Tensor:
-    """Return patches (N, 3 x side x side) as they are compared: large ones averaged over 3x3 px."""
-    if side < COARSE_PATCH:
-        return patches
-    return F.avg_pool2d(patches.unflatten(1, (3, side, side)), 3).flatten(1)
-
-
-def _components(queries: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both as the principal components of `patches`, (N, `COMPONENTS`) or fewer."""
-    mean = patches.mean(0)
-    axes = torch.linalg.eigh(torch.cov(patches.T))[1][:, -COMPONENTS:]
-    return (queries - mean) @ axes, (patches - mean) @ axes
-
-
-def _nearest(queries: Tensor, patches: Tensor, factors: Tensor) -> Tensor:
-    """Return the number of the most similar patch for each query.
-
-    The squared distance is multiplied by the patch's factor and divided by the smallest distance that any query (of a
-    quarter of them) has to this patch, plus `COMPLETENESS` times the patches' mean size.
-    """
-    sizes = patches.square().sum(1)
-    # |q - p|² = |q|² - 2 q p + |p|² as one product of matrices.
-    left = torch.cat([queries, queries.square().sum(1, keepdim=True), torch.ones_like(queries[:, :1])], 1)
-    right = torch.cat([-2 * patches, torch.ones_like(sizes)[:, None], sizes[:, None]], 1).T.contiguous()
-    best = torch.stack([(part @ right).amin(0) for part in left[::4].split(CHUNK)]).amin(0).clamp_min(0)
-    scales = factors / (best + COMPLETENESS * sizes.mean()).clamp_min(1e-8)
-    return torch.cat([(part @ right).mul_(scales).argmin(1) for part in left.split(CHUNK)])
-
-
-def _assemble(patches: Tensor, picture: Tensor, side: int, stride: int) -> Tensor:
-    """Return the robust average of overlapping patches (N, 3 x side x side), of the size of `picture`.
-
-    Iteratively reweighted least squares: a patch counts by its distance to the picture so far, to the power r - 2.
-    """
-    window = torch.hann_window(side + 2, periodic=False, device=picture.device)[1:-1]
-    window = (window[:, None] * window).sqrt().flatten().repeat(3)
-    size = picture.shape[-2:]
-    for _ in range(REWEIGHTINGS):
-        distances = (F.unfold(picture, side, stride=stride)[0].T - patches).square().mean(1)
-        weights = (distances + 1e-4) ** (ROBUSTNESS / 2 - 1)
-        weights = (weights / weights.mean())[:, None] * window
-        total = F.fold(weights.T[None], size, side, stride=stride)
-        picture = F.fold((weights * patches).T[None], size, side, stride=stride) / total.clamp_min(1e-8)
-    return picture
+def part_at(style: Style, painting: Tensor | SavedPatches) -> Tensor | None:
+    """Return the style's part, (1, 1, h, w), at the size of its painting."""
+    size = painting.shape[-1], painting.shape[-2]
+    return None if style.part is None else part_tensor(style.part, size, painting.device)
 
 
 def _resized(picture: Tensor, size: Sequence[int]) -> Tensor:

@@ -15,7 +15,7 @@ from nst.settings import StyleSettings
 class RemainingStage:
     """A stage that is not finished: its number from 0, its long side in px, the picture's (width, height), and steps.
 
-    steps: still to do. steps_done: in this stage, by the run that is continued.
+    steps: still to do. steps_done: in this stage, by the run that is continued. adds_detail: see `nst.stage_plan`.
     """
 
     number: int
@@ -23,6 +23,7 @@ class RemainingStage:
     size: tuple[int, int]
     steps: int
     steps_done: int
+    adds_detail: bool
 
     @property
     def pixels(self) -> int:
@@ -41,20 +42,23 @@ def remaining_stages(
     sizes = [fitted_size(photo_size, stage.long_side, settings.keep_aspect) for stage in stages]
     if resume is None:
         return [
-            RemainingStage(number, stage.long_side, size, stage.steps, 0)
+            RemainingStage(number, stage.long_side, size, stage.steps, 0, stage.adds_detail)
             for number, (stage, size) in enumerate(zip(stages, sizes, strict=True))
         ]
     _check_fits(resume, settings, sizes)
     steps_left = settings.steps - resume.step
     remaining = []
-    for number in range(resume.stage, len(stages)):
+    for number, stage in list(enumerate(stages))[resume.stage :]:
         steps_done = resume.stage_step if number == resume.stage else 0
         if number == len(stages) - 1:
             steps = steps_left
-        else:  # at least one step is left for the final size
-            steps = min(max(0, stages[number].steps - steps_done), steps_left - 1)
+        else:  # at least one step is left for the final size, and all steps that are to add detail
+            kept = max(1, sum(later.steps for later in stages[number + 1 :] if later.adds_detail))
+            steps = max(0, min(stage.steps - steps_done, steps_left - kept))
         if steps:
-            remaining.append(RemainingStage(number, stages[number].long_side, sizes[number], steps, steps_done))
+            remaining.append(
+                RemainingStage(number, stage.long_side, sizes[number], steps, steps_done, stage.adds_detail)
+            )
         steps_left -= steps
     return remaining
 
@@ -75,6 +79,6 @@ def _check_fits(resume: RunState, settings: StyleSettings, sizes: list[tuple[int
 def restore_canvas(resume: RunState, settings: StyleSettings, device: torch.device) -> Canvas:
     """Return the canvas of the run to continue. Raises StyleTransferError if it is of another kind."""
     try:
-        return Canvas.restore(resume.arrays, settings.canvas, device)
+        return Canvas.restore(resume.arrays, settings.canvas, device, settings.seamless)
     except (KeyError, ValueError) as error:
         raise StyleTransferError("The saved run does not fit these settings: its canvas is another one.") from error

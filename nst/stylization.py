@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from nst.canvas import Canvas
 from nst.clock import Clock
+from nst.detail import KeptStrokes
 from nst.engine.hardware import choose_hardware
 from nst.engine.threads import limit_threads_of
 from nst.errors import StyleTransferError
@@ -26,36 +26,22 @@ from nst.models.checkpoints import load_backbone
 from nst.objective import Objective, build_extractor
 from nst.optimize import Guard, Optimizer, Request
 from nst.optimize_cuda import CudaOptimizer
-from nst.pictures import Style, check_final_sides, load_styles, start_noise, start_picture, style_input
+from nst.pictures import (
+    Style,
+    check_final_sides,
+    check_saved_styles,
+    load_styles,
+    start_noise,
+    start_picture,
+    style_inputs,
+)
 from nst.run_state import RunState
+from nst.seamless import paint_with_border
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
 from nst.sketch import SKETCH_EXPONENT, Sketch
 from nst.stages import remaining_stages, restore_canvas
-
-
-@dataclass
-class Step:
-    """One optimization step, as plain data that can be pickled.
-
-    step: from 1 to `steps`; 0 while the sketch is made. stage: from 0. The losses are those of the picture before this
-    step. seconds: since the run began. seconds_left: until it ends, at the pace of this stage. While the sketch is made
-    the losses and the seconds left are not known, and NaN. image: an RGB picture where the caller asked for one, and
-    always in the last step. state: in the last step. note: one sentence if a step was undone, otherwise empty.
-    """
-
-    step: int
-    steps: int
-    stage: int
-    content_loss: float
-    laplacian_loss: float
-    style_loss: float
-    tv_loss: float
-    total_loss: float
-    seconds: float
-    seconds_left: float
-    note: str = ""
-    image: Image.Image | None = field(default=None, repr=False)
-    state: RunState | None = field(default=None, repr=False)
+from nst.step import Step
+from nst.strength import mix_with_photo
 
 
 def _translate_out_of_memory(run: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
@@ -77,10 +63,12 @@ def _translate_out_of_memory(run: Callable[..., Iterator[Step]]) -> Callable[...
     return translated
 
 
+@paint_with_border
 @_translate_out_of_memory
 @limit_threads_of
 @torch.inference_mode(False)  # within a caller's inference mode no gradient could be computed
 @torch.enable_grad()  # as a decorator it is entered at each next(), on any thread; a `with` block would leak to callers
+@mix_with_photo
 def stylize(
     content: PictureLike,
     style: PictureLike | Sequence[Style],
@@ -95,10 +83,11 @@ def stylize(
     If images are asked for, steps with the number 0 come first: they have the sketch as it grows.
 
     content: a path or a PIL image. Only its opaque parts are painted; behind the others is a plain ground, as in
-    `load_picture`. style: the same, or a list of `Style`.
+    `load_picture`. style: the same, a saved style or the path of its file, or a list of `Style`.
     preview_every: an int asks for an image every so many steps, a float every so many seconds, None only in the last
     step. Every image has the final size; those of coarse stages are enlarged.
-    resume: the state of an earlier run of the same photo and size; `settings.steps` counts the steps of that run too.
+    resume: the state of an earlier run of the same photo and size, or of half the size, with settings from `enlarged`;
+    `settings.steps` counts the steps of that run too.
     should_stop: called after every step but the last; if it returns True, that step is the last one.
 
     Raises StyleTransferError, at the first step, for pictures, settings or weights that cannot be used, and for a size
@@ -113,6 +102,7 @@ def stylize(
     unpainted = Unpainted(styles, photo, opacity)
     hardware = choose_hardware(settings.device, settings.precision)
     backbone = load_backbone(settings.backbone)
+    check_saved_styles(styles, settings, backbone)
     extractor = build_extractor(backbone, settings, hardware)
     cache_key = f"{backbone.sha256} {hardware} {settings.pooling}"
     stages = remaining_stages(photo.size, settings, resume)
@@ -143,18 +133,23 @@ def stylize(
                 if preview_every is not None:
                     yield _sketch_step(settings.steps, unpainted.keep(picture), clock, stages[-1].size)
 
+    kept = KeptStrokes(settings, resume, hardware.device)
     for stage in stages:
         clock.begin_stage(stage)
         pixels = to_tensor(resize_picture(photo, stage.size)).to(hardware.device)
-        start = sketch.enlarged(pixels) if sketch else pixels
-        style_inputs = [style_input(style, settings, stage, hardware.device) for style in styles]
-        objective = Objective(extractor, settings, start, style_inputs, cache_key=cache_key)
+        if stage.adds_detail:
+            start, canvas = kept.enlarge(canvas, stage, pixels)
+        else:
+            start = sketch.enlarged(pixels) if sketch else pixels
+        inputs = style_inputs(styles, settings, stage, hardware.device)
+        objective = Objective(extractor, settings, start, inputs, cache_key=cache_key)
         if canvas is None:
-            canvas = Canvas(start_picture(start, style_inputs, settings, generator), settings.canvas)
+            canvas = Canvas(start_picture(start, inputs, settings, generator), settings.canvas, settings.seamless)
         elif canvas.pixels().shape != pixels.shape:
             canvas = canvas.resized(pixels.shape[-2:])
-        if stage.steps_done == 0 and settings.start_noise:
-            canvas.add_noise(start_noise(pixels, style_inputs, settings, generator))
+        if stage.steps_done == 0 and settings.start_noise and not stage.adds_detail:
+            canvas.add_noise(start_noise(pixels, inputs, settings, generator))
+        del pixels, start, inputs  # a large print has no room for what it does not need
         guard.begin_stage(steps_done)
         optimizer = optimizer_class(objective, canvas, settings.learning_rate, guard)
         stage_begin = steps_done - stage.steps_done
@@ -175,7 +170,9 @@ def stylize(
                     stage_step=number - stage_begin,
                     random_state=generator.get_state().numpy(),
                     step_scale=guard.rate_factor,
-                    pictures={"finished": to_array(picture)} | ({"sketch": to_array(sketch.picture)} if sketch else {}),
+                    pictures={"finished": to_array(picture)}
+                    | ({"sketch": to_array(sketch.picture)} if sketch else {})
+                    | kept.saved(),
                 )
             elif result.picture is not None:
                 image = _preview(result.picture, unpainted)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +14,30 @@ from nst.io.colour import grey, match_luminance
 from nst.layers import LAYERS, layer_stride
 from nst.losses import SMALLEST_SCALE, STATISTICS, broad_areas, image_pyramid, laplacian
 from nst.models.vgg import Vgg19
+from nst.parts import inside
 from nst.settings import StyleSettings
 
 OUTLINE_POOLS = (8, 16)  # px averaged on each side. 4 would also suppress strokes, 32 would let objects move
 
+# The features of a larger photo are not stored: at 8192 x 5461 px they would take 8.6 GB in bf16.
+STORED_PIXELS = 4096 * 4096
+
 Key = tuple[int, str]  # a level of the image pyramid and a layer
-StyleInput = tuple[Tensor, float, Tensor | None]  # picture (1, 3, h, w), weight, and mask (1, 1, H, W) or None
+
+
+class StyleInput(NamedTuple):
+    """A style at the size of one stage.
+
+    picture: (1, 3, h, w); of a saved style, its colours. mask: (1, 1, H, W) in [0, 1], 1 where it is painted; None is
+    everywhere. part: (1, 1, h, w) in [0, 1], 1 where the style is taken from; None is everywhere.
+    statistics: of a saved style, which has no picture to compute them from.
+    """
+
+    picture: Tensor
+    weight: float
+    mask: Tensor | None = None
+    part: Tensor | None = None
+    statistics: dict[Key, Tensor] | None = None
 
 
 def compared_layers(settings: StyleSettings) -> tuple[str, ...]:
@@ -53,16 +72,73 @@ class StyleTarget:
 class Targets:
     """The targets of one stage.
 
-    content: the photo's features by layer. content_scales: what the content loss at each layer is divided by.
+    content: the photo's features by layer, whole or by tile. content_scales: what the content loss at each layer is
+    divided by.
     outlines: the photo's Laplacians by pool, in px; empty where the outlines do not count.
     layout: with a sketch, the means of its broad areas, (1, 3, h, w).
     """
 
-    content: dict[str, Tensor]
+    content: "StoredFeatures | FeaturesByTile"
     content_scales: dict[str, Tensor | float]
     outlines: dict[int, Tensor]
     layout: Tensor | None
     styles: list[StyleTarget]
+
+
+@dataclass
+class StoredFeatures:
+    """The photo's features by layer, (1, C, h, w)."""
+
+    features: dict[str, Tensor]
+
+    def of_tile(self, tile: Tile) -> dict[str, Tensor]:
+        """Return the features of the inner part of a tile."""
+        return {layer: x[(..., *tile.inner_of_picture_map(layer))] for layer, x in self.features.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of values of each layer."""
+        return {layer: x.numel() for layer, x in self.features.items()}
+
+    def variances(self) -> dict[str, Tensor]:
+        """Return the variance of each layer's values, a scalar."""
+        return {layer: x.float().var() for layer, x in self.features.items()}
+
+
+@dataclass
+class FeaturesByTile:
+    """The same for a photo that is too large: the features of a tile are computed each time they are needed.
+
+    They are those of the whole photo, because a tile's margin covers all that its inner part sees.
+    """
+
+    extractor: Vgg19
+    photo: Tensor
+    layers: tuple[str, ...]
+    tiles: list[Tile]
+
+    @torch.no_grad()
+    def of_tile(self, tile: Tile) -> dict[str, Tensor]:
+        """Return the features of the inner part of a tile."""
+        features = self.extractor.iterate_features(self.photo[(..., *tile.outer)], self.layers)
+        return {layer: tile.crop(x, layer) for layer, x in features}
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of values of each layer."""
+        height, width = self.photo.shape[-2:]
+        channels = {layer: self.extractor.convolutions[layer].out_channels for layer in self.layers}
+        return {x: channels[x] * (height // layer_stride(x)) * (width // layer_stride(x)) for x in self.layers}
+
+    def variances(self) -> dict[str, Tensor]:
+        """Return the variance of each layer's values, a scalar."""
+        sums = {layer: torch.zeros(2, dtype=torch.double, device=self.photo.device) for layer in self.layers}
+        for tile in self.tiles:
+            for layer, x in self.of_tile(tile).items():
+                x = x.double()
+                sums[layer] += torch.stack([x.sum(), x.square().sum()])
+        counts, variances = self.counts(), {}
+        for layer, (total, squares) in sums.items():
+            variances[layer] = ((squares - total.square() / counts[layer]) / (counts[layer] - 1)).float()
+        return variances
 
 
 class TargetBuilder:
@@ -80,17 +156,27 @@ class TargetBuilder:
     def build(self, content: Tensor, styles: Sequence[StyleInput]) -> Targets:
         """Return the targets for a photo or sketch (1, 3, H, W) in [0, 1] and the styles to paint it in."""
         settings = self.settings
+        styles = [StyleInput(*style) for style in styles]
         if settings.preserve_colours:  # both are compared in grey
-            styles = [(match_luminance(picture, content), weight, mask) for picture, weight, mask in styles]
+            styles = [
+                style._replace(picture=match_luminance(style.picture, content, inside(style.part)))
+                for style in styles
+            ]
             content = grey(content)
-        features = self._cached("content", content, settings.content_layers, self._features_of)
-        scales = {
-            layer: target.float().var().clamp_min(SMALLEST_SCALE) if settings.relative_losses else 1.0
-            for layer, target in features.items()
-        }
+        features = self._content_features(content)
+        scales = dict.fromkeys(settings.content_layers, 1.0)
+        if settings.relative_losses:
+            scales = {layer: variance.clamp_min(SMALLEST_SCALE) for layer, variance in features.variances().items()}
         outlines = {pool: laplacian(content, pool) for pool in OUTLINE_POOLS if settings.laplacian_weight}
         layout = broad_areas(content) if settings.sketch else None
         return Targets(features, scales, outlines, layout, self._style_targets(content, styles))
+
+    def _content_features(self, content: Tensor) -> "StoredFeatures | FeaturesByTile":
+        layers = self.settings.content_layers
+        if content.shape[-2] * content.shape[-1] > STORED_PIXELS:
+            tiles = cut_into_tiles(*content.shape[-2:], self.tile_side, self.layers)
+            return FeaturesByTile(self.extractor, content, layers, tiles)
+        return StoredFeatures(self._cached("content", content, layers, self._features_of))
 
     def _style_targets(self, content: Tensor, styles: Sequence[StyleInput]) -> list[StyleTarget]:
         settings, scale = self.settings, self.statistic.scale
@@ -99,10 +185,10 @@ class TargetBuilder:
         photo_statistics: dict[Key, Tensor] = {}
         if settings.relative_losses:
             photo_statistics = self._cached("style", content, details, self._statistics_of)
-        total_weight = sum(weight for _, weight, _ in styles)
+        total_weight = sum(style.weight for style in styles)
         targets = []
-        for picture, weight, mask in styles:
-            statistics = self._cached("style", picture, details, self._statistics_of)
+        for picture, weight, mask, part, statistics in styles:
+            statistics = statistics or self._cached("style", picture, details, self._statistics_of, part)
             statistics = {key: statistic for key, statistic in statistics.items() if key[0] < levels}
             # The larger of the two scales is used. With its own scale alone, the little contrast of a pale painting
             # would outweigh all that is to be kept of the photo.
@@ -111,12 +197,20 @@ class TargetBuilder:
             targets.append(StyleTarget(statistics, scales, weight / total_weight / len(statistics), mask))
         return targets
 
-    def _cached(self, kind: str, picture: Tensor, details: tuple, build: Callable[[Tensor], dict]) -> dict:
-        """Return `build(picture)`, from the cache where an earlier run has built the same."""
+    @torch.no_grad()
+    def style_statistics(self, picture: Tensor) -> dict[Key, Tensor]:
+        """Return what a style's target holds of the painting `picture`, (1, 3, h, w): see `StyleTarget`."""
+        return self._statistics_of(picture)
+
+    def _cached(
+        self, kind: str, picture: Tensor, details: tuple, build: Callable[..., dict], part: Tensor | None = None
+    ) -> dict:
+        """Return `build` of the picture, and of its part if it has one; from the cache if it was built before."""
+        pictures = [picture] if part is None else [picture, part]
         if self.cache_key is None:
-            return build(picture)
-        key = (kind, self.cache_key, self.statistic, digest(picture), details, self.tile_side)
-        return TARGETS.get(key, lambda: build(picture))
+            return build(*pictures)
+        key = (kind, self.cache_key, self.statistic, *map(digest, pictures), details, self.tile_side)
+        return TARGETS.get(key, lambda: build(*pictures))
 
     def _features_of(self, content: Tensor) -> dict[str, Tensor]:
         """Return the features of the content layers, assembled from tiles."""
@@ -133,14 +227,19 @@ class TargetBuilder:
             targets[layer][(..., *tile.inner_of_picture_map(layer))] = features
         return targets
 
-    def _statistics_of(self, picture: Tensor) -> dict[Key, Tensor]:
-        """Return the statistics of the style layers at each level of the picture's pyramid."""
+    def _statistics_of(self, picture: Tensor, part: Tensor | None = None) -> dict[Key, Tensor]:
+        """Return the statistics of the style layers at each level of the pyramid of a picture, or of a part of it."""
         statistics = {}
         for level, image in enumerate(image_pyramid(picture, self.settings.style_levels)):
             sums: dict[str, tuple[Tensor, ...]] = {}
-            for _, layer, features in self._features_by_tile(image, self.settings.style_layers):
-                part = self.statistic.accumulate(features)
-                sums[layer] = tuple(map(torch.add, sums[layer], part)) if layer in sums else part
+            for tile, layer, features in self._features_by_tile(image, self.settings.style_layers):
+                weights = None
+                if part is not None:
+                    map_size = tuple(side // layer_stride(layer) for side in tile.size)
+                    weights = F.interpolate(part, size=map_size, mode="area")
+                    weights = weights[(..., *tile.inner_of_picture_map(layer))]
+                more = self.statistic.accumulate(features, weights)
+                sums[layer] = tuple(map(torch.add, sums[layer], more)) if layer in sums else more
             statistics |= {(level, layer): self.statistic.finish(*parts) for layer, parts in sums.items()}
         return statistics
 

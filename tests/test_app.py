@@ -49,7 +49,11 @@ def test_the_api_documents_one_endpoint_and_its_parameters(client):
     assert list(endpoints) == ["/stylize"]  # the page's other events have no API
     parameters = {p["parameter_name"]: p for p in endpoints["/stylize"]["parameters"]}
     assert [name for name, p in parameters.items() if not p["parameter_has_default"]] == ["content", "style"]
-    assert list(parameters)[:4] == ["content", "style", "preset", "size"]
+    assert list(parameters) == [
+        "content", "style", "preset", "size", "steps", "content_weight", "style_weight", "tv_weight", "seed",
+        "backbone", "laplacian_weight", "strength", "style_scale", "preserve_colours",
+    ]  # fmt: skip; clients may pass values by position
+    assert {parameters[name]["parameter_default"] for name in list(parameters)[-4:]} == {None}  # the preset's
     assert endpoints["/stylize"]["description"].startswith("Paint a photo in the style of a picture")
 
 
@@ -69,6 +73,9 @@ def test_a_cancelled_api_run_makes_room_for_the_next(client, files):
         ({"size": -5}, "size"),
         ({"steps": 0}, "steps"),
         ({"style_weight": -1}, "style_weight"),
+        ({"strength": 1.6}, "strength must be a number from 0 to 1.5, not 1.6"),
+        ({"style_scale": 5}, "style_scale"),
+        ({"preserve_colours": "no"}, "preserve_colours must be true or false"),
         ({"content_weight": "heavy"}, "content_weight"),
         ({"preset": "no such"}, "no such is not in the list of choices"),
         ({"backbone": "/etc/passwd"}, "/etc/passwd is not in the list of choices"),
@@ -155,7 +162,7 @@ def test_the_page_says_why_a_file_is_refused_and_accepts_another(page, pictures,
     expect(page.locator("#content img")).to_have_count(0)
     page.locator(".toast-close").first.click()
     upload_pictures(page, *pictures)
-    page.get_by_text("quick", exact=True).click()
+    page.locator("#preset input[value=quick]").check()
     page.locator("#stylize").click()
     page.locator("#output img").wait_for()
     page.locator("#stop").click()

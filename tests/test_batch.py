@@ -18,7 +18,7 @@ from helpers.pictures import make_picture
 from helpers.refusals import refusal
 from helpers.shell import ENVIRONMENT, ROOT
 from nst import cli
-from nst.cli.batch import _split_weight as split_weight
+from nst.cli.named_styles import NamedStyle, split_weight
 from nst.output.recipe import read_recipe
 from nst.settings import StyleSettings
 from nst.stylization import Style, stylize
@@ -352,7 +352,7 @@ def test_the_command_accepts_several_styles_with_weights(photos, style, tmp_path
      ("C:\\a.jpg:1e-1", ("C:\\a.jpg", 0.1)), (":2", (":2", 1.0))],
 )  # fmt: skip
 def test_a_style_may_have_a_weight_after_a_colon(text, expected):
-    assert split_weight(text) == expected
+    assert split_weight(text) == NamedStyle(*expected)
 
 
 @pytest.mark.parametrize("case", ["style", "weight", "folder", "out", "preset", "required"])

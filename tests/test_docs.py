@@ -14,10 +14,12 @@ import pytest
 
 from helpers.shell import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # The command that begins with these words prints its flags with --help. Longer beginnings come first.
 PROGRAMS = [
     ("-m", "nst", "batch"),
+    ("-m", "nst", "grid"),
+    ("-m", "nst", "style"),
     ("-m", "nst", "video"),
     ("-m", "nst", "app"),
     ("-m", "nst"),
@@ -26,6 +28,7 @@ PROGRAMS = [
     ("train.py",),
     ("tests/tools/reliability",),
     ("tests/tools/replicas.py",),
+    ("tests/tools/space_sandbox.py",),
     ("tests/tools/quality.py",),
 ]
 

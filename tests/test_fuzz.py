@@ -88,7 +88,7 @@ def test_settings_are_used_or_refused(values):
     settings = use_or_refuse(StyleSettings.from_dict, values)
     if settings is not None:
         assert StyleSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
-        assert 32 <= settings.size <= 4096 and 1 <= settings.steps <= 10_000 and 0 < settings.learning_rate <= 1
+        assert 32 <= settings.size <= 8192 and 1 <= settings.steps <= 10_000 and 0 < settings.learning_rate <= 1
         assert settings.stages((100, 100))[-1].long_side == settings.size
 
 

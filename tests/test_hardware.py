@@ -16,13 +16,13 @@ def test_float32_on_the_processor_is_channels_last():
     assert hardware.memory_format == torch.channels_last
 
 
-def test_the_description_names_device_precision_threads_and_format(monkeypatch):
+def test_the_description_names_the_processor_cores_and_the_precision(monkeypatch):
     monkeypatch.setattr(threads, "usable_cores", lambda: 4)  # the threads are limited to this number
     before = torch.get_num_threads()
     try:
-        for count, words in ((1, "1 thread"), (3, "3 threads")):
+        for count, words in ((1, "1 processor core"), (3, "3 processor cores")):
             torch.set_num_threads(count)
-            assert computing("cpu", "float32") == f"cpu, float32, {words}, channels last"
+            assert computing("cpu", "float32") == f"{words}, 32-bit numbers"
     finally:
         torch.set_num_threads(before)
 

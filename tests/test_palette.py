@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nst import palette
 from nst.palette import ColourMap, sample_palette, smooth_chroma, transfer_colours
 
 
@@ -90,3 +91,18 @@ def test_smoothing_leaves_grey_and_flat_colours_as_they_are():
 
 def test_a_picture_narrower_than_the_filter_is_smoothed_too():
     assert smooth_chroma(picture(3, 900)).shape == (1, 3, 3, 900)
+
+
+def test_a_large_picture_is_smoothed_and_mapped_like_a_small_one(monkeypatch):
+    """It is filtered with the coefficients of a smaller picture, and mapped in parts."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 300), torch.linspace(0, 1, 400), indexing="ij")
+    smooth = torch.stack([rows, columns, (rows + columns) / 2])[None]
+    noisy = (smooth + 0.05 * torch.randn(smooth.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    noisy[..., 200:] = 1 - noisy[..., 200:]  # a sharp border
+    colours = torch.rand(3, 500, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(palette, "CHROMA_RADIUS", 16)
+    filtered, mapped = smooth_chroma(noisy), ColourMap(noisy, colours)(noisy)
+    monkeypatch.setattr(palette, "LARGE_PICTURE", 50_000)
+    torch.testing.assert_close(ColourMap(noisy, colours)(noisy), mapped, rtol=0, atol=1e-5)
+    difference = (smooth_chroma(noisy) - filtered).abs()
+    assert difference.mean() < 0.005 and difference.mean() < 0.2 * (noisy - filtered).abs().mean()

@@ -29,9 +29,9 @@ CONTENT, STYLE, MASK = make_picture(80, 60, seed=1), make_picture(50, 70, seed=2
 
 @pytest.fixture(scope="module")
 def recipe(random_checkpoint) -> PaintingRecipe:
-    """A recipe with two styles, one of them masked."""
+    """A recipe with two styles, one of them with a mask and a part."""
     settings = StyleSettings.preset("quick", seed=7, init="noise", backbone=str(random_checkpoint))
-    return describe(CONTENT, [Style(STYLE, 2.0), Style(MASK, 0.5, mask=CONTENT)], settings)
+    return describe(CONTENT, [Style(STYLE, 2.0), Style(MASK, 0.5, mask=CONTENT, part=STYLE)], settings)
 
 
 def expected_hash(picture: Image.Image) -> str:
@@ -51,8 +51,8 @@ def test_a_recipe_has_settings_versions_and_checksums(recipe, random_checkpoint)
     assert values["backbone_sha256"] == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
     assert values["content"] == expected_hash(CONTENT)
     assert values["styles"] == [
-        {"picture": expected_hash(STYLE), "weight": 2.0, "mask": None},
-        {"picture": expected_hash(MASK), "weight": 0.5, "mask": expected_hash(CONTENT)},
+        {"picture": expected_hash(STYLE), "weight": 2.0, "mask": None, "part": None},
+        {"picture": expected_hash(MASK), "weight": 0.5, "mask": expected_hash(CONTENT), "part": expected_hash(STYLE)},
     ]
     assert values["steps_done"] == 12
     assert sorted(values["versions"]) == ["nst", "python", "torch"]
@@ -157,6 +157,18 @@ def test_a_recipe_is_read_from_a_picture(recipe, write, suffix):
     assert result.to_json() == recipe.to_json()
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_recipe_is_read_and_is_equal_to_todays(recipe, version):
+    """As it was written before styles had parts and, in version 1, before `repeatable` existed."""
+    styles = [replace(style, part=None) for style in recipe.styles]
+    older = json.loads(replace(recipe, styles=tuple(styles)).to_json()) | {KEY: version}
+    older["styles"] = [{key: style[key] for key in ("picture", "weight", "mask")} for style in older["styles"]]
+    if version == 1:
+        del older["repeatable"]
+    assert PaintingRecipe.from_json(json.dumps(older)) == replace(recipe, styles=tuple(styles))
+    assert json.loads(PaintingRecipe.from_json(json.dumps(older)).to_json())[KEY] == 3
+
+
 def test_international_text_chunks_are_read_too(recipe, tmp_path):
     info = PngImagePlugin.PngInfo()
     info.add_itxt(KEY, recipe.to_json(), zip=True)
@@ -180,6 +192,7 @@ def changed(recipe: PaintingRecipe, **changes) -> str:
     return json.dumps({key: value for key, value in (values | changes).items() if value is not ...})
 
 
+STYLE_VALUES = {"picture": "a" * 64, "weight": 1, "mask": None, "part": None}
 CASES = {
     "not JSON": (lambda r: "paint it black", "damaged"),
     "cut short": (lambda r: r.to_json()[:-20], "damaged"),
@@ -187,7 +200,7 @@ CASES = {
     "too large": (lambda r: changed(r, versions={"nst": "1" * MAX_LENGTH}), "64 KB"),
     "a list": (lambda r: "[1]", "exactly the fields"),
     "no version": (lambda r: changed(r, **{KEY: ...}), "exactly the fields"),
-    "a later version": (lambda r: changed(r, **{KEY: 3}), "version 3"),
+    "a later version": (lambda r: changed(r, **{KEY: 4}), "version 4"),
     "an unknown field": (lambda r: changed(r, path="/etc/passwd"), "exactly the fields"),
     "no content": (lambda r: changed(r, content=...), "exactly the fields"),
     "settings of a later version": (lambda r: changed(r, settings={"version": 9}), "version 9"),
@@ -200,10 +213,11 @@ CASES = {
     "no styles": (lambda r: changed(r, styles=[]), "style"),
     "styles of a wrong type": (lambda r: changed(r, styles={"picture": "a" * 64}), "styles"),
     "a style of a wrong type": (lambda r: changed(r, styles=["a" * 64]), "exactly the fields"),
-    "a wrong weight": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": -1, "mask": None}]), "weight"),
-    "infinity": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": 1e999, "mask": None}]), "weight"),
-    "NaN": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": float("nan"), "mask": None}]), "weight"),
-    "a wrong mask": (lambda r: changed(r, styles=[{"picture": "a" * 64, "weight": 1, "mask": 0}]), "mask"),
+    "a wrong weight": (lambda r: changed(r, styles=[STYLE_VALUES | {"weight": -1}]), "weight must be"),
+    "infinity": (lambda r: changed(r, styles=[STYLE_VALUES | {"weight": 1e999}]), "weight must be"),
+    "NaN": (lambda r: changed(r, styles=[STYLE_VALUES | {"weight": float("nan")}]), "weight must be"),
+    "a wrong mask": (lambda r: changed(r, styles=[STYLE_VALUES | {"mask": 0}]), "mask must be"),
+    "a wrong part": (lambda r: changed(r, styles=[STYLE_VALUES | {"part": "../x"}]), "part must be"),
     "too many steps": (lambda r: changed(r, steps_done=61), "steps_done"),
     "no steps": (lambda r: changed(r, steps_done=0), "steps_done"),
     "half a step": (lambda r: changed(r, steps_done=1.5), "steps_done"),

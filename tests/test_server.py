@@ -21,7 +21,7 @@ from PIL import Image
 from helpers.pictures import make_picture
 from helpers.server import png, run_server, stylize_arguments
 from helpers.shell import ROOT
-from nst import read_recipe
+from nst import read_recipe, stylize
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ JUNK = st.recursive(
 @pytest.mark.slow
 @settings(max_examples=40, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
           suppress_health_check=list(HealthCheck))  # fmt: skip
-@given(position=st.integers(2, 10), value=JUNK)
+@given(position=st.integers(2, 13), value=JUNK)
 def test_any_value_of_any_setting_is_used_or_refused_in_one_line(server, pictures, position, value):
     arguments = stylize_arguments(pictures, size=32, steps=1)
     arguments[position] = value
@@ -114,6 +114,17 @@ def test_a_result_carries_its_recipe(server, pictures, tmp_path):
     (tmp_path / "result.png").write_bytes(server.fetch(result))
     assert Image.open(tmp_path / "result.png").size == (64, 48)
     assert read_recipe(tmp_path / "result.png").steps_done == 3
+
+
+def test_the_newest_settings_reach_the_run(server, pictures, tmp_path):
+    changes = {"strength": 0.5, "style_scale": 1.5, "preserve_colours": True}
+    kind, (_, _, result) = server.stylize(stylize_arguments(pictures, **changes))
+    assert kind == "complete"
+    (tmp_path / "result.png").write_bytes(server.fetch(result))
+    settings = read_recipe(tmp_path / "result.png").settings
+    assert {name: getattr(settings, name) for name in changes} == changes
+    *_, last = stylize(make_picture(96, 72, 1), make_picture(96, 72, 2), settings, preview_every=None)
+    assert Image.open(tmp_path / "result.png").tobytes() == last.image.tobytes()
 
 
 def test_a_closed_connection_frees_the_slot(server, pictures):

@@ -18,7 +18,8 @@ from helpers.refusals import refusal
 from helpers.shell import ROOT
 from nst.errors import StyleTransferError
 from nst.layers import LAYERS
-from nst.settings import DEFAULT_PRESET, PRESETS, SHORTEST_STAGE, StyleSettings
+from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
+from nst.stage_plan import SHORTEST_STAGE
 
 NAN, INFINITY = float("nan"), float("inf")
 without_deadline = hypothesis_settings(deadline=None)  # a slow machine must not fail the test
@@ -26,7 +27,8 @@ layer_lists = st.lists(st.sampled_from(LAYERS), min_size=1, max_size=16)
 valid_fields = st.fixed_dictionaries(
     {},
     optional={
-        "size": st.integers(32, 4096),
+        "size": st.integers(32, 8192),
+        "detail_above": st.integers(16, 8192),
         "keep_aspect": st.booleans(),
         "steps": st.integers(1, 10_000),
         "scales": st.integers(1, 6),
@@ -39,6 +41,7 @@ valid_fields = st.fixed_dictionaries(
         "style_scale": st.floats(0.25, 2),
         "preserve_colours": st.booleans(),
         "start_noise": st.floats(0, 1),
+        "strength": st.floats(0, 1.5),
         "style_statistic": st.sampled_from(["gram", "covariance"]),
         "canvas": st.sampled_from(list(nst.canvas.KINDS)),
         "init": st.sampled_from(["content", "style", "noise"]),
@@ -72,19 +75,19 @@ def test_values_stay_as_they_are_passed(values):
 
 def test_the_dictionary_contains_every_field_and_the_version():
     values = StyleSettings().to_dict()
-    assert values.pop("version") == 4
+    assert values.pop("version") == 5
     assert list(values) == [f.name for f in fields(StyleSettings)]
 
 
 def test_fields_left_out_take_their_defaults():
     assert StyleSettings.from_dict({}) == StyleSettings()
-    assert StyleSettings.from_dict({"steps": 3, "version": 4}) == StyleSettings(steps=3)
+    assert StyleSettings.from_dict({"steps": 3, "version": 5}) == StyleSettings(steps=3)
 
 
 def test_fields_that_version_1_lacks_take_the_values_that_version_1_painted_with():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
     plain = {"style_statistic": "gram", "canvas": "pixels", "start_noise": 0, "laplacian_weight": 0}
-    assert old == StyleSettings(steps=3, sketch=False, match_palette=False, **plain)
+    assert old == StyleSettings(steps=3, sketch=False, match_palette=False, detail_above=8192, **plain)
     for fields_set in ({"canvas": "pyramid"}, {"start_noise": 0.2}):
         expected = replace(old, steps=StyleSettings().steps, **fields_set)
         assert StyleSettings.from_dict(fields_set | {"version": 1}) == expected
@@ -93,7 +96,14 @@ def test_fields_that_version_1_lacks_take_the_values_that_version_1_painted_with
 @pytest.mark.parametrize(("version", "palette"), [(2, False), (3, True)])
 def test_earlier_versions_made_no_sketch_and_version_2_did_not_set_the_palette(version, palette):
     old = StyleSettings.from_dict({"size": 96, "version": version})
-    assert old == StyleSettings(size=96, sketch=False, match_palette=palette)
+    assert old == StyleSettings(size=96, sketch=False, match_palette=palette, detail_above=8192)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_in_earlier_versions_every_stage_painted_strokes_of_its_own(version):
+    stages = StyleSettings.from_dict({"size": 4096, "steps": 11, "scales": 3, "version": version}).stages((3000, 2000))
+    assert [(stage.long_side, stage.steps) for stage in stages] == [(1024, 4), (2048, 4), (4096, 3)]
+    assert not any(stage.adds_detail for stage in stages)
 
 
 def test_version_3_could_match_strokes_and_such_settings_are_refused():
@@ -145,13 +155,15 @@ def test_a_value_that_is_no_finite_number_is_refused_with_the_name_of_its_field(
 @pytest.mark.parametrize(
     "name, low, high",
     [
-        ("size", 32, 4096),
+        ("size", 32, 8192),
+        ("detail_above", 16, 8192),
         ("steps", 1, 10_000),
         ("scales", 1, 6),
         ("seed", 0, 2**31 - 1),
         ("content_weight", 0, 1e9),
         ("style_weight", 0, 1e9),
         ("tv_weight", 0, 1e9),
+        ("strength", 0, 1.5),
     ],
 )
 def test_the_ends_of_a_range_are_accepted_and_values_beyond_are_refused(name, low, high):
@@ -215,7 +227,7 @@ def test_an_unknown_field_is_refused(unknown):
     assert str(unknown)[:20] in message
 
 
-@pytest.mark.parametrize("version", [0, 5, "1", None, NAN, [1], True])
+@pytest.mark.parametrize("version", [0, 6, "1", None, NAN, [1], True])
 def test_an_unknown_version_is_refused(version):
     assert "version" in refusal(StyleSettings.from_dict, {"version": version})
 
@@ -279,28 +291,59 @@ sizes = st.none() | st.tuples(st.integers(1, 10_000), st.integers(1, 10_000))
 def test_the_stages_share_all_steps_and_end_at_the_final_size(values, content_size):
     settings = StyleSettings(**values)
     stages = settings.stages(content_size)
-    steps = [stage.steps for stage in stages]
-    sides = [stage.long_side for stage in stages]
-    assert sum(steps) == settings.steps
-    assert min(steps) >= 1
+    assert sum(stage.steps for stage in stages) == settings.steps
+    assert min(stage.steps for stage in stages) >= 1
+    assert stages[-1].long_side == settings.size
+    for coarse, fine in itertools.pairwise(stage.long_side for stage in stages):
+        assert abs(coarse - fine / 2) <= 0.5
+    painted = [stage for stage in stages if not stage.adds_detail]
+    assert list(stages[: len(painted)]) == painted  # detail comes last
+    assert len(painted) <= settings.scales
+    steps = [stage.steps for stage in painted]
     assert max(steps) - min(steps) <= 1
     assert steps == sorted(steps, reverse=True)  # the remainder goes to the coarse stages
-    assert sides[-1] == settings.size
-    assert len(stages) <= settings.scales
-    for coarse, fine in itertools.pairwise(sides):
-        assert abs(coarse - fine / 2) <= 0.5
 
 
 @without_deadline
 @given(valid_fields, sizes)
 def test_only_coarse_stages_that_would_be_too_small_are_dropped(values, content_size):
     settings = StyleSettings(**values)
-    stages = settings.stages(content_size)
+    stages = [stage for stage in settings.stages(content_size) if not stage.adds_detail]
+    steps = sum(stage.steps for stage in stages)
     aspect = min(content_size) / max(content_size) if content_size and settings.keep_aspect else 1
     for stage in stages[:-1]:
         assert stage.long_side * aspect >= SHORTEST_STAGE
-    if len(stages) < min(settings.scales, settings.steps):
+    if len(stages) < min(settings.scales, steps):
         assert round(stages[0].long_side / 2) * aspect < SHORTEST_STAGE
+
+
+@without_deadline
+@given(valid_fields, sizes)
+def test_stages_above_the_limit_add_detail_in_about_a_seventh_of_the_other_steps(values, content_size):
+    settings = StyleSettings(**values)
+    stages = settings.stages(content_size)
+    details = [stage for stage in stages if stage.adds_detail]
+    steps = settings.steps - sum(stage.steps for stage in details)
+    assert all(stage.long_side > settings.detail_above for stage in details)
+    assert len({stage.steps for stage in details}) <= 1
+    for stage in details:  # 15 %, rounded up, of all others but those that are left over
+        assert math.ceil((steps - len(details)) * 15 / 100) <= stage.steps <= math.ceil(steps * 15 / 100)
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"size": 768}, [(384, 20), (768, 20)]),
+        ({"size": 1024}, [(256, 17), (512, 17), (1024, 6)]),
+        ({"size": 2048}, [(256, 15), (512, 15), (1024, 5), (2048, 5)]),
+        ({"size": 2048, "steps": 12}, [(256, 4), (512, 4), (1024, 2), (2048, 2)]),
+        ({"size": 2048, "steps": 1}, [(2048, 1)]),
+        ({"size": 2048, "steps": 2}, [(1024, 1), (2048, 1)]),
+    ],
+)
+def test_large_pictures_have_these_stages(changes, expected):
+    stages = StyleSettings(**changes).stages((3000, 2000))
+    assert [(stage.long_side, stage.steps) for stage in stages] == expected
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nst import targets
 from nst.engine.tiling import cut_into_tiles, reach
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD
 from nst.layers import LAYERS, layer_stride
@@ -77,8 +78,11 @@ def test_features_of_tiles_equal_those_of_the_whole_picture(network, layer, pool
         torch.testing.assert_close(inner, expected, rtol=1e-4, atol=1e-4 * whole.abs().max().item())
 
 
-@pytest.mark.parametrize(("levels", "masked"), [(1, True), (3, False), (2, True)])
-def test_tiled_losses_and_gradients_equal_the_untiled_ones(network, levels, masked):
+@pytest.mark.parametrize(
+    ("levels", "masked", "stored"), [(1, True, True), (3, False, True), (2, True, True), (2, True, False)]
+)
+def test_tiled_losses_and_gradients_equal_the_untiled_ones(network, levels, masked, stored, monkeypatch):
+    """Also where the photo's features are not stored, but computed again for every tile."""
     settings = StyleSettings.preset(
         "classic", content_layers=["conv2_2", "conv3_2"], style_layers=DEEP[:4], style_levels=levels,
         relative_losses=masked, tv_weight=5.0, device="cpu", precision="float32",
@@ -87,6 +91,8 @@ def test_tiled_losses_and_gradients_equal_the_untiled_ones(network, levels, mask
     mask = photo(181, 117, 5)[:, :1] if masked else None
     styles = [(photo(90, 120, 2), 2.0, mask), (photo(70, 60, 3), 1.0, None)]
     whole = Objective(vgg, settings, photo(181, 117, 1), styles)
+    if not stored:
+        monkeypatch.setattr(targets, "STORED_PIXELS", 1)
     tiled = Objective(vgg, settings, photo(181, 117, 1), styles, tile_side=64)
     shapes = []
     iterate = vgg.iterate_features

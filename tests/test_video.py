@@ -11,9 +11,9 @@ from helpers.clips import pan
 from helpers.refusals import refusal
 from helpers.runs import STYLE, paint
 from helpers.scenes import pan_and_zoom, warping_error
-from nst import StyleSettings, stylize_video
+from nst import StrengthMixer, StyleSettings, save_style, stylize_video
 from nst.pictures import Style
-from nst.video.painting import VideoPainter
+from nst.video.painting import VideoPainter, fit_frame
 
 FRAMES = pan(6, cut=4)
 
@@ -32,6 +32,26 @@ def test_the_first_frame_of_a_scene_is_painted_as_a_picture(fast):
     for number in (0, 4):
         assert np.array_equal(pictures[number], paint(fast, FRAMES[number]).image)
     assert not np.array_equal(pictures[1], paint(fast, FRAMES[1]).image)
+
+
+def test_strength_mixes_each_frame_with_its_photo_and_changes_nothing_that_is_painted_from(fast):
+    whole, half = (VideoPainter(STYLE, replace(fast, strength=strength)) for strength in (1.0, 0.5))
+    for frame in FRAMES[:2]:
+        painted, mixed = whole.paint(frame), half.paint(frame)
+        assert np.array_equal(mixed, StrengthMixer(fit_frame(frame, fast), painted).picture(0.5))
+        assert torch.equal(half.memory[-1].canvas, whole.memory[-1].canvas)
+
+
+def test_a_saved_style_takes_the_place_of_a_painting(fast, tmp_path):
+    settings = replace(fast, match_palette=True, sketch=True)
+    file = save_style([STYLE], tmp_path / "painting.style", settings, largest=64)
+    saved, painted = (arrays(stylize_video(FRAMES[:2], style, settings)) for style in (file, STYLE))
+    for one, other in zip(saved, painted, strict=True):
+        assert np.abs(one.astype(float) - other).mean() < 12
+
+
+def test_seamless_videos_are_refused(fast):
+    assert "seamless" in refusal(lambda: VideoPainter(STYLE, replace(fast, seamless=True)))
 
 
 def test_frames_are_taken_one_by_one(fast):

@@ -218,7 +218,11 @@ def test_input_that_cannot_be_used_is_refused_in_one_line(command, tmp_path, cap
         assert command(**options) == 2, words
         captured = capsys.readouterr()
         assert words in captured.err and captured.err.count("\n") == 1 and not captured.out, captured.err
-    for flags, words in ((("--fps", 0.5), "--fps must be from 1 to 120"), (("--size", 5), "size must be")):
+    for flags, words in (
+        (("--fps", 0.5), "--fps must be from 1 to 120"),
+        (("--size", 5), "size must be"),
+        (("--seamless",), "cannot be seamless"),
+    ):
         assert command(*flags) == 2 and words in capsys.readouterr().err
     assert left_in(tmp_path) == {"empty.mp4", "damaged.mp4"}
 

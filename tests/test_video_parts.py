@@ -14,9 +14,10 @@ from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from nst.models.vgg import VGG19, Vgg19
 from nst.objective import Objective
 from nst.palette import smooth_chroma
+from nst.patches import replace_patches
 from nst.pictures import Style
 from nst.settings import StyleSettings
-from nst.sketch import Sketch, replace_patches
+from nst.sketch import Sketch
 
 CPU = torch.device("cpu")
 SETTINGS = StyleSettings(size=96, steps=4)
@@ -47,9 +48,9 @@ def test_a_sketch_is_made_anew_only_where_it_is_not_known():
 def test_patches_that_are_known_stay():
     picture, painting = photo(1, 48, 48), photo(2, 40, 40)
     known = torch.ones(1, 1, 48, 48)
-    assert torch.equal(replace_patches(picture, [painting], [1.0], 9, known), picture)
+    assert torch.equal(replace_patches(picture, [painting], [1.0], 9, known=known), picture)
     known[..., 24:] = 0
-    found = replace_patches(picture, [painting], [1.0], 9, known)
+    found = replace_patches(picture, [painting], [1.0], 9, known=known)
     assert (found - picture)[..., :12].abs().max() < 1e-5 < (found - picture)[..., 30:].abs().mean()
 
 

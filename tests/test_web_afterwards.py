@@ -106,7 +106,8 @@ def test_the_stages_can_be_downloaded_as_a_film(painted, tmp_path, suffix):
     [("PNG", True, "rgba"), ("PNG, 16 bits", False, "rgb48be"), ("TIFF, 16 bits", True, "TIFF")],
 )
 def test_downloads_have_the_chosen_format_and_the_recipe(painted, files, tmp_path, kind, transparent, mode):
-    painted.get_by_role("radio", name=kind, exact=True).check()
+    painted.locator("#kind input").click()
+    painted.get_by_role("option", name=kind, exact=True).click()
     painted.get_by_label("Keep transparency").set_checked(transparent)
 
     def read_format(path) -> tuple[str, np.ndarray]:

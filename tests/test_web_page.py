@@ -2,8 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 
 from helpers.browsing import (
     ENDED,
@@ -16,11 +18,14 @@ from helpers.browsing import (
     toggle_sections,
     upload_pictures,
 )
+from nst import PRESETS, estimate, feature_maps, load_backbone
+from nst.examples import painting_path, photo_path
 from nst.models.card import SUPERCLASSES
 
 pytestmark = pytest.mark.slow
 
-EVERYTHING = ("Advanced", "Several paintings", "Where to paint", "Keep and restore", "Pictures of this visit")
+EVERYTHING = ("Advanced", "Several paintings", "Regions", "Part of the painting", "Keep and restore",
+              "Pictures of this visit", "Losses")  # fmt: skip
 # Return [ratio, text]: the visible text with the lowest contrast to its background, by WCAG's formula.
 CONTRAST = """() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -75,6 +80,8 @@ def problems(page) -> list[str]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_all_text_has_enough_contrast(visit, pictures, theme):
+    from playwright.sync_api import expect
+
     page = visit(SMALL_RUN, color_scheme=theme)
 
     def check() -> None:
@@ -88,6 +95,11 @@ def test_axe_finds_nothing_serious_and_all_text_has_enough_contrast(visit, pictu
     toggle_sections(page, *EVERYTHING)
     upload_pictures(page, *pictures)
     press_and_wait(page)
+    check()
+    page.locator("#variations").click()
+    page.locator("#variations_gallery img").nth(3).wait_for()
+    page.locator("#stop").click()
+    expect(status(page)).to_have_value(re.compile("^Click one"))
     check()
     for title in ("Before and after", "Step by step"):
         open_tab(page, title)
@@ -170,6 +182,11 @@ def test_the_page_works_by_keyboard_alone(visit):
     with page.expect_download() as caught:
         page.keyboard.press("Enter")
     assert caught.value.suggested_filename == "stylized.png"
+    go_to("#strength input[type=range]")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#strength input[type=number]")).to_have_value("0.95")
+    expect(page.locator("#download")).to_be_enabled()
+    go_to("#enlarge")
 
 
 def test_nothing_shifts_during_a_run(visit, pictures):
@@ -195,6 +212,53 @@ def test_three_clicks_make_a_picture(visit):
     expect(status(page)).to_have_value(ENDED)
     assert max(read_image(page, "#output img").size) == 96
     assert page.evaluate("window.clicks") == 3
+
+
+def test_the_network_tab_shows_an_example_before_any_click(page):
+    """The maps are those of the example pair, and shallow layers hold more of the photo than deep ones."""
+    from playwright.sync_api import expect
+
+    open_tab(page, "What the network sees")
+    for name, path in (("photo", photo_path("chelsea")), ("painting", painting_path("oil"))):
+        items = page.locator(f"#{name}_maps button.thumbnail-item")
+        expect(items).to_have_count(8)
+        channel, strongest = feature_maps(path, "conv3_1", count=1)[0]
+        expect(items.first).to_contain_text(f"channel {channel}")
+        shown = read_image(page, f"#{name}_maps img")
+        assert np.corrcoef(np.ravel(shown.convert("L")), np.ravel(strongest))[0, 1] > 0.99
+        page.locator(f"#{name}_seen img").wait_for()
+    photo = np.asarray(Image.open(photo_path("chelsea")).resize((128, 85)), float)
+    page.locator("#photo_depths").scroll_into_view_if_needed()
+    shallow, deep = (read_image(page, f"#photo_depths .gallery-item:nth-child({n}) img") for n in (1, 5))
+    errors = [np.abs(np.asarray(picture.resize((128, 85)), float) - photo).mean() for picture in (shallow, deep)]
+    assert errors[0] < 0.2 * errors[1]
+
+
+def test_presets_show_their_seconds(page):
+    """Their ratio is that of the library's estimates, whatever the speed of the machine."""
+    for name in PRESETS:
+        page.locator("#preset label", has_text=re.compile(rf"{name} · \d+ (s|min)")).wait_for(timeout=180_000)
+    texts = page.locator("#preset label").all_inner_texts()
+    times = dict(text.strip().split(" · ") for text in texts)
+    seconds = {name: float(time.split()[0]) * (60 if time.endswith("min") else 1) for name, time in times.items()}
+    network = load_backbone("cifar100")
+    expected = {name: estimate((3, 2), PRESETS[name], network).seconds for name in ("quick", "balanced")}
+    assert seconds["balanced"] / seconds["quick"] == pytest.approx(expected["balanced"] / expected["quick"], rel=0.35)
+    page.locator("#preset input[value=fine]").check()
+    page.locator("#preset input[value=fine]:checked").wait_for()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_download_is_just_under_the_picture(visit, width):
+    page = visit(width=width)
+    picture, status_line, button, kind = (
+        page.locator(name).bounding_box() for name in ("#output", "#status", "#download", "#kind")
+    )
+    bottom = picture["y"] + picture["height"]
+    assert abs(status_line["y"] - bottom) < 4  # time left and step are at the picture's lower edge
+    assert bottom < button["y"] < bottom + 140
+    assert abs(kind["y"] + kind["height"] / 2 - button["y"] - button["height"] / 2) < 12  # beside it
+    assert page.locator("#losses").count() == 0 or not page.locator("#losses").is_visible()
 
 
 def test_the_page_shows_what_the_network_sees(visit, pictures):

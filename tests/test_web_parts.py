@@ -1,4 +1,4 @@
-"""The page's parts without a browser: links, controls, masks, the loss plot, the session, the status."""
+"""The page's parts without a browser: links, controls, the loss plot, the session, the status."""
 
 import pickle
 from dataclasses import fields, replace
@@ -11,7 +11,6 @@ from helpers.pictures import make_picture
 from helpers.refusals import refusal
 from nst import PRESETS, PaintingRecipe, RunState, StyleSettings, describe, load_picture, stylize
 from nst.web.controls import CONTROLS, check_offered, control_values, settings_from
-from nst.web.inputs import mask_background, mask_of, styles_of
 from nst.web.links import settings_from_query, settings_to_query
 from nst.web.loss_plot import MAX_POINTS, loss_table
 from nst.web.session import MAX_ITEMS, Run, Session
@@ -49,21 +48,6 @@ def test_the_controls_show_and_return_the_settings_of_every_preset():
         assert settings_from(StyleSettings(), control_values(settings)).content_layers == settings.content_layers
         assert settings_from(settings, control_values(settings)) == settings == check_offered(settings, 1024)
     assert check_offered(StyleSettings(device="cuda"), 1024).device == "auto"
-
-
-def test_a_mask_is_white_where_the_visitor_painted():
-    layer = Image.new("RGBA", (40, 20))
-    layer.paste((99, 102, 241, 150), (0, 0, 10, 20))
-    drawing = {"background": make_picture(40, 20), "layers": [layer], "composite": layer}
-    mask = np.asarray(mask_of(drawing))
-    assert mask.shape == (20, 40) and (mask[:, :10] == 255).all() and (mask[:, 10:] == 0).all()
-    empty = {"layers": [Image.new("RGBA", (8, 8))]}
-    for drawing_of_nothing in (None, {"layers": []}, mask_background(make_picture(900, 300)), empty):
-        assert mask_of(drawing_of_nothing) is None
-    assert mask_background(make_picture(900, 300))["background"].size == (512, 171)
-    first, second = styles_of(make_picture(9, 9), [(make_picture(8, 8), 2.0), (None, 1.0)], drawing)
-    assert (first.weight, second.weight) == (1, 2)
-    assert (np.asarray(first.mask) + np.asarray(second.mask) == 255).all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 59, 60, 61, 1000])

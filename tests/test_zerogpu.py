@@ -2,43 +2,12 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
 from helpers.pictures import make_picture
 from helpers.shell import ENVIRONMENT, ROOT, shell
-
-# Each call runs in a forked process; arguments and steps are pickled on their way.
-SPACES = """
-import multiprocessing, pickle
-
-DURATIONS = []
-
-def GPU(duration):
-    def decorate(function):
-        def run(*arguments):
-            DURATIONS.append(duration(*arguments))
-            receiver, sender = multiprocessing.get_context("fork").Pipe()
-            def work(data):
-                try:
-                    for step in function(*pickle.loads(data)):
-                        sender.send_bytes(pickle.dumps(step))
-                    sender.send_bytes(pickle.dumps(None))
-                except BaseException as error:
-                    sender.send_bytes(pickle.dumps(error))
-            process = multiprocessing.get_context("fork").Process(target=work, args=(pickle.dumps(arguments),))
-            process.start()
-            try:
-                while (step := pickle.loads(receiver.recv_bytes())) is not None:
-                    if isinstance(step, BaseException):
-                        raise step
-                    yield step
-            finally:
-                process.terminate()
-                process.join()
-        return run
-    return decorate
-"""
 
 # Paint once for every scenario (name, steps, seconds to start, step at which to stop) and print what came of it.
 PAINT = """
@@ -46,6 +15,7 @@ import json, sys
 import spaces
 from PIL import Image
 from nst import StyleSettings, load_backbone
+from nst.variations import vary
 from nst.web import zerogpu
 
 scenarios, backbone, photo, style = json.loads(sys.argv[1]), *sys.argv[2:]
@@ -54,7 +24,7 @@ zerogpu.MAX_SECONDS = 200
 load_backbone(backbone)  # the forked processes inherit it
 
 def paint(steps, stop_at=None, resume=None):
-    settings = StyleSettings.preset("quick", size=64, steps=steps, backbone=backbone)
+    settings = StyleSettings.preset("quick", size=64, steps=steps, backbone=backbone, strength=0.5)
     step = None
     def should_stop():
         return stop_at is not None and step is not None and step.step >= stop_at
@@ -69,9 +39,14 @@ for name, steps, seconds_to_start, stop_at in scenarios:
     results[name] = {
         "step": last.step, "size": last.image.size, "state_step": last.state.step,
         "duration": spaces.DURATIONS[-1], "pixels": last.state.arrays["pixels"].shape,
+        "pictures": sorted(last.state.pictures),
     }
     if stop_at:
         results[name]["resumed_to"] = paint(last.step + 2, resume=last.state).step
+small = vary(StyleSettings.preset("quick", size=64, steps=3, backbone=backbone))
+for name, should_stop in (("together", lambda: False), ("together, stopped", lambda: True)):
+    *_, steps = zerogpu.paint_together(photo, style, small, preview_every=0.001, should_stop=should_stop)
+    results[name] = {"steps": [step.step if step else None for step in steps], "duration": spaces.DURATIONS[-1]}
 print(json.dumps(results))
 """
 
@@ -86,7 +61,7 @@ SCENARIOS = [
 def results(tmp_path_factory, random_checkpoint) -> dict[str, dict]:
     """The last step of each scenario, all painted in one process."""
     folder = tmp_path_factory.mktemp("zerogpu")
-    (folder / "spaces.py").write_text(SPACES)
+    shutil.copy(ROOT / "tests" / "helpers" / "spaces_stand_in.py", folder / "spaces.py")
     (folder / "paint.py").write_text(PAINT)
     make_picture(96, 72, seed=1).save(folder / "photo.png")
     make_picture(80, 80, seed=2).save(folder / "painting.png")
@@ -114,4 +89,11 @@ def test_a_run_too_long_for_the_machine_ends_with_the_picture_so_far(results):
 def test_stop_keeps_the_latest_preview_and_a_run_can_resume_from_it(results):
     last = results["stopped"]
     assert 4 <= last["step"] < 5000 and last["state_step"] == last["step"]
+    assert last["pictures"] == ["mixed"]  # what is continued has full strength
     assert last["pixels"] == [1, 3, 48, 64] and last["resumed_to"] == last["step"] + 2
+
+
+@pytest.mark.slow
+def test_variations_paint_in_another_process_and_can_be_stopped(results):
+    assert results["together"] == {"steps": [3, 3, 3, 3], "duration": 200}  # the longest time that may be asked for
+    assert results["together, stopped"]["steps"][1:] == [None] * 3

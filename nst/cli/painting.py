@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nst.arguments import ArgumentParser, add_settings, with_flags
 from nst.cli.messages import print_result, say
+from nst.cli.named_styles import REGION, load_all, name_styles
 from nst.errors import StyleTransferError
 from nst.memory_limit import check_start
 from nst.output.protection import (
@@ -37,7 +38,7 @@ EXIT_STATUS = (
 
 if TYPE_CHECKING:  # these wait for torch, so the command imports them once the flags are known to be right
     from nst.output.recipe import PaintingRecipe
-    from nst.stylization import Step
+    from nst.step import Step
 
 
 def build_parser() -> ArgumentParser:
@@ -46,14 +47,20 @@ def build_parser() -> ArgumentParser:
         prog="nst",
         description="Paint a photo in the style of a picture.",
         epilog="nst batch FOLDER --style STYLE --out DIR paints a whole folder: see nst batch --help. "
+        "nst grid CONTENT STYLE -o SHEET.png paints with many settings: see nst grid --help. "
+        "nst subject PHOTO -o MASK.png makes a mask for --region: see nst subject --help. "
+        "nst style save STYLE -o NAME.style keeps the style of a painting: see nst style --help. "
         "nst video CLIP --style STYLE -o OUT.mp4 paints a clip: see nst video --help. "
         f"nst app serves the page: see nst app --help. {EXIT_STATUS}",
     )
     add = parser.add_argument
     add("content", metavar="CONTENT", help="the photo")
-    add("style", metavar="STYLE", help="the painting")
+    add("style", metavar="STYLE[:WEIGHT]", nargs="+", help="the painting, or a saved style; name several to mix them")
     add("-o", "--output", metavar="OUT.png", required=True, help="where the result goes")
     add("--recipe", metavar="FILE.png", type=Path, help="paint as that result was painted; other flags override it")
+    add("--region", metavar=REGION, action="append", default=[], help="paint only where the MASK of the photo is "
+        "white, with PAINTING or else the first STYLE, taken from where PART, a mask of it, is white; repeat it for "
+        "several. A STYLE that no region uses paints the rest; without one, the rest stays")  # fmt: skip
     add_settings(parser)
     add("--bits", type=int, choices=(8, 16), default=8, help="bits of each channel (default 8; 16 for PNG and TIFF)")
     add("--keep-alpha", action="store_true", help="give the result the photo's transparency (PNG, TIFF)")
@@ -70,7 +77,8 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     Raises StyleTransferError for input that cannot be used, and `Stopped` for a signal before the first step.
     """
     started = time.perf_counter()
-    args = build_parser().parse_args(arguments)
+    args = build_parser().parse_intermixed_args(arguments)
+    args.styles = name_styles(args.style, args.region)
     args.output = output_path(args.output, example="result.png")
     args.film = output_path(args.film, example="film.mp4") if args.film else None
     check_start()
@@ -104,7 +112,8 @@ def _read_settings(args: argparse.Namespace) -> "tuple[StyleSettings, PaintingRe
         check_writable(args.film)
         if args.film.resolve() == args.output.resolve():
             raise StyleTransferError(f"{args.film}: the film and the result need a file each.")
-    refuse_inputs(_outputs(args), [args.content, args.style, args.recipe or "", args.backbone or ""])
+    pictures = [file for style in args.styles for file in style.files]
+    refuse_inputs(_outputs(args), [args.content, *pictures, args.recipe or "", args.backbone or ""])
 
     from nst.output.film import check_format
     from nst.output.recipe import LOCAL_FILE, read_recipe
@@ -122,10 +131,12 @@ def _read_settings(args: argparse.Namespace) -> "tuple[StyleSettings, PaintingRe
 
 def _refuse_folders(args: argparse.Namespace) -> None:
     if os.path.isdir(args.content):
-        command = f"nst batch {shlex.quote(args.content)} --style {shlex.quote(args.style)} --out DIR"
+        styles = " ".join(f"--style {shlex.quote(text)}" for text in args.style)
+        command = f"nst batch {shlex.quote(args.content)} {styles} --out DIR"
         raise StyleTransferError(f"{args.content}: this is a folder; to paint all photos in it: {command}")
-    if os.path.isdir(args.style):
-        raise StyleTransferError(f"{args.style}: this is a folder; name one painting in it.")
+    for style in args.styles:
+        if folder := next(filter(os.path.isdir, style.files), None):
+            raise StyleTransferError(f"{folder}: this is a folder; name one painting in it.")
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:
@@ -140,8 +151,9 @@ def _paint(
     args: argparse.Namespace, settings: StyleSettings, followed: "PaintingRecipe | None", stop: StopRequest
 ) -> "tuple[Step, bool]":
     """Paint and save the result; return the last step, and whether a signal has stopped the run before its end."""
+    from nst.cli.duration import announce_duration
     from nst.cli.progress import StepBar
-    from nst.io.reading import load_photo, load_picture
+    from nst.io.reading import load_photo
     from nst.io.transparency import transparency_of
     from nst.output.film import Film
     from nst.output.recipe import describe
@@ -155,14 +167,15 @@ def _paint(
     preview_every = math.gcd(args.save_every or 0, Film.interval(last_step) if film else 0) or last_step
     photo = load_photo(args.content)
     transparency = transparency_of(photo) if args.keep_alpha else {}
-    style = load_picture(args.style)
-    recipe = describe(photo, style, settings)
+    styles = load_all(args.styles)
+    recipe = describe(photo, styles, settings)
+    announce_duration(photo.size, settings)
     if followed:
         _warn_about_differences(followed, recipe)
     steps_done = itertools.count(1)
     steps = stylize(
         photo,
-        style,
+        styles,
         settings,
         preview_every=preview_every,
         should_stop=lambda: next(steps_done) >= last_step or stop.is_set(),

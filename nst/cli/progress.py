@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from nst.cli.messages import ERRORS
 from nst.errors import one_line
-from nst.stylization import Step
+from nst.step import Step
 
 BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]"  # tqdm's own, but for `left`
 

@@ -26,7 +26,7 @@ def build_parser() -> ArgumentParser:
     )
     add = parser.add_argument
     add("clip", metavar="CLIP", help="the clip")
-    add("--style", metavar="STYLE", required=True, help="the painting")
+    add("--style", metavar="STYLE", required=True, help="the painting, or a saved style")
     add("-o", "--output", metavar="OUT.mp4", required=True, help="where the video goes")
     add("--fps", type=float, metavar="N", help="frames a second, 1 to 120 (default: the clip's own, at most 60)")
     add_settings(parser)
@@ -44,6 +44,8 @@ def run(arguments: Sequence[str], stop: StopRequest) -> int:
     settings = with_flags(StyleSettings.preset(args.preset or DEFAULT_PRESET), args)
     if args.fps is not None and not 1 <= args.fps <= FASTEST:
         raise StyleTransferError(f"--fps must be from 1 to {FASTEST}, not {args.fps:g}.")
+    if settings.seamless:
+        raise StyleTransferError("A video cannot be seamless: leave out --seamless.")
     if output.suffix.lower() != ".mp4":
         raise StyleTransferError(f"{output.name}: a video is written as .mp4; name it {output.stem}.mp4.")
     check_writable(output)

@@ -95,16 +95,16 @@ def _hides_amx() -> bool:
 
 
 def computing(device: str = "auto", precision: str = "auto") -> str:
-    """Describe how a run with these settings computes: `cpu, float32, 2 threads, channels last`.
+    """Describe in plain words how a run with these settings computes: `2 processor cores, 16-bit numbers`.
 
     Raises StyleTransferError as `choose_hardware` does.
     """
     hardware = choose_hardware(device, precision)
     with limited_threads() as count:
         pass
-    threads = f", {count} thread{'s' * (count > 1)}" if hardware.device.type == "cpu" else ""
-    layout = ", channels last" if hardware.memory_format is torch.channels_last else ""
-    return f"{hardware}{threads}{layout}"
+    processor = f"{count} processor core{'s' * (count > 1)}"
+    unit = processor if hardware.device.type == "cpu" else f"a graphics card ({hardware.device.type})"
+    return f"{unit}, {8 * hardware.dtype.itemsize}-bit numbers"
 
 
 def describe_machine(hardware: Hardware) -> str:

@@ -1,6 +1,7 @@
-"""The example pictures that come with the package: four photos, and the project's own paintings.
+"""The example pictures that come with the package: four photos, the project's own paintings, and what the network sees.
 
-`docs/paintings/source` holds the code that painted the paintings.
+`docs/paintings/source` holds the code that painted the paintings, `tests/tools/network_views.py` the code that made the
+network's views of one pair.
 """
 
 from pathlib import Path
@@ -26,6 +27,9 @@ PAIRS = (  # photo and painting, chosen to show what each painting does
     ("coffee", "pointillism"),
 )
 PAINTINGS = tuple(painting for _, painting in PAIRS)
+VIEWED_PAIR = ("chelsea", "oil")  # whose views by the network are files
+VIEWED_LAYER = "conv3_1"  # of the feature maps
+VIEWED_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")  # of the pictures from noise
 
 
 def photo_path(name: str) -> Path:
@@ -36,6 +40,19 @@ def photo_path(name: str) -> Path:
 def painting_path(name: str) -> Path:
     """Return the path of an example painting. Raises StyleTransferError for an unknown name."""
     return _path("painting", name, PAINTINGS)
+
+
+def map_paths(name: str) -> list[Path]:
+    """Return the paths of the feature maps of `photo` or `painting`, the strongest first.
+
+    Each is the map of one channel, whose number ends the file's name.
+    """
+    return sorted((FOLDER / "network").glob(f"{name}_map_*.png"))
+
+
+def from_noise_path(name: str, layer: str) -> Path:
+    """Return the path of the picture from noise that has the content of `photo`, or the style of `painting`."""
+    return FOLDER / "network" / f"{name}_{layer}.jpg"
 
 
 def example_pairs() -> list[list[str]]:

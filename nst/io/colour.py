@@ -34,15 +34,16 @@ def recolour(pixels: Tensor, photo: Tensor) -> Tensor:
     return (photo + grey(pixels) - grey(photo)).clamp(0, 1)
 
 
-def match_luminance(style: Tensor, photo: Tensor) -> Tensor:
+def match_luminance(style: Tensor, photo: Tensor, counted: Tensor | slice = slice(None)) -> Tensor:
     """Return `style` in grey, with the mean and the standard deviation of the photo's luminance.
 
     All are (N, 3, H, W) in [0, 1]. L' = (L - mean L) std L_photo / std L + mean L_photo, clamped to [0, 1] (as in the
-    paper above).
+    paper above). counted: (H, W), True for the pixels of the style that its mean and deviation are taken of.
     """
     style, photo = grey(style), grey(photo)
-    scale = photo.std(correction=0) / style.std(correction=0).clamp_min(1e-3)
-    return ((style - style.mean()) * scale + photo.mean()).clamp(0, 1)
+    seen = style[..., counted]
+    scale = photo.std(correction=0) / seen.std(correction=0).clamp_min(1e-3)
+    return ((style - seen.mean()) * scale + photo.mean()).clamp(0, 1)
 
 
 def match_covariance(pixels: Tensor, other: Tensor) -> Tensor:

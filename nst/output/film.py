@@ -15,7 +15,7 @@ from nst.io.files import write_atomically
 from nst.io.sizes import fitted_size
 
 if TYPE_CHECKING:
-    from nst.stylization import Step
+    from nst.step import Step
 
 MAX_FRAMES = 40
 MAX_SIDE = 512  # px

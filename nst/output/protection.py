@@ -95,14 +95,15 @@ def _identity(path: str | os.PathLike) -> tuple[int, int] | None:
 def check_replaceable(path: Path, overwrite: bool = False) -> None:
     """Raise FileKept if there is a file that this program did not write. overwrite: it may be replaced.
 
-    Results are known by their recipe, and films by their mark.
+    Results are known by their recipe, films and contact sheets by their mark.
     """
     if not overwrite and os.path.lexists(path) and not _is_ours(path):
         raise FileKept(f"{path.name}: kept, because this program did not write it; --overwrite replaces it.")
 
 
 def _is_ours(path: Path) -> bool:
+    from nst.output.contact_sheet import contents_of
     from nst.output.film import SUFFIXES, is_marked  # these take time, and the flags are checked before
     from nst.output.recipe import has_recipe
 
-    return is_marked(path) if path.suffix.lower() in SUFFIXES else has_recipe(path)
+    return is_marked(path) if path.suffix.lower() in SUFFIXES else has_recipe(path) or contents_of(path) is not None

@@ -23,11 +23,12 @@ from nst.io.decoding import refuse_damage
 from nst.io.reading import PictureLike, load_picture, open_picture
 from nst.models.checkpoints import FILE_SUFFIXES, NAMES, load_backbone
 from nst.models.hub import split_hub_id
-from nst.pictures import Style, load_mask
+from nst.pictures import Style, check_saved_styles, load_mask, load_painting
+from nst.saved_style import SavedStyle
 from nst.settings import StyleSettings
 
 KEY = "nst-recipe"  # the name of the PNG text chunk, and the first key of the JSON, which holds the version
-VERSION = 2
+VERSION = 3
 MAX_LENGTH = 64 * 1024  # characters; a recipe with ten styles has 3,000
 LOCAL_FILE = "file"  # stands for a backbone in a local file: its path is private
 
@@ -36,7 +37,8 @@ LOCAL_FILE = "file"  # stands for a backbone in a local file: its path is privat
 class RecipeStyle:
     """One style in a recipe.
 
-    picture, mask: SHA-256 of the picture's and the mask's pixels. weight: above 0.
+    picture, mask, part: SHA-256 of the pixels of the painting and of its masks; of a saved style, of its file. Several
+    paintings in one style have the SHA-256 of theirs, in hexadecimal, one after the other. weight: above 0.
 
     Raises StyleTransferError, naming the field, for a wrong value.
     """
@@ -44,11 +46,13 @@ class RecipeStyle:
     picture: str
     weight: float = 1.0
     mask: str | None = None
+    part: str | None = None
 
     def __post_init__(self):
         _check_hash("picture", self.picture)
-        if self.mask is not None:
-            _check_hash("mask", self.mask)
+        for name in ("mask", "part"):
+            if (value := getattr(self, name)) is not None:
+                _check_hash(name, value)
         if type(self.weight) not in (int, float) or not 0 < self.weight < float("inf"):
             raise StyleTransferError(f"weight must be a number above 0, not {quote(self.weight)}.")
 
@@ -96,6 +100,15 @@ class PaintingRecipe:
         same = replace(self, steps_done=1) == replace(before, steps_done=1)
         return replace(self, repeatable=same and before.repeatable)
 
+    def enlarging(self, before: "PaintingRecipe") -> "PaintingRecipe":
+        """Return this recipe, with settings from `nst.enlarged`, for a run that enlarged the picture of `before`.
+
+        It can be repeated if that run was done to its end.
+        """
+        same = replace(self, settings=before.settings, steps_done=before.steps_done) == before
+        is_whole = before.steps_done == before.settings.steps
+        return replace(self, repeatable=same and is_whole and before.repeatable)
+
     def to_json(self) -> str:
         """Return the recipe as one line of ASCII."""
         values = {name: getattr(self, name) for name in _field_names(type(self))}
@@ -115,7 +128,9 @@ class PaintingRecipe:
         except (ValueError, RecursionError) as error:
             raise StyleTransferError("the recipe is damaged.") from error
         if isinstance(values, dict) and values.get(KEY) == 1:  # written before `repeatable` existed
-            values |= {KEY: VERSION, "repeatable": True}
+            values |= {KEY: 2, "repeatable": True}
+        if isinstance(values, dict) and values.get(KEY) == 2:  # written before `part` existed
+            values |= {KEY: VERSION, "styles": _with_part(values.get("styles"))}
         values = _check_fields("The recipe", values, [KEY, *_field_names(cls)])
         if (version := values.pop(KEY)) != VERSION:
             raise StyleTransferError(f"the recipe has version {quote(version)}; this program reads {VERSION}.")
@@ -137,19 +152,36 @@ def describe(
     """
     settings = StyleSettings() if settings is None else settings
     styles = list(style) if isinstance(style, (list, tuple)) else [style]
+    styles = [item if isinstance(item, Style) else Style(item) for item in styles]
+    styles = [replace(item, picture=load_painting(item.picture)) for item in styles]
+    backbone = load_backbone(settings.backbone)
+    check_saved_styles(styles, settings, backbone)
     return PaintingRecipe(
         settings=replace(settings, backbone=public_name(settings.backbone)),
-        backbone_sha256=load_backbone(settings.backbone).sha256,
+        backbone_sha256=backbone.sha256,
         content=pixel_hash(load_picture(content)),
-        styles=tuple(_describe_style(style if isinstance(style, Style) else Style(style)) for style in styles),
+        styles=tuple(map(_describe_style, styles)),
         steps_done=settings.steps,
         versions={"nst": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
     )
 
 
 def _describe_style(style: Style) -> RecipeStyle:
-    mask = None if style.mask is None else pixel_hash(load_mask(style.mask))
-    return RecipeStyle(pixel_hash(load_picture(style.picture)), style.weight, mask)
+    hashes = [_painting_hash(painting) for painting in style.paintings]
+    picture = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    mask, part = (None if mask is None else pixel_hash(load_mask(mask)) for mask in (style.mask, style.part))
+    return RecipeStyle(picture, style.weight, mask, part)
+
+
+def _painting_hash(painting: PictureLike | SavedStyle) -> str:
+    painting = load_painting(painting)
+    return painting.sha256 if isinstance(painting, SavedStyle) else pixel_hash(painting)
+
+
+def _with_part(styles: Any) -> Any:
+    """Return the styles of an older recipe in today's form."""
+    is_list = isinstance(styles, list) and all(isinstance(style, dict) for style in styles)
+    return [{"part": None, **style} for style in styles] if is_list else styles
 
 
 def read_recipe(path: str | os.PathLike) -> PaintingRecipe:

@@ -19,7 +19,7 @@ from nst.io.transparency import take_off_ground
 from nst.output.recipe import KEY, PaintingRecipe
 
 if TYPE_CHECKING:
-    from nst.stylization import Step
+    from nst.step import Step
 
 # Pillow's own choice for these formats halves the resolution of colour, which a painting's strokes consist of. Measured
 # on a painted picture of 512 x 341 px, 292 KB as PNG, in dB against that:
@@ -44,11 +44,7 @@ def unrounded(step: "Step") -> np.ndarray:
     """
     if step.state is None or step.image is None:
         raise StyleTransferError("Only the last step of a run has the unrounded picture.")
-    pixels = step.state.pictures.get("finished", step.state.arrays["pixels"])
-    channels = [Image.fromarray(channel) for channel in pixels[0]]
-    if channels[0].size != step.image.size:  # stopped in a coarse stage: scaled up as `stylize` does
-        channels = [channel.resize(step.image.size, Image.Resampling.BICUBIC) for channel in channels]
-    return np.stack([np.asarray(channel) for channel in channels], axis=2).clip(0, 1)
+    return step.state.result(step.image.size)
 
 
 def save_result(

@@ -1,5 +1,6 @@
 """Paint a folder of pictures in one style. A batch can be continued, and torchrun can share it among processes."""
 
+import functools
 import os
 import shlex
 import time
@@ -15,12 +16,12 @@ from PIL import Image
 from nst.engine.hardware import choose_hardware
 from nst.errors import StyleTransferError
 from nst.io.addresses import refuse_address
-from nst.io.reading import load_photo, load_picture
+from nst.io.reading import load_photo
 from nst.output.film import Film, check_format
 from nst.output.protection import check_replaceable, refuse_inputs
 from nst.output.recipe import PaintingRecipe, describe, pixel_hash, read_recipe
 from nst.output.results import save_result
-from nst.pictures import Style, load_mask
+from nst.pictures import Style, load_style_files
 from nst.settings import StyleSettings
 from nst.stylization import Step, stylize
 from nst.tools.picture_files import find_files
@@ -54,23 +55,38 @@ def plan(folder: str | os.PathLike, out: str | os.PathLike) -> list[Job]:
 
     Raises StyleTransferError if there is no such folder, no picture in it, or the results would go into it.
     """
+    files = find_pictures(folder, out)
+    names = choose_names([path.relative_to(folder) for path in files])
+    return [Job(path, Path(out) / f"{name}.png") for path, name in zip(files, names.values(), strict=True)]
+
+
+def find_pictures(folder: str | os.PathLike, out: str | os.PathLike) -> list[Path]:
+    """Return the pictures in `folder`, in the order of names. Raises StyleTransferError as `plan` does."""
     refuse_address(folder, "download the photos first, and give the path of their folder")
-    folder, out = Path(folder), Path(out)
+    folder = Path(folder)
     if folder.is_file():
         advice = f"to paint one photo: nst {shlex.quote(str(folder))} STYLE -o OUT.png"
         raise StyleTransferError(f"{folder}: cannot be read as a folder, because it is a file; {advice}")
     files, _ = find_files(folder)
     if not files:
         raise StyleTransferError(f"{folder}: there are no pictures in it.")
-    if out.resolve() == folder.resolve():
+    if Path(out).resolve() == folder.resolve():
         raise StyleTransferError(f"{out}: the results need another folder than the pictures.")
-    names = {path: path.stem for path in files}
+    return files
+
+
+def choose_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for each file, no two of them the same: without its suffix, or the whole name, as in `plan`.
+
+    files: paths relative to one folder.
+    """
+    names = {path: str(path.parent / path.stem) for path in files}
     while True:  # repeated, because a whole name may be the stem of another file: a.jpg, a.png and a.jpg.bmp
         count = Counter(name.casefold() for name in names.values())  # many file systems ignore case
-        clashing = [path for path, name in names.items() if count[name.casefold()] > 1 and name != path.name]
+        clashing = [path for path, name in names.items() if count[name.casefold()] > 1 and name != str(path)]
         if not clashing:
-            return [Job(path, out / f"{name}.png") for path, name in names.items()]
-        names |= {path: path.name for path in clashing}
+            return names
+        names |= {path: str(path) for path in clashing}
 
 
 def paint_all(
@@ -96,17 +112,11 @@ def paint_all(
     Raises StyleTransferError, at once, for styles or settings that cannot be used, and for a result or film that would
     replace an input.
     """
-    paths = [x for style in styles for x in (style.picture, style.mask) if isinstance(x, (str, os.PathLike))]
+    files = [x for style in styles for x in (*style.paintings, style.mask, style.part)]
+    paths = [x for x in files if isinstance(x, (str, os.PathLike))]
     outputs = [path for job in jobs for path in (job.target, *([job.target.with_suffix(film)] if film else []))]
     refuse_inputs(outputs, [*paths, *(job.source for job in jobs), settings.backbone])
-    styles = [
-        replace(
-            style,
-            picture=load_picture(style.picture),
-            mask=None if style.mask is None else load_mask(style.mask),
-        )
-        for style in styles
-    ]
+    styles = [load_style_files(style) for style in styles]
     choose_hardware(settings.device, settings.precision)
     if film:
         check_format(f"film{film}")
@@ -114,14 +124,15 @@ def paint_all(
 
     def paint(job: Job) -> bool | None:
         """Return True after painting, False if the job was done before, None if it was stopped."""
-        photo = load_photo(job.source)
-        recipe = replace(common_recipe, content=pixel_hash(photo))
+        version = _version(job.source)
+        recipe = replace(common_recipe, content=_photo_hash(job.source, version))
         film_path = job.target.with_suffix(film) if film else None
         if _is_done(job.target, recipe) and (film_path is None or film_path.exists()):
             return False
         for path in (job.target, film_path):
             if path:
                 check_replaceable(path, overwrite)
+        photo = _load_photo(job.source, version)
         frames, preview_every = (Film(), Film.interval(settings.steps)) if film_path else (None, None)
         for step in stylize(photo, styles, settings, preview_every=preview_every, should_stop=should_stop):
             if frames:
@@ -154,6 +165,21 @@ def _outcomes(jobs: Sequence[Job], paint: Callable[[Job], bool | None]) -> Itera
             yield Outcome(job, painted)
 
 
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what changes with a file: its time and its size; None if it is missing."""
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
+
+
+@functools.lru_cache(maxsize=1)
+def _load_photo(path: Path, _: tuple[int, int] | None) -> Image.Image:
+    return load_photo(path)
+
+
+@functools.cache  # with many paintings each photo is asked for many times
+def _photo_hash(path: Path, version: tuple[int, int] | None) -> str:
+    return pixel_hash(_load_photo(path, version))
+
+
 def _is_done(target: Path, recipe: PaintingRecipe) -> bool:
     try:
         return read_recipe(target) == recipe
@@ -175,8 +201,10 @@ def jobs_of_this_process(jobs: Sequence[Any]) -> list[Any]:
     return list(jobs[rank::processes])
 
 
-def count_failures(failures: int, should_stop: Callable[[], bool] = lambda: False) -> int:
+def count_failures(failures: int, stage: str = "painting", should_stop: Callable[[], bool] = lambda: False) -> int:
     """Return the failures of all processes together, once all have ended. failures: those of this process.
+
+    stage: of the work; processes meet once in each.
 
     torchrun ends every process as soon as one of them exits with an error. So the first to finish must wait for the
     last. If `should_stop` returns True, it waits no longer, and returns its own failures.
@@ -185,7 +213,7 @@ def count_failures(failures: int, should_stop: Callable[[], bool] = lambda: Fals
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # started without torchrun: there is no store
         return failures
     store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    keys = [f"nst-batch/{number}" for number in range(processes)]
+    keys = [f"nst-batch/{stage}/{number}" for number in range(processes)]
     store.set(keys[rank], str(failures))
     while not store.check(keys):  # store.wait would ignore signals, and would time out during a long batch
         if should_stop():

@@ -25,10 +25,11 @@ from nst.objective import Objective, build_extractor
 from nst.optimize import Guard, Optimizer, Request
 from nst.optimize_cuda import CudaOptimizer
 from nst.palette import smooth_chroma
-from nst.pictures import Style, load_styles, start_picture, style_input
+from nst.pictures import Style, check_saved_styles, load_styles, start_picture, style_inputs
 from nst.settings import DEFAULT_PRESET, PRESETS, StyleSettings
 from nst.sketch import SKETCH_EXPONENT, Sketch
 from nst.stages import RemainingStage, remaining_stages
+from nst.strength import StrengthMixer
 from nst.stylization import stylize
 from nst.video.flow import is_cut
 from nst.video.past import LOOKBACK, PaintedFrame, Past, resize_map
@@ -74,10 +75,13 @@ class VideoPainter:
         self.settings = settings = PRESETS[DEFAULT_PRESET] if settings is None else settings
         if not isinstance(settings, StyleSettings):
             raise StyleTransferError(f"settings must be StyleSettings, not {type(settings).__name__}.")
+        if settings.seamless:
+            raise StyleTransferError("A video cannot be seamless: only pictures can.")
         self.styles, self.first_number = load_styles(style), first_number
         self.memory: list[PaintedFrame] = []
         self._hardware = choose_hardware(settings.device, settings.precision)
         backbone = load_backbone(settings.backbone)
+        check_saved_styles(self.styles, settings, backbone)
         self._extractor = build_extractor(backbone, settings, self._hardware)
         self._cache_key = f"{backbone.sha256} {self._hardware} {settings.pooling}"
         self._colours = SceneColours(self.styles, settings, self._hardware.device)
@@ -115,7 +119,7 @@ class VideoPainter:
         sketch, target = self._follow_sketch(photo, past), source
         if sketch:
             target = sketch.enlarged(source)
-        styles = [style_input(style, settings, stage, source.device) for style in self.styles]
+        styles = style_inputs(self.styles, settings, stage, source.device)
         objective = Objective(self._extractor, settings, target, styles, cache_key=self._cache_key)
         objective.extra_loss = past.loss
         start = start_picture(target, styles, settings, torch.Generator().manual_seed(settings.seed))
@@ -124,7 +128,8 @@ class VideoPainter:
         canvas.step_factor = torch.lerp(new_step, torch.full_like(past.known, KNOWN_STEP), past.known)
         painted = self._optimize(objective, canvas)
         self._remember(source, painted, sketch.picture if sketch else None)
-        return to_picture(Unpainted(self.styles, photo, None).keep(self._colours.finish(painted)))
+        image = to_picture(Unpainted(self.styles, photo, None).keep(self._colours.finish(painted)))
+        return image if settings.strength == 1 else StrengthMixer(photo, image).picture(settings.strength)
 
     def _follow_sketch(self, photo: Image.Image, past: Past) -> Sketch | None:
         if past.sketch is None:

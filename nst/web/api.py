@@ -9,12 +9,12 @@ from typing import Any
 
 import gradio as gr
 
-from nst import DEFAULT_PRESET, PRESETS, StyleSettings, StyleTransferError, describe, save_result
+from nst import DEFAULT_PRESET, PRESETS, Step, StyleSettings, StyleTransferError, describe, save_result
 from nst.web.errors import readable_errors
 from nst.web.inputs import Picture
 from nst.web.options import BACKBONES, Options
 from nst.web.run_queue import RunQueue
-from nst.web.status import STOPPED_EARLY, ending_line, progress_line
+from nst.web.status import STOPPED_EARLY, ending_line, losses_text, progress_line
 from nst.web.storage import new_result
 
 
@@ -25,6 +25,8 @@ def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
 
     event_options: passed on to Gradio's event, for example `concurrency_id`.
     """
+    preserve_colours = gr.Checkbox(visible=False, label="preserve_colours")
+    preserve_colours.value = None  # the preset's; Gradio begins with False, and clients would send that
     inputs = [
         Picture(label="content", visible=False),
         Picture(label="style", visible=False),
@@ -36,7 +38,11 @@ def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
         gr.Number(visible=False, label="tv_weight"),
         gr.Number(visible=False, label="seed"),
         gr.Dropdown(BACKBONES, value="cifar100", visible=False, label="backbone"),
-        gr.Number(visible=False, label="laplacian_weight"),  # newest, so last: clients may pass values by position
+        # The newest are the last: clients may pass values by position.
+        gr.Number(visible=False, label="laplacian_weight"),
+        gr.Number(visible=False, label="strength"),
+        gr.Number(visible=False, label="style_scale"),
+        preserve_colours,
     ]
     outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
     endpoint = StylizeEndpoint(options, queue)
@@ -63,13 +69,16 @@ class StylizeEndpoint:
         seed: float | None = None,
         backbone: str = "cifar100",
         laplacian_weight: float | None = None,
+        strength: float | None = None,
+        style_scale: float | None = None,
+        preserve_colours: bool | None = None,
         request: gr.Request = None,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Paint a photo in the style of a picture; yields previews while it works and ends with a lossless PNG.
 
         Takes a quarter of a minute (quick) to many minutes (fine) on a processor. With a preset alone the result is
-        good; to change it, raise style_weight two- to five-fold for stronger strokes, or laplacian_weight for clearer
-        shapes.
+        good. To change it: strength below 1 for a lighter painting, a higher style_weight (two- to five-fold) for
+        stronger strokes, style_scale for broader or finer strokes, or a higher laplacian_weight for clearer shapes.
 
         Args:
             content: the photo, whose shapes are kept.
@@ -83,6 +92,9 @@ class StylizeEndpoint:
             seed: of the random start and noise, where there is one.
             backbone: cifar100 (bundled) or imagenet (torchvision's weights, downloaded once).
             laplacian_weight: how much the photo's outlines count, 0 or more.
+            strength: 1 is the painting, 0 the photo, between them a lighter painting; up to 1.5 is a stronger one.
+            style_scale: 0.25 to 2; above 1 the strokes are broader, below 1 they are finer.
+            preserve_colours: true keeps the photo's colours, and paints only how light and dark it is.
 
         Returns:
             The latest picture (JPEG), a line of status, and at the end the result as a PNG file with its recipe.
@@ -95,6 +107,9 @@ class StylizeEndpoint:
             "tv_weight": tv_weight,
             "seed": seed,
             "laplacian_weight": laplacian_weight,
+            "strength": strength,
+            "style_scale": style_scale,
+            "preserve_colours": preserve_colours,
         }
         session = request.session_hash if request else None
         with readable_errors():
@@ -107,14 +122,14 @@ class StylizeEndpoint:
                     if isinstance(step, str):
                         yield gr.skip(), step, gr.skip()
                     elif step.image is not None and step.state is None:
-                        yield step.image, progress_line(step), gr.skip()
+                        yield step.image, _with_losses(progress_line(step), step), gr.skip()
             if isinstance(step, str):
                 yield gr.skip(), STOPPED_EARLY, gr.skip()
                 return
             path = save_result(step.image, new_result(), replace(recipe, steps_done=step.step))
-            yield step.image, ending_line(step, self._options.time_limit), str(path)
+            yield step.image, _with_losses(ending_line(step, self._options.time_limit), step), str(path)
 
-    def _settings(self, preset: str, backbone: str, changes: dict[str, float]) -> StyleSettings:
+    def _settings(self, preset: str, backbone: str, changes: dict[str, Any]) -> StyleSettings:
         """Return the preset's settings with the changes. A size from the preset is bounded by the host's limit.
 
         Raises StyleTransferError for values that cannot be used, and for a size in `changes` above the host's limit.
@@ -126,6 +141,11 @@ class StylizeEndpoint:
         if settings.size > max_size:
             raise StyleTransferError(f"size must be at most {max_size} here, not {settings.size}.")
         return settings
+
+
+def _with_losses(line: str, step: Step) -> str:
+    """Return a line of status with the losses of its step, which a sketch does not have."""
+    return line if step.step == 0 else f"{line} · {losses_text(step)}"
 
 
 def answer_with_pictures(demo: gr.Blocks) -> None:

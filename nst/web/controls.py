@@ -61,6 +61,7 @@ CONTROLS = {
                 "Begins with the photo put together from patches of the painting."),
         Control("match_palette", "The painting's palette",
                 "Smooths colour noise away at the end, and uses only colours of the painting."),
+        Control("seamless", "Seamless", "Copies of the picture lie side by side without a seam, as tiles do."),
         Control("init", "Start", "Start from the photo, from the photo in the painting's colours, or from noise.",
                 choices=INITS),
         Control("start_noise", "Noise at the start", "Strokes can then grow in flat areas too.", (0, 0.3, 0.01)),

@@ -12,7 +12,7 @@ PAINTING_PATHS = [painting_path(name) for name in PAINTINGS]
 
 def serve_in_place() -> None:
     """Serve the pictures from the package: copies of Gradio's would be deleted together with the uploads."""
-    gr.set_static_paths([FOLDER / "photos", FOLDER / "paintings"])
+    gr.set_static_paths([FOLDER / "photos", FOLDER / "paintings", FOLDER / "network"])
 
 
 def example_row(paths: list[Path], target: gr.Image, title: str, elem_id: str) -> None:

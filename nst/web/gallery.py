@@ -54,6 +54,8 @@ def describe_recipe(recipe: PaintingRecipe) -> str:
     """Return a recipe's settings in Markdown, with the labels of the controls."""
     settings = recipe.settings
     parts = [f"{c.label} **{value_text(getattr(settings, name))}**" for name, c in CONTROLS.items()]
+    if settings.strength != 1:
+        parts.insert(0, f"How much **{settings.strength:g}**")
     warning = recipe_warning(recipe)
     end = f". {warning}" if warning else ""
     return f"{recipe.steps_done} of {settings.steps} steps were done. " + " · ".join(parts) + end

@@ -1,26 +1,21 @@
-"""What a visitor gives: pictures, several paintings with weights, and a mask drawn on the photo."""
+"""What a visitor gives: pictures, and several paintings with weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
-import numpy as np
 from gradio.data_classes import ImageData
 from gradio_client.utils import encode_file_path, is_file_obj_with_meta
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import ValidationInfo, model_validator
 
-from nst import Style, StyleTransferError, load_photo
+from nst import StyleTransferError, load_photo
 from nst.io.reading import open_picture
-from nst.io.sizes import fitted_size
 from nst.web.errors import readable_errors
 from nst.web.previews import SHOW_PREVIEW, is_shown_as_painted, write_preview
 from nst.web.session import with_origin
 
 MORE_PAINTINGS = (2, 3)  # the numbers of the paintings besides the first
-MASK_SIDE = 512  # px, long side of the photo that the mask is drawn on
-BRUSH = "rgba(99, 102, 241, 0.6)"
 
 
 class Upload(ImageData):
@@ -88,7 +83,8 @@ def preview_of(picture: Image.Image | None) -> dict[str, str] | None:
 
 def check_pictures(*, content, style, **others) -> list[dict]:
     """Return a validation for each input: messages for missing pictures appear inside their empty upload fields."""
-    checks = [gr.validate(content is not None, "Add a photo."), gr.validate(style is not None, "Add a painting.")]
+    has_style = style is not None or bool(others.get("saved_style"))
+    checks = [gr.validate(content is not None, "Add a photo."), gr.validate(has_style, "Add a painting.")]
     return checks + [gr.validate(True, "") for _ in others]
 
 
@@ -115,39 +111,3 @@ def weighted_paintings() -> dict[int, WeightedPainting]:
                                    elem_id=f"weight_{number}")  # fmt: skip
             paintings[number] = WeightedPainting(picture, weight)
     return paintings
-
-
-def mask_editor() -> gr.ImageEditor:
-    """Lay out the editor in which the mask is drawn."""
-    return gr.ImageEditor(
-        type="pil", label="Where to paint", sources=[], transforms=[], layers=False, height=420, elem_id="mask",
-        brush=gr.Brush(colors=[BRUSH], color_mode="fixed", default_size=40), buttons=[], interactive=True,
-    )  # fmt: skip
-
-
-def mask_background(photo: Image.Image | None) -> dict[str, Any] | None:
-    """Return the photo as the background of the mask's editor."""
-    if photo is None:
-        return None
-    small = photo.resize(fitted_size(photo.size, min(MASK_SIDE, max(photo.size))))
-    return {"background": small, "layers": [], "composite": None}
-
-
-def mask_of(drawing: dict[str, Any] | None) -> Image.Image | None:
-    """Return the mask of a drawing, mode L, white where something was drawn; None if nothing was."""
-    layers = [np.asarray(layer.convert("RGBA"))[..., 3] > 0 for layer in (drawing or {}).get("layers") or [] if layer]
-    if not any(layer.any() for layer in layers):
-        return None
-    return Image.fromarray(np.uint8(255) * np.logical_or.reduce(layers))
-
-
-def styles_of(
-    first: Image.Image, others: list[tuple[Image.Image | None, float]], drawing: dict[str, Any] | None
-) -> list[Style]:
-    """Return the styles of the first painting and the others, which are (picture, weight).
-
-    With a drawing, the first painting's style goes where something was drawn, and the others' go elsewhere.
-    """
-    mask = mask_of(drawing)
-    inverse = mask and ImageOps.invert(mask)
-    return [Style(first, mask=mask), *(Style(picture, weight, inverse) for picture, weight in others if picture)]

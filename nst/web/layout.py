@@ -9,21 +9,27 @@ from nst.web.controls import controls_for
 from nst.web.events import connect
 from nst.web.examples import PAINTING_PATHS, PHOTO_PATHS, example_row, serve_in_place
 from nst.web.gallery import gallery
-from nst.web.inputs import Picture, mask_editor, weighted_paintings
+from nst.web.inputs import Picture
 from nst.web.loss_plot import loss_plot
+from nst.web.mixing import mixing
 from nst.web.network_tab import network_tab
 from nst.web.options import Options
 from nst.web.page import GalleryPanel, Inputs, Page, Results
+from nst.web.regions import regions
 from nst.web.run_queue import RunQueue
 from nst.web.session import FILE_KINDS, Session
+from nst.web.strength import strength_slider
+from nst.web.styles import style_menu
+from nst.web.variations import VariationsPanel, variations_panel
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = (
-    "classic: the recipe of the literature at 224 px · quick: a first look · balanced · fine: larger, slower · "
-    "covariance: without a sketch"
+    "quick: a first look. fine: larger. classic: the recipe of the literature, at 224 px. covariance: no sketch. "
+    "The times are estimates for this computer."
 )
 WELCOME = "Add a photo and a painting, or click an example of each below them, then press Stylize."
 PRIVACY = "Your pictures go only to the server that runs this page, and are deleted there after an hour."
+LOSSES_HELP = "The losses say how far the picture is from the photo's content and from the painting's style."
 GALLERY_HELP = "Finished pictures are collected here; click one to see its settings."
 
 
@@ -37,19 +43,20 @@ def build(options: Options, queue: RunQueue) -> gr.Blocks:
             with gr.Tab("Paint", elem_id="tab_paint"):
                 with gr.Row(elem_id="work"):
                     with gr.Column(scale=5, min_width=320, elem_id="inputs"):
-                        inputs = _lay_out_inputs(options)
+                        inputs, variations = _lay_out_inputs(options)
                     with gr.Column(scale=6, min_width=320, elem_id="results"):
                         results = _lay_out_results()
                 gallery_panel = _lay_out_gallery()
             with gr.Tab("What the network sees", elem_id="tab_network"):
                 network = network_tab()
         gr.Markdown(PRIVACY, elem_id="privacy")
-        connect(demo, Page(inputs, results, gallery_panel, network, session, base, selected), options, queue)
+        page = Page(inputs, results, gallery_panel, variations, network, session, base, selected)
+        connect(demo, page, options, queue)
         add_api(options, queue, concurrency_id="painting", concurrency_limit=options.concurrency)
     return demo.queue(max_size=options.queue_size)
 
 
-def _lay_out_inputs(options: Options) -> Inputs:
+def _lay_out_inputs(options: Options) -> tuple[Inputs, VariationsPanel]:
     upload = {"height": 230, "buttons": [], "elem_classes": "picture_field"}
     with gr.Row(elem_id="pictures"):
         content = Picture(label="Photo", elem_id="content", alt_text="The photo to paint",
@@ -61,11 +68,13 @@ def _lay_out_inputs(options: Options) -> Inputs:
     style.read_at_once()
     example_row(PHOTO_PATHS, content, "Photos to try:", "example_photos")
     example_row(PAINTING_PATHS, style, "Paintings to try:", "example_paintings")
+    saved_style = style_menu(options.styles)
     preset = gr.Radio(list(PRESETS), value=DEFAULT_PRESET, label="Preset", info=PRESET_INFO, elem_id="preset")
     with gr.Row(equal_height=True, elem_id="run"):
         start = gr.Button("Stylize", variant="primary", elem_id="stylize", scale=3, min_width=120)
         stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=80)
         resume = gr.Button("Continue", interactive=False, elem_id="continue", scale=2, min_width=120)
+    variations = variations_panel()
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         swap = gr.Button("Swap photo and painting", elem_id="swap", size="sm")
         with gr.Row(elem_id="controls"):
@@ -74,12 +83,8 @@ def _lay_out_inputs(options: Options) -> Inputs:
                 name: control.build(getattr(defaults, name)) for name, control in controls_for(options.max_size).items()
             }
         with gr.Accordion("Several paintings", open=False, elem_id="several"):
-            more_paintings = weighted_paintings()
-        with gr.Accordion("Where to paint", open=False, elem_id="where"):
-            gr.Markdown("Paint over the part of the photo that becomes a painting. The rest stays as it is, or takes "
-                        "the style of the other paintings if there are several.")  # fmt: skip
-            take_photo = gr.Button("Load the photo into the editor", elem_id="take", size="sm")
-            drawing = mask_editor()
+            more_paintings = mixing()
+        places = regions()
         with gr.Accordion("Keep and restore settings", open=False, elem_id="restoring"):
             result_file = gr.File(label="Settings from a result (PNG or TIFF)", file_types=[".png", ".tif", ".tiff"],
                                   height=120, elem_id="restore")  # fmt: skip
@@ -87,8 +92,9 @@ def _lay_out_inputs(options: Options) -> Inputs:
                 make_link = gr.Button("Link to these settings", elem_id="make_link", scale=1, min_width=140)
                 link = gr.Textbox(label="Link", interactive=False, buttons=["copy"], elem_id="link", scale=2,
                                   info="Opens the page with these settings, without the pictures.")  # fmt: skip
-    return Inputs(content, style, preset, start, stop, resume, swap, controls, more_paintings, take_photo, drawing,
-                  result_file, make_link, link)  # fmt: skip
+    inputs = Inputs(content, style, preset, start, stop, resume, swap, controls, more_paintings, places, result_file,
+                    make_link, link, saved_style)  # fmt: skip
+    return inputs, variations
 
 
 def _lay_out_results() -> Results:
@@ -108,18 +114,23 @@ def _lay_out_results() -> Results:
                 make_webp = gr.Button("Animated WebP", elem_id="make_webp", size="sm")
                 make_mp4 = gr.Button("MP4 film", elem_id="make_mp4", size="sm")
             film = gr.File(label="Film", interactive=False, visible=False, elem_id="film")
-    status = gr.Textbox(label="Status", interactive=False, elem_id="status", lines=3, max_lines=3, value=WELCOME)
-    losses = loss_plot()
-    with gr.Row(equal_height=True):
-        download = gr.DownloadButton("Download", interactive=False, elem_id="download", min_width=120)
+    status = gr.Textbox(WELCOME, label="Status", interactive=False, elem_id="status", lines=2, max_lines=2,
+                        show_label=False, container=False)  # fmt: skip
+    with gr.Row(elem_id="saving"):
+        download = gr.DownloadButton("Download", variant="primary", interactive=False, elem_id="download",
+                                     min_width=120, scale=2)  # fmt: skip
+        file_kind = gr.Dropdown(list(FILE_KINDS), value="PNG", label="Kind of file", elem_id="kind", filterable=False,
+                                show_label=False, container=False, min_width=140)  # fmt: skip
+        transparent = gr.Checkbox(label="Keep transparency", elem_id="transparent", container=False, scale=0)
+    strength = strength_slider()
+    with gr.Row(elem_id="going_on"):
         use_as_photo = gr.Button("Use result as photo", interactive=False, elem_id="as_photo", min_width=120)
-    with gr.Row(equal_height=True):
-        file_kind = gr.Radio(list(FILE_KINDS), value="PNG", label="File", elem_id="kind",
-                             info="All are lossless and carry the recipe.")  # fmt: skip
-        transparent = gr.Checkbox(label="Keep transparency", elem_id="transparent",
-                                  info="Puts the photo's transparency back.")  # fmt: skip
-    return Results(picture, comparison, stage, stage_slider, make_webp, make_mp4, film, status, losses, download,
-                   use_as_photo, file_kind, transparent)  # fmt: skip
+        enlarge = gr.Button("Enlarge", interactive=False, elem_id="enlarge", min_width=120)
+    with gr.Accordion("Losses", open=False, elem_id="loss_chart"):
+        numbers = gr.Markdown(LOSSES_HELP, elem_id="numbers")
+        losses = loss_plot()
+    return Results(picture, comparison, stage, stage_slider, make_webp, make_mp4, film, status, numbers, losses,
+                   download, use_as_photo, enlarge, strength, file_kind, transparent)  # fmt: skip
 
 
 def _lay_out_gallery() -> GalleryPanel:

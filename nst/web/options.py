@@ -1,5 +1,6 @@
 """The options that the app's host decides, by flags of `python app.py` or by environment variables."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -28,6 +29,7 @@ class Options:
     time_limit: int = _option(900, "NST_TIME_LIMIT", "seconds until a run ends with the picture so far", 1, 86_400)
     concurrency: int = _option(1, "NST_CONCURRENCY", "runs at once; they share the processor", 1, 64)
     disk_limit: int = _option(2000, "NST_DISK_LIMIT", "MB that uploads and results may fill; the oldest go", 10, 10**6)
+    styles: str = _option("", "NST_STYLES", "folder of saved styles (nst style save) that the page offers")
 
 
 def read_options(arguments: Sequence[str], environment: Mapping[str, str], program: str = "app.py") -> Options:
@@ -60,6 +62,10 @@ def _parse(option: Field, text: str, source: str) -> int | str:
     """Return the option's value. Raises StyleTransferError, which names `source`, for a text that is none."""
     if option.name == "root_path":
         return _parse_root_path(text, source)
+    if option.name == "styles":
+        if not os.path.isdir(text):
+            raise StyleTransferError(f"{source} must be a folder of saved styles, not {text[:40]!r}.")
+        return text
     if option.type is str:
         if not text or any(character.isspace() for character in text):
             raise StyleTransferError(f"{source} must be an address such as 127.0.0.1, not {text!r}.")

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
-from nst.web.inputs import Picture, WeightedPainting
+from nst.web.inputs import Picture
+from nst.web.mixing import Mixing
 from nst.web.network_tab import NetworkTab
+from nst.web.regions import Regions
+from nst.web.variations import VariationsPanel
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,12 @@ class Inputs:
     resume: gr.Button
     swap: gr.Button
     controls: dict[str, Component]  # by field of StyleSettings
-    more_paintings: dict[int, WeightedPainting]
-    take_photo: gr.Button
-    drawing: gr.ImageEditor
+    mixing: Mixing
+    regions: Regions
     result_file: gr.File
     make_link: gr.Button
     link: gr.Textbox
+    saved_style: gr.Dropdown
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ class Results:
     make_mp4: gr.Button
     film: gr.File
     status: gr.Textbox
+    numbers: gr.Markdown
     losses: gr.LinePlot
     download: gr.DownloadButton
     use_as_photo: gr.Button
+    enlarge: gr.Button
+    strength: gr.Slider
     file_kind: gr.Radio
     transparent: gr.Checkbox
 
@@ -70,6 +76,7 @@ class Page:
     inputs: Inputs
     results: Results
     gallery: GalleryPanel
+    variations: VariationsPanel
     network: NetworkTab
     session: gr.State
     base: gr.State

@@ -13,6 +13,7 @@ from nst.web.options import Options
 from nst.web.status import duration
 
 PREVIEW_SECONDS = 0.25  # between two previews: each costs the browser a request, and the eye does not need more
+TOGETHER_SECONDS = 0.5  # the same for four pictures beside each other
 NOTICE_SECONDS = 1  # between two sentences about the wait
 
 
@@ -41,6 +42,12 @@ class RunQueue:
         Raises StyleTransferError as `nst.stylize` and `run_when_free` do.
         """
         yield from self.run_when_free(session, self._paint_now, content, style, settings, **options)
+
+    def paint_together(
+        self, session: str | None, content: Image.Image, style: Any, settings: list[StyleSettings]
+    ) -> Iterator[list[Step | None] | str]:
+        """Yield what `nst.variations.paint_together` does once a slot is free, and sentences before; see `paint`."""
+        yield from self.run_when_free(session, self._paint_together_now, content, style, settings)
 
     def run_when_free(
         self, session: str | None, function: Callable[..., Iterator[Any]], *args: Any, **options: Any
@@ -104,7 +111,7 @@ class RunQueue:
         should_stop: Callable[[], bool],
         **options: Any,
     ) -> Iterator[Step | str]:
-        if not zerogpu.PRESENT:  # there the estimate would be one for this machine's processor
+        if not zerogpu.PRESENT and not options.get("resume"):  # it is for this processor, and for whole runs
             seconds = estimate(content.size, settings, load_backbone(settings.backbone)).seconds
             yield f"Starting: about {duration(seconds)}"
         is_over_time = False
@@ -120,3 +127,27 @@ class RunQueue:
             for step in steps:
                 is_over_time = step.seconds >= self._options.time_limit
                 yield step
+
+    def _paint_together_now(
+        self, content: Image.Image, style: Any, settings: list[StyleSettings], *, should_stop: Callable[[], bool]
+    ) -> Iterator[list[Step | None]]:
+        """Yield the latest steps whenever one of them has a new picture, and at the end."""
+        is_over_time = False
+        states = zerogpu.paint_together(
+            content,
+            style,
+            settings,
+            preview_every=TOGETHER_SECONDS,
+            should_stop=lambda: is_over_time or should_stop(),
+        )
+        shown: list[Step | None] = [None] * len(settings)  # the latest step with a picture of each
+        yielded_at = 0.0
+        with closing(states):
+            for steps in states:
+                shown = [new if new and new.image else old for new, old in zip(steps, shown, strict=True)]
+                seconds = max(step.seconds for step in steps if step)
+                is_over_time = seconds >= self._options.time_limit
+                if seconds - yielded_at >= TOGETHER_SECONDS:
+                    yielded_at = seconds
+                    yield shown
+        yield shown

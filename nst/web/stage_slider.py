@@ -5,11 +5,16 @@ import gradio as gr
 from nst import Film
 from nst.web.session import Session
 
-# Gradio refuses a number beyond the slider's ends before it reaches the event, and then drops the next event too.
-CLAMP_TO_SLIDER = """(session, number) => {
-  const slider = document.querySelector('#scrubber input[type=range]');
-  return [session, Math.min(Math.max(number, +slider.min), +slider.max)];
-}"""
+
+def clamp_to_slider(elem_id: str) -> str:
+    """Return the script for events of a slider that take the session, the slider's number, and other values.
+
+    Gradio refuses a number beyond the slider's ends before it reaches the event, and then drops the next event too.
+    """
+    return f"""(session, number, ...others) => {{
+  const slider = document.querySelector('#{elem_id} input[type=range]');
+  return [session, Math.min(Math.max(number, +slider.min), +slider.max), ...others];
+}}"""
 
 
 def stage_slider(film: Film) -> gr.Slider:

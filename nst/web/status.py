@@ -10,7 +10,7 @@ def progress_line(step: Step) -> str:
     """Return the status of a run that is painting."""
     if step.step == 0:
         return f"Sketching · {duration(step.seconds)}"
-    return f"Step {step.step} of {step.steps} · {duration(step.seconds_left)} left · {losses_text(step)}"
+    return f"Step {step.step} of {step.steps} · {duration(step.seconds_left)} left"
 
 
 def ending_line(step: Step, time_limit: int) -> str:
@@ -18,7 +18,7 @@ def ending_line(step: Step, time_limit: int) -> str:
     end = "Done" if step.step == step.steps else f"Stopped at step {step.step} of {step.steps}"
     if step.step < step.steps and step.seconds >= time_limit:
         end += f", by the limit of {duration(time_limit)} a run"
-    return f"{end} · {duration(step.seconds)} · {step.image.width} x {step.image.height} px · {losses_text(step)}"
+    return f"{end} · {duration(step.seconds)} · {step.image.width} x {step.image.height} px"
 
 
 def recipe_warning(recipe: PaintingRecipe) -> str:

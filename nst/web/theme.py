@@ -20,6 +20,8 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=["system-
     button_primary_background_fill_hover="*primary_700",
     button_primary_background_fill_dark="*primary_600",
     button_primary_background_fill_hover_dark="*primary_700",
+    button_secondary_background_fill_hover_dark="*primary_600",
+    button_cancel_background_fill_hover_dark="*primary_600",
     checkbox_label_background_fill_selected="*primary_600",
     checkbox_label_background_fill_selected_dark="*primary_600",
     checkbox_background_color_selected="*primary_700",
@@ -32,10 +34,19 @@ CSS = """
 #title p { margin-top: 0; }
 footer > .divider:last-child { display: none; }
 /* These are drawn as wide as their container. Without this, the container could not become narrower again. */
-#losses, #network .block, #gallery, #photo_maps, #painting_maps { contain: inline-size; }
+#losses, #network .block, #gallery, #network_views .block { contain: inline-size; }
 .vega-embed .role-legend { display: none; } /* it would be cut off; the plots' titles name the colours */
 #output img, #stage img, #content img, #style img { object-fit: contain; }
 #stage img { width: 100%; height: 100%; }
+#status textarea { font-size: 1rem; padding-block: 0.4rem; border-top-left-radius: 0; border-top-right-radius: 0; }
+#status { margin-top: calc(-1 * var(--layout-gap)); } /* the picture's lower edge */
+#saving { align-items: center; }
+.block input[type="range"]:focus-visible { outline: 2px solid var(--primary-500); outline-offset: 4px; }
+#transparent { min-width: 11.5rem !important; padding: 0; }
+#transparent span { white-space: nowrap; }
+#preset .wrap { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
+#preset label { padding-inline: 0.6rem; }
+#preset label span { white-space: nowrap; }
 #stylize, #stop, #continue { min-height: 3rem; font-size: 1.05rem; }
 #continue { font-size: 1rem; white-space: nowrap; }
 #compare { min-height: 500px; }
@@ -47,11 +58,16 @@ footer > .divider:last-child { display: none; }
 .examples button img { width: 100%; height: 3.4rem; max-width: none; object-fit: cover; border-radius: 0.3rem;
   margin: 0; }
 #gallery .caption-label { opacity: 1 !important; }
-#mask .empty { color: var(--body-text-color) !important; }
+#mask .empty, #part .empty { color: var(--body-text-color) !important; }
 #controls .form > .block { flex: 1 1 220px; min-width: 220px !important; }
+#variations_gallery .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
 #photo_seen img, #painting_seen img { width: 100%; height: 100%; object-fit: contain; }
-#photo_maps .grid-container, #painting_maps .grid-container { padding-top: 2rem; }
-#photo_maps .caption-label, #painting_maps .caption-label { font-size: 0.7rem; padding: 0.1rem 0.3rem; }
+#network_views .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
+#network_views .depths .grid-container { grid-template-columns: repeat(5, minmax(0, 1fr)) !important; }
+.whole_gallery .grid-container { padding-top: 2rem; }
+.whole_gallery .caption-label { font-size: 0.7rem; padding: 0.1rem 0.3rem; max-width: 100%; opacity: 1 !important; }
+.whole_gallery .gallery-item, .whole_gallery .thumbnail-item { aspect-ratio: 3 / 2; width: 100%; height: auto; }
+.whole_gallery .grid-wrap { min-height: 0; max-height: none; }
 button[role="tab"].selected { color: var(--primary-700) !important; }
 .dark button[role="tab"].selected { color: var(--primary-300) !important; }
 @media (max-width: 768px) { /* the picture comes before the controls */
@@ -64,13 +80,20 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   #title h1 { font-size: 1.5rem; }
   .examples { grid-template-columns: repeat(4, 1fr); }
   .examples button.sm { padding: 0.15rem; font-size: 0.65rem; }
-  #status textarea { height: 6.8rem !important; }
+  #status textarea { height: 4.8rem !important; }
+  #results { min-width: 0 !important; width: 100%; }
+  #views .tab-container button { padding-inline: 0.5rem; font-size: 0.85rem; }
+  #preset .wrap { grid-template-columns: 1fr 1fr; }
+  #preset label { padding-inline: 0.5rem; font-size: 0.85rem; }
   #pictures { flex-wrap: nowrap; gap: 0.5rem; }
   #pictures > .block { min-width: 0 !important; }
   #run > button { min-width: 0 !important; padding-inline: 0.5rem; }
   #continue { font-size: 0.9rem; white-space: normal; }
   #compare, #output, #stage { min-height: 0; height: 300px !important; }
-  #photo_maps .caption-label, #painting_maps .caption-label { font-size: 0.6rem; max-width: 100%; }
+  #network_views .caption-label { font-size: 0.6rem; padding: 0 0.2rem; }
+  #network_views .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; align-content: start; }
+  #network_views .depths .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+  #network_views .depths .grid-container { padding-top: 3rem; } /* its label has two lines */
   #gallery .grid-container { grid-template-columns: repeat(3, 1fr) !important; }
 }
 """

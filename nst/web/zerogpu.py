@@ -12,8 +12,9 @@ from typing import Any
 
 from PIL import Image
 
-from nst import RunState, Step, StyleSettings
+from nst import RunState, Step, StyleSettings, mix_steps
 from nst import stylize as stylize_here
+from nst.variations import paint_together as paint_together_here
 
 PRESENT = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # the Space's machine sets it
 if PRESENT:
@@ -47,6 +48,20 @@ def stylize(
             content, style, settings, preview_every=preview_every, should_stop=should_stop, resume=resume
         )
         return
+    # The run paints at full strength, so that a preview that becomes the result can be continued.
+    steps = _stylize_elsewhere(content, style, replace(settings, strength=1.0), preview_every, should_stop, resume)
+    yield from steps if settings.strength == 1 else mix_steps(steps, content, settings.strength)
+
+
+def _stylize_elsewhere(
+    content: Image.Image,
+    style: Any,
+    settings: StyleSettings,
+    preview_every: float,
+    should_stop: Callable[[], bool],
+    resume: RunState | None,
+) -> Iterator[Step]:
+    """Yield the steps from ZeroGPU's GPU, and end with the latest preview once `should_stop` returns True."""
     preview = None  # the latest step with a picture
     with closing(_stylize_on_gpu(content, style, settings, preview_every, resume)) as steps:
         for step in steps:
@@ -56,6 +71,25 @@ def stylize(
                 yield replace(preview, seconds=step.seconds, seconds_left=0.0, state=state)
                 return
             yield step
+
+
+def paint_together(
+    content: Image.Image,
+    style: Any,
+    settings: list[StyleSettings],
+    *,
+    preview_every: float,
+    should_stop: Callable[[], bool],
+) -> Iterator[list[Step | None]]:
+    """Yield what `nst.variations.paint_together` does, on ZeroGPU's GPU where there is one, until `should_stop`."""
+    if not PRESENT:
+        yield from paint_together_here(content, style, settings, preview_every=preview_every, should_stop=should_stop)
+        return
+    with closing(_paint_together_on_gpu(content, style, settings, preview_every)) as states:
+        for steps in states:
+            yield steps
+            if should_stop():
+                return
 
 
 def seconds_needed(
@@ -84,5 +118,19 @@ def _stylize_within_seconds(
         yield step
 
 
+def seconds_needed_together(
+    content: Image.Image, style: Any, settings: list[StyleSettings], preview_every: float
+) -> int:
+    """Return the seconds for which the runs of `paint_together` ask for the GPU together."""
+    return min(MAX_SECONDS, sum(seconds_needed(content, style, item, preview_every, None) for item in settings))
+
+
+def _paint_together_within_seconds(
+    content: Image.Image, style: Any, settings: list[StyleSettings], preview_every: float
+) -> Iterator[list[Step | None]]:
+    yield from paint_together_here(content, style, settings, preview_every=preview_every)
+
+
 if PRESENT:
+    _paint_together_on_gpu = spaces.GPU(duration=seconds_needed_together)(_paint_together_within_seconds)
     _stylize_on_gpu = spaces.GPU(duration=seconds_needed)(_stylize_within_seconds)

@@ -217,7 +217,7 @@ def stylize_arguments(pictures: list, **changes: object) -> list:
         settings["preset"],
         *map(settings.get, numbers),
         settings["backbone"],
-        settings.get("laplacian_weight"),
+        *map(settings.get, ("laplacian_weight", "strength", "style_scale", "preserve_colours")),
     ]
 
 
