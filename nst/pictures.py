@@ -59,6 +59,8 @@ def load_styles(style: PictureLike | Sequence[Style]) -> list[Style]:
     loaded = []
     for number, item in enumerate(style, 1):
         name = "The style picture" if len(style) == 1 else f"Style picture {number}"
+        if isinstance(item, (list, tuple)):
+            raise StyleTransferError(f"{name} is a list: write Style([...]) for several paintings in one style.")
         item = item if isinstance(item, Style) else Style(item)
         weight: Any = item.weight
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf"):

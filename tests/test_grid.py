@@ -92,8 +92,8 @@ def test_an_axis_is_read(text, axis):
 
 
 def test_headings_name_the_flag_and_the_value():
-    names = [heading.name for text in ("style_weight=5,0.25", "sketch=yes", "style-layers=conv1_1+conv2_1")
-             for heading in read_axis(text, "--rows").headings()]  # fmt: skip
+    texts = ("style_weight=5,0.25", "sketch=yes", "style-layers=conv1_1+conv2_1")
+    names = [heading for text in texts for heading in read_axis(text, "--rows").headings()]
     assert names == ["style-weight 5", "style-weight 0.25", "sketch yes", "style-layers conv1_1+conv2_1"]
 
 

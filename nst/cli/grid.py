@@ -10,7 +10,6 @@ from nst.arguments import SETTING_FLAGS, ArgumentParser, add_settings, with_flag
 from nst.cli.messages import ERRORS, say
 from nst.errors import StyleTransferError, quote
 from nst.memory_limit import check_start
-from nst.output.contact_sheet import Heading, contact_sheet
 from nst.output.protection import check_output, output_path, refuse_inputs
 from nst.settings import DEFAULT_PRESET, StyleSettings
 from nst.stop_signals import StopRequest
@@ -31,9 +30,9 @@ class Axis:
     setting: str
     values: tuple[Any, ...]
 
-    def headings(self) -> list[Heading]:
-        """Return the headings of the rows or columns."""
-        return [Heading(f"{self.setting.replace('_', '-')} {_show(value)}") for value in self.values]
+    def headings(self) -> list[str]:
+        """Return the texts of the headings of the rows or columns."""
+        return [f"{self.setting.replace('_', '-')} {_show(value)}" for value in self.values]
 
 
 def build_parser() -> ArgumentParser:
@@ -181,7 +180,8 @@ def _paint(
     photo, painting = load_photo(args.content), load_painting(args.style)
     cells = {(row, column): x for row, settings in enumerate(grid) for column, x in enumerate(settings)}
     pictures, errors = {}, []
-    with tqdm(total=len(cells), unit="picture", file=ERRORS, delay=1e-3) as bar:  # hidden until the first step
+    # The delay hides the bar until the first step. Without an interval of 0, a quick run would end without a line feed.
+    with tqdm(total=len(cells), unit="picture", file=ERRORS, delay=1e-3, mininterval=0) as bar:
         for place, settings in cells.items():
             try:
                 for step in stylize(photo, painting, settings, preview_every=None, should_stop=stop.is_set):
@@ -205,7 +205,9 @@ def _draw_sheet(
     pictures: "dict[tuple[int, int], Image.Image]", rows: Axis | None, columns: Axis | None, is_dark: bool
 ) -> "Image.Image":
     """Return the contact sheet of the pictures, by row and column."""
-    names = [axis.headings() if axis else [Heading("")] for axis in (rows, columns)]
+    from nst.output.contact_sheet import Heading, contact_sheet
+
+    names = [[Heading(text) for text in (axis.headings() if axis else [""])] for axis in (rows, columns)]
     cells = [[pictures.get((row, column)) for column in range(len(names[1]))] for row in range(len(names[0]))]
     largest = max(max(picture.size) for picture in pictures.values())
     return contact_sheet(cells, *names, cell_side=largest, is_dark=is_dark)

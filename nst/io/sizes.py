@@ -1,8 +1,11 @@
 """Sizes of pictures: fit them to a long side, check them, resize to them. This module does not import torch."""
 
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from nst.errors import StyleTransferError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MIN_SIDE = 16  # px; in conv5_1 such a side is a single position
 
@@ -26,7 +29,7 @@ def check_sides(size: tuple[int, int], name: str) -> None:
         )
 
 
-def resize_picture(image: Image.Image, size: int | tuple[int, int], name: str = "The picture") -> Image.Image:
+def resize_picture(image: "Image.Image", size: int | tuple[int, int], name: str = "The picture") -> "Image.Image":
     """Return `image` resized with Lanczos's filter.
 
     size: the long side in px, which keeps the aspect, or (width, height). Messages call the picture `name`.
@@ -35,4 +38,7 @@ def resize_picture(image: Image.Image, size: int | tuple[int, int], name: str = 
     """
     target = fitted_size(image.size, size) if isinstance(size, int) else tuple(size)
     check_sides(target, name)
+
+    from PIL import Image  # here, because settings need this module, and `import nst` alone loads no library
+
     return image if image.size == target else image.resize(target, Image.Resampling.LANCZOS)

@@ -93,7 +93,7 @@ def _statistics(pictures: list[Image.Image], settings: StyleSettings, size: int)
     extractor = build_extractor(load_backbone(settings.backbone), settings, hardware)
     tables = []
     for picture in pictures:
-        stage = RemainingStage(0, size, (size, size), 1, 0)
+        stage = RemainingStage(0, size, (size, size), 1, 0, adds_detail=False)
         pixels = style_inputs([Style(picture)], settings, stage, hardware.device)[0].picture
         tile_side = default_tile_side(settings.style_layers, extractor.dtype, pixels)
         tables.append(TargetBuilder(extractor, settings, tile_side).style_statistics(pixels))

@@ -126,8 +126,9 @@ def brush_subject(photo: Image.Image | None, drawing: dict[str, Any] | None, loa
 def invert_drawing(drawing: dict[str, Any] | None) -> dict[str, Any] | None:
     """Brush in the first colour what is not brushed, and nothing else."""
     background = (drawing or {}).get("background")
-    if background is None:
-        return drawing
+    with readable_errors():
+        if background is None:
+            raise StyleTransferError("Load the photo into the editor first.")
     brushed = [*brushed_places(drawing).values()]
     rest = ~np.logical_or.reduce(brushed) if brushed else np.ones(background.size[::-1], bool)
     return {"background": background, "layers": [_layer({1: rest})], "composite": None}
