@@ -40,6 +40,7 @@ _MODULES = {
     "VARIATIONS": "nst.variations",
     "paint_together": "nst.variations",
     "vary": "nst.variations",
+    "stylize_video": "nst.video.painting",
     "Style": "nst.pictures",
     "Step": "nst.step",
     "enlarged": "nst.enlargement",

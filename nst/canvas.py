@@ -53,7 +53,11 @@ class Canvas:
     Only the sum of the coefficients matters, which is the picture. So the canvas stores the picture, and Adam's moments
     for every level. Each update starts from coefficients of zero, and their sum after Adam's step is added to the
     picture.
+
+    step_factor: (1, 1, H, W), may be set to what the length of every step is multiplied by at each pixel.
     """
+
+    step_factor: Tensor | None = None
 
     def __init__(self, pixels: Tensor, kind: str = "pixels", is_seamless: bool = False):
         self._pixels, self.kind, self.is_seamless = pixels.detach().clone().float(), kind, is_seamless
@@ -82,7 +86,8 @@ class Canvas:
         self.optimizer.param_groups[0]["lr"] = learning_rate / (1 + steps / KINDS[self.kind].half_life)
         self.optimizer.step()
         with torch.no_grad():
-            self._pixels.add_(self._sum()).clamp_(0, 1)
+            change = self._sum() if self.step_factor is None else self.step_factor * self._sum()
+            self._pixels.add_(change).clamp_(0, 1)
             self._wrap()
             for coefficient in self.coefficients:
                 coefficient.zero_()

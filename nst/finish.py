@@ -48,15 +48,14 @@ class Palette:
                 palettes.append(sample_palette(painting, count, exponent))
             self._palettes.append((group, torch.cat(palettes, 1)))
 
-    def give_to(self, pixels: Tensor) -> Tensor:
-        """Return a picture (1, 3, H, W) with the distribution of the paintings' colours.
+    def fit(self, pixels: Tensor) -> "PaletteMap":
+        """Return the map that gives a picture (1, 3, H, W) the distribution of the paintings' colours.
 
-        Paintings without a mask count together, by their weights. Under a mask its own painting counts, and where
-        nothing is painted the colours stay as they are.
+        Paintings without a mask count together, by their weights. Under a mask its own painting counts.
         """
-        recoloured, total = torch.zeros_like(pixels), torch.zeros_like(pixels[:, :1])
         small = _shrink(pixels, PALETTE_SIDE)
         seen = _opacity_tensor(self._opacity, small)[0, 0].flatten().cpu() >= 0.5
+        maps = []
         for group, palette in self._palettes:
             weight = sum(self.styles[number].weight for number in group)
             colours = small[0].flatten(1).cpu()
@@ -64,14 +63,39 @@ class Palette:
             inside &= seen
             if inside.any():  # otherwise the place is too small to have colours of its own
                 colours = colours[:, inside]
-            share = weight * mask_tensor(self.styles[group[0]], pixels)
-            recoloured += share * ColourMap(colours, palette)(pixels)
-            total += share
-        return torch.lerp(pixels, recoloured / total.clamp_min(1e-6), painted_places(self.styles, pixels))
+            maps.append((self.styles[group[0]], weight, ColourMap(colours, palette)))
+        return PaletteMap(self.styles, maps)
+
+    def give_to(self, pixels: Tensor) -> Tensor:
+        """Return a picture (1, 3, H, W) with the distribution of the paintings' colours: see `fit`."""
+        return self.fit(pixels).give_to(pixels)
 
     def finish(self, painted: Tensor) -> Tensor:
         """Return the painted picture (1, 3, H, W) without colour noise, in the paintings' palette."""
-        return torch.lerp(painted, self.give_to(smooth_chroma(painted)), painted_places(self.styles, painted))
+        return self.fit(smooth_chroma(painted)).finish(painted)
+
+
+class PaletteMap:
+    """A map of colours into the paintings' palettes, fitted to one picture. It can be used for others of its scene.
+
+    maps: (one of its styles, weight, map) of each group of styles.
+    """
+
+    def __init__(self, styles: Sequence[Style], maps: Sequence[tuple[Style, float, ColourMap]]):
+        self._styles, self._maps = styles, maps
+
+    def give_to(self, pixels: Tensor) -> Tensor:
+        """Return a picture (1, 3, H, W) in the mapped colours. Where nothing is painted they stay as they are."""
+        recoloured, total = torch.zeros_like(pixels), torch.zeros_like(pixels[:, :1])
+        for style, weight, colour_map in self._maps:
+            share = weight * mask_tensor(style, pixels)
+            recoloured += share * colour_map(pixels)
+            total += share
+        return torch.lerp(pixels, recoloured / total.clamp_min(1e-6), painted_places(self._styles, pixels))
+
+    def finish(self, painted: Tensor) -> Tensor:
+        """Return the painted picture (1, 3, H, W) without colour noise, in the mapped colours."""
+        return torch.lerp(painted, self.give_to(smooth_chroma(painted)), painted_places(self._styles, painted))
 
 
 def _painting_pixels(style: Style, device: torch.device) -> Tensor:
@@ -107,14 +131,14 @@ class Unpainted:
             if self._resized.size != size:
                 self._resized = resize_picture(self._photo, size)
             photo = to_tensor(self._resized).to(painted)
-            painted = torch.lerp(photo, painted, _soft_inside(painted_places(self._styles, painted)))
+            painted = torch.lerp(photo, painted, soft_inside(painted_places(self._styles, painted)))
         if self._opacity is not None:
             ground = torch.tensor(self._ground, device=painted.device).view(1, 3, 1, 1) / 255
             painted = torch.lerp(ground, painted, _opacity_tensor(self._opacity, painted))
         return painted
 
 
-def _soft_inside(places: Tensor) -> Tensor:
+def soft_inside(places: Tensor) -> Tensor:
     """Return masks (1, 1, H, W) with a soft seam that lies inside them.
 
     Features look beyond a mask's border, and change the photo there.

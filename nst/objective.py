@@ -8,7 +8,7 @@ pass adds the sums up over all tiles, the second one carries the gradient of the
 pixels of each tile. Tiles change nothing but time and memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -68,7 +68,10 @@ class Objective:
         is its weight divided by the sum of all weights.
         tile_side: px; by default only pictures that are too large to be held whole are cut into tiles.
         cache_key: names the extractor's weights, precision and pooling. With a key, `TARGETS` stores the targets.
+
+        `extra_loss` may be set to a loss of the picture's pixels that is added to the total, such as that of a video.
         """
+        self.extra_loss: Callable[[Tensor], Tensor] | None = None
         self.extractor, self.settings = extractor, settings
         self.statistic, self.layers = STATISTICS[settings.style_statistic], compared_layers(settings)
         self.tile_side = tile_side or default_tile_side(self.layers, extractor.dtype, content)
@@ -108,6 +111,10 @@ class Objective:
             (gradient,) = torch.autograd.grad(picture, pixels, gradient)
 
         pixel_losses = settings.laplacian_weight * outlines + settings.tv_weight * tv
+        if self.extra_loss:
+            extra = self.extra_loss(pixels)
+            pixel_losses = pixel_losses + extra
+            gradient = gradient + _gradient(extra, pixels)
         total = self._weighted(content, style) + pixel_losses
         return Losses(*(loss.detach() for loss in (content, outlines, style, tv, total))), gradient
 

@@ -20,6 +20,7 @@ PROGRAMS = [
     ("-m", "nst", "batch"),
     ("-m", "nst", "grid"),
     ("-m", "nst", "style"),
+    ("-m", "nst", "video"),
     ("-m", "nst", "app"),
     ("-m", "nst"),
     ("-m", "nst.bench"),

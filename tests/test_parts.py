@@ -14,8 +14,8 @@ from nst.io.colour import match_luminance
 from nst.io.tensors import to_tensor
 from nst.losses import STATISTICS
 from nst.parts import load_part, part_tensor, whole_patches
+from nst.patches import MOST_PATCHES, replace_patches
 from nst.pictures import load_styles
-from nst.sketch import MOST_PATCHES, replace_patches
 from nst.targets import StyleInput, TargetBuilder
 
 SETTINGS = StyleSettings(size=96, steps=6, scales=2, precision="float32", device="cpu")
@@ -203,16 +203,16 @@ def test_several_paintings_in_one_style_paint_as_several_styles_of_a_share_each(
 
 
 def test_the_number_of_patches_does_not_grow_with_the_paintings(monkeypatch):
-    import nst.sketch
+    import nst.patches
 
     counts = []
-    nearest = nst.sketch._nearest
+    nearest = nst.patches._nearest
 
     def count(queries, patches, factors):
         counts.append(len(patches))
         return nearest(queries, patches, factors)
 
-    monkeypatch.setattr(nst.sketch, "_nearest", count)
+    monkeypatch.setattr(nst.patches, "_nearest", count)
     pictures = [torch.rand(1, 3, 300, 320, generator=torch.Generator().manual_seed(n)) for n in range(6)]
     for number in (1, 2, 6):
         replace_patches(pictures[0][..., :60, :60], pictures[:number], [1.0] * number, 9)

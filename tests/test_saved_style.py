@@ -23,10 +23,11 @@ from nst.io.tensors import to_tensor
 from nst.models.checkpoints import load_backbone
 from nst.output.recipe import describe, read_recipe
 from nst.palette import sample_palette
+from nst.patches import MOST_PATCHES
 from nst.pictures import Style
 from nst.saved_style import KEY, MAX_BYTES, PATCH_SIDES, to_bytes
 from nst.settings import StyleSettings
-from nst.sketch import MOST_PATCHES, PATCHES, level_sides
+from nst.sketch import PATCHES, level_sides
 from nst.stylization import stylize
 from nst.tools import style_files
 from nst.tools.style_files import make_style

@@ -12,7 +12,7 @@ from helpers.runs import CONTENT, STYLE, paint, stopped_after
 from nst import PRESETS, RunState, Style, StyleSettings, stylize, unrounded
 from nst.io.colour import luminance
 from nst.io.tensors import to_tensor
-from nst.sketch import COMPLETENESS, _nearest, replace_patches
+from nst.patches import COMPLETENESS, _nearest, replace_patches
 
 SETTINGS = StyleSettings(size=96, steps=8, scales=2, precision="float32", device="cpu")
 

@@ -1,6 +1,6 @@
-"""The command line: paint one photo (`nst CONTENT STYLE -o OUT.png`), a folder (`nst batch`), or one photo with many
-settings (`nst grid`); find the subject of a photo (`nst subject`); keep a style (`nst style`); or serve the page
-(`nst app`).
+"""The command line: paint one photo (`nst CONTENT STYLE -o OUT.png`), a folder (`nst batch`), a clip (`nst video`), or
+one photo with many settings (`nst grid`); find the subject of a photo (`nst subject`); keep a style (`nst style`); or
+serve the page (`nst app`).
 
 `python -m nst` is the same command.
 """
@@ -8,7 +8,7 @@ settings (`nst grid`); find the subject of a photo (`nst subject`); keep a style
 import sys
 from collections.abc import Sequence
 
-from nst.cli import batch, grid, painting, style, subject
+from nst.cli import batch, grid, painting, style, subject, video
 from nst.cli.messages import say
 from nst.engine.waiting import wait_briefly
 from nst.errors import StyleTransferError
@@ -21,6 +21,7 @@ COMMANDS = {  # the functions, and what a signal means before there is anything 
     "grid": (grid.run, "stopped before the first picture was finished; nothing was saved"),
     "subject": (subject.run, "stopped; nothing was saved"),
     "style": (style.run, "stopped; nothing was saved"),
+    "video": (video.run, "stopped"),
 }
 
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: the picture is painted, or Ctrl-C has stopped it after the first step; then it is saved as it is.
     1: some pictures of a batch or a grid could not be painted.
     2: the input cannot be used; one line on stderr says why.
-    130, 143, 129: Ctrl-C, SIGTERM or SIGHUP (a closed terminal) has ended a batch, or a picture before its first step.
+    130, 143, 129: Ctrl-C, SIGTERM or SIGHUP (a closed terminal) has ended a batch, a video, or a picture before its
+    first step.
     After the first step, SIGTERM and SIGHUP save the picture as Ctrl-C does, but keep these statuses, so that a script
     can tell this from a finished picture. `timeout` itself returns 124.
     """

@@ -50,6 +50,7 @@ def build_parser() -> ArgumentParser:
         "nst grid CONTENT STYLE -o SHEET.png paints with many settings: see nst grid --help. "
         "nst subject PHOTO -o MASK.png makes a mask for --region: see nst subject --help. "
         "nst style save STYLE -o NAME.style keeps the style of a painting: see nst style --help. "
+        "nst video CLIP --style STYLE -o OUT.mp4 paints a clip: see nst video --help. "
         f"nst app serves the page: see nst app --help. {EXIT_STATUS}",
     )
     add = parser.add_argument

@@ -7,6 +7,7 @@ PQ and HLG reach far beyond the white of a screen. Their reference white, 203 cd
 and what is brighter is clipped.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,24 +52,29 @@ class ColourSpace:
 
     def to_srgb(self, image: Image.Image) -> Image.Image:
         """Return a new image in mode RGB, converted to sRGB; colours beyond sRGB are clipped."""
-        light = self.to_light(np.arange(256) / 255).astype(np.float32)
-        to_xyz = _rgb_to_xyz(self.chromaticities)
-        matrix = np.linalg.inv(_rgb_to_xyz(PRIMARIES[1])) @ _adaptation(self.chromaticities[6:]) @ to_xyz
-        encoded = (255 * _srgb_curve(np.arange(65536) / 65535)).round().astype(np.uint8)
-
-        def convert(rows: np.ndarray) -> np.ndarray:
-            linear = light[rows]
-            if self.system_gamma != 1:
-                luminance = linear @ to_xyz[1].astype(np.float32)
-                linear = linear * luminance[..., None] ** (self.system_gamma - 1)
-            linear = (linear @ matrix.T.astype(np.float32)).clip(0, 1)
-            return encoded[(linear * 65535).round().astype(np.uint16)]
-
         result = Image.new("RGB", image.size)
         for top in range(0, image.height, ROWS_AT_ONCE):
             rows = image.crop((0, top, image.width, min(top + ROWS_AT_ONCE, image.height)))
-            result.paste(Image.fromarray(convert(np.asarray(rows.convert("RGB")))), (0, top))
+            result.paste(Image.fromarray(self.array_to_srgb(np.asarray(rows.convert("RGB")))), (0, top))
         return result
+
+    def array_to_srgb(self, values: np.ndarray) -> np.ndarray:
+        """Return values (H, W, 3), uint8 or uint16, as sRGB in uint8; colours beyond sRGB are clipped."""
+        light, encoded = self._tables(np.iinfo(values.dtype).max)
+        to_xyz = _rgb_to_xyz(self.chromaticities)
+        matrix = np.linalg.inv(_rgb_to_xyz(PRIMARIES[1])) @ _adaptation(self.chromaticities[6:]) @ to_xyz
+        linear = light[values]
+        if self.system_gamma != 1:
+            luminance = linear @ to_xyz[1].astype(np.float32)
+            linear = linear * luminance[..., None] ** (self.system_gamma - 1)
+        linear = (linear @ matrix.T.astype(np.float32)).clip(0, 1)
+        return encoded[(linear * 65535).round().astype(np.uint16)]
+
+    @functools.lru_cache(4)  # noqa: B019 - a colour space is small, and a clip has one for all its frames
+    def _tables(self, largest: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the light of each value from 0 to `largest`, and sRGB's bytes of 65,536 steps of light."""
+        light = self.to_light(np.arange(largest + 1) / largest).astype(np.float32)
+        return light, (255 * _srgb_curve(np.arange(65536) / 65535)).round().astype(np.uint8)
 
 
 def from_code_points(primaries: int, transfer: int) -> ColourSpace | None:

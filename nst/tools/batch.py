@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -189,7 +190,7 @@ def _is_done(target: Path, recipe: PaintingRecipe) -> bool:
 # --- several processes, under torchrun --------------------------------------------------------------------------------
 
 
-def jobs_of_this_process(jobs: Sequence[Job]) -> list[Job]:
+def jobs_of_this_process(jobs: Sequence[Any]) -> list[Any]:
     """Return this process's share of the jobs, which is all of them unless there are several processes.
 
     With several processes and GPUs, this process also selects a GPU of its own.
@@ -224,6 +225,11 @@ def count_failures(failures: int, stage: str = "painting", should_stop: Callable
 def is_first_process() -> bool:
     """Return whether this process prints the messages for all."""
     return _rank_and_processes()[0] == 0
+
+
+def process_count() -> int:
+    """Return the number of processes that share the work."""
+    return _rank_and_processes()[1]
 
 
 def _rank_and_processes() -> tuple[int, int]:

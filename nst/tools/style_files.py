@@ -23,10 +23,11 @@ from nst.models.checkpoints import load_backbone
 from nst.objective import build_extractor
 from nst.output.recipe import public_name
 from nst.palette import colour_bins
+from nst.patches import patch_distance
 from nst.pictures import Style, style_inputs
 from nst.saved_style import BLOCK, PATCH_SIDES, SUFFIX, Key, PatchBlocks, SavedPatches, SavedStyle, StyleForm, to_bytes
 from nst.settings import StyleSettings
-from nst.sketch import level_sides, patch_distance
+from nst.sketch import level_sides
 from nst.stages import RemainingStage
 from nst.targets import TargetBuilder
 

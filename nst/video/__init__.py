@@ -1,0 +1,1 @@
+"""Clips become painted videos, whose frames do not flicker."""
