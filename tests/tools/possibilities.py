@@ -47,7 +47,7 @@ def show_regions(settings: StyleSettings) -> Image.Image:
     """Return a photo, the mask of its subject, and the photo painted with one region, and with two."""
     photo = photo_path("astronaut")
     mask = find_subject(load_picture(photo))
-    subject, background = painting_path("watercolour"), painting_path("oil")
+    subject, background = painting_path("expressionist"), painting_path("oil")
     only_background = [Style(background, mask=ImageOps.invert(mask))]
     both = [Style(subject, mask=mask), *only_background]
     cells = {
