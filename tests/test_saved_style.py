@@ -98,7 +98,7 @@ def test_the_file_has_patches_of_all_sizes_of_the_sketch():
 
 @pytest.mark.parametrize("side", [9, 13, 21, 33])
 def test_the_patches_are_those_that_a_sketch_takes_from_the_painting(saved, settings, side):
-    long_side = level_sides(settings)[-1]
+    long_side = level_sides(settings, PAINTING.size)[-1]
     picture = to_tensor(PAINTING.resize((long_side, round(long_side * 110 / 150)), Image.Resampling.LANCZOS))
     area = (picture.shape[-2] - side + 1) * (picture.shape[-1] - side + 1)
     step = max(2, side // 4, int(np.ceil(np.sqrt(area / MOST_PATCHES))))
