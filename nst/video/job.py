@@ -63,7 +63,7 @@ def paint_clip(
             finished += 1
             on_frame(finished, total)
         scene_folder.encode()
-    count_failures(0, should_stop)  # this waits for the other processes
+    count_failures(0, "video", should_stop)  # this waits for the other processes
     if is_first_process() and not should_stop():
         hold()
         os.replace(join_parts(folder.parts(), clip, folder.path / "whole.mp4"), output)
