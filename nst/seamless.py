@@ -19,7 +19,7 @@ from nst.errors import StyleTransferError
 from nst.io.reading import PictureLike, load_with_opacity
 from nst.io.sizes import fitted_size
 from nst.io.tensors import BORDER_SHARE
-from nst.pictures import Style, load_styles
+from nst.pictures import Style, load_mask
 from nst.settings import LARGEST, StyleSettings
 from nst.stage_plan import seamless_side
 
@@ -94,13 +94,15 @@ def _with_borders(
     bordered = _bordered(periodic_photo(photo, size))
     if opacity is not None:
         bordered.putalpha(_bordered(ImageOps.fit(opacity, size, Image.Resampling.BILINEAR)))
-    styles = load_styles(style)
-    masks = {id(x.mask): x.mask for x in styles if x.mask is not None}  # the paintings of one style share one object
-    bordered_masks = {
-        key: _bordered(ImageOps.fit(mask, size, Image.Resampling.LANCZOS)) for key, mask in masks.items()
-    }
-    styles = [replace(x, mask=bordered_masks.get(id(x.mask))) for x in styles]
+    styles = style if isinstance(style, (list, tuple)) else [style]
+    styles = [_with_bordered_mask(x, size) if isinstance(x, Style) else x for x in styles]
     return bordered, styles
+
+
+def _with_bordered_mask(style: Style, size: tuple[int, int]) -> Style:
+    if style.mask is None:
+        return style
+    return replace(style, mask=_bordered(ImageOps.fit(load_mask(style.mask), size, Image.Resampling.LANCZOS)))
 
 
 def _bordered(picture: Image.Image) -> Image.Image:
