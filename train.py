@@ -47,6 +47,7 @@ from nst.training.recipes import RECIPES, Recipe, choose_recipe, flag, picture_s
 from nst.training.trainer import Trainer, evaluate
 
 SAVE_SECONDS = 180  # between two saves of the training state: the most that a crash can cost
+SECONDS_TO_SAY_WHY = 5  # for the first process, when all refuse the same input
 MEAN, STD = IMAGENET_MEAN, IMAGENET_STD  # the usual preprocessing; the app reads it from the checkpoint
 
 
@@ -62,13 +63,26 @@ def main(argv: Sequence[str] | None = None, *, width: float = 1.0) -> None:
             with limited_threads():
                 run(args, width, stop)
         except StyleTransferError as error:
-            is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # one line for each machine, not for each process
-            sys.exit(f"train.py: {error}" if is_first else 1)
+            if os.environ.get("LOCAL_RANK", "0") == "0":  # one line for each machine, not for each process
+                sys.exit(f"train.py: {error}")
+            leave_after_first(stop)
+            sys.exit(1)
         except KeyboardInterrupt:
             print("train.py: stopped before the first step.", file=ERRORS)
             sys.exit(stop.status)
         finally:
             leave_processes()
+
+
+def leave_after_first(stop: StopRequest) -> None:
+    """Wait until torchrun ends this process, because the first one has said why, or for `SECONDS_TO_SAY_WHY`.
+
+    torchrun ends all processes as soon as one exits: if this one were quicker, nobody would say why.
+    """
+    stop.hold()
+    end = time.monotonic() + SECONDS_TO_SAY_WHY
+    while not stop.is_set() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def run(args: argparse.Namespace, width: float, stop: StopRequest) -> None:
