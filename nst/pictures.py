@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
 from nst.errors import StyleTransferError
@@ -108,6 +108,14 @@ def load_mask(mask: PictureLike, name: str | None = None) -> Image.Image:
     """
     picture, opacity = load_with_opacity(mask, name)
     return picture if opacity is None else Image.composite(picture, Image.new("RGB", picture.size), opacity)
+
+
+def uncovered(masks: Sequence[Image.Image]) -> Image.Image:
+    """Return the mask of what none of the masks covers, of the size of the first one. masks: one or more, mode L."""
+    covered = masks[0]
+    for mask in masks[1:]:
+        covered = ImageChops.lighter(covered, mask.resize(covered.size, Image.Resampling.LANCZOS))
+    return ImageOps.invert(covered)
 
 
 def check_final_sides(photo: Image.Image, styles: Sequence[Style], settings: StyleSettings, long_side: int) -> None:

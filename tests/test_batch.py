@@ -16,6 +16,7 @@ from PIL import Image
 
 from helpers.pictures import make_picture
 from helpers.refusals import refusal
+from helpers.runs import two_steps
 from helpers.shell import ENVIRONMENT, ROOT
 from nst import cli
 from nst.cli.named_styles import NamedStyle, split_weight
@@ -45,10 +46,7 @@ def photos(tmp_path) -> Path:
 
 @pytest.fixture
 def settings(random_checkpoint) -> StyleSettings:
-    return StyleSettings(
-        size=64, steps=2, scales=1, style_levels=1, content_layers=("conv2_1",), style_layers=("conv1_1",),
-        backbone=str(random_checkpoint), device="cpu", precision="float32",
-    )  # fmt: skip
+    return two_steps(random_checkpoint)
 
 
 def paint(folder, out, settings, styles=None, **options) -> list[batch.Outcome]:

@@ -12,6 +12,7 @@ from helpers import picture_files
 from helpers.browsing import (
     DRAW_ON_WHITE,
     SMALL_RUN,
+    SMALL_SETTINGS,
     download,
     press_and_wait,
     read_image,
@@ -21,14 +22,13 @@ from helpers.browsing import (
 )
 from helpers.pictures import make_picture
 from helpers.server import run_server
-from nst import StyleSettings, describe, load_picture, read_recipe
+from nst import describe, load_picture, read_recipe
 from nst.io.reading import open_picture
 from nst.web.previews import MAX_SIDE, is_shown_as_painted, write_preview
 from tools.corpus.formats import handmade_pictures, valid_pictures
 from tools.corpus.metadata import metadata_files
 
 PATCHES = np.kron(np.random.default_rng(1).integers(0, 256, (5, 6, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
-SETTINGS = StyleSettings.preset("quick", size=64, steps=12, scales=1)  # of SMALL_RUN
 # Draw the picture at an address; return its PNG, or null if the browser cannot show it.
 DRAW = f"""async (url) => {{
   const image = new Image();
@@ -159,13 +159,14 @@ def test_a_tiff_and_a_tga_are_shown_and_painted_from_their_files(visit, server, 
     assert_close(wait_for_picture(page, "#content", MAX_SIDE), make_picture(1000, 750, seed=1))
     assert_close(wait_for_picture(page, "#style", 120), make_picture(120, 90, seed=2))
     assert press_and_wait(page).startswith("Done")
-    assert read_recipe(download(page, "#download", tmp_path)) == describe(photo, painting, SETTINGS)  # not the preview
+    # The file itself, not the preview:
+    assert read_recipe(download(page, "#download", tmp_path)) == describe(photo, painting, SMALL_SETTINGS)
 
     toggle_sections(page, "Advanced")
     page.locator("#swap").click()
     assert wait_for_picture(page, "#content", 120).size == (120, 90)
     assert press_and_wait(page).startswith("Done")
-    assert read_recipe(download(page, "#download", tmp_path)) == describe(painting, photo, SETTINGS)
+    assert read_recipe(download(page, "#download", tmp_path)) == describe(painting, photo, SMALL_SETTINGS)
 
     for file in server.files():  # as after an hour
         if file.name == "painting.tga":
@@ -282,4 +283,4 @@ def test_the_cameras_picture_is_not_mirrored(camera_browser, app_url, tmp_path):
     press_and_wait(page)
     photo = tmp_path / "taken.png"
     photo.write_bytes(page.request.get(page.locator("#content img").first.get_attribute("src")).body())
-    assert read_recipe(download(page, "#download", tmp_path)).content == describe(photo, photo, SETTINGS).content
+    assert read_recipe(download(page, "#download", tmp_path)).content == describe(photo, photo, SMALL_SETTINGS).content

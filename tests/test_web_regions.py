@@ -10,6 +10,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from helpers.browsing import (
     SMALL_RUN,
+    SMALL_SETTINGS,
     download,
     press_and_wait,
     settle,
@@ -20,7 +21,7 @@ from helpers.browsing import (
 )
 from helpers.pictures import make_picture
 from helpers.refusals import refusal
-from nst import Style, StyleSettings, read_recipe, stylize
+from nst import Style, read_recipe, stylize
 from nst.web.mixing import load_artist, styles_of
 from nst.web.regions import (
     COLOURS,
@@ -35,7 +36,6 @@ from nst.web.regions import (
     show_picture,
 )
 
-SETTINGS = StyleSettings.preset("quick", size=64, steps=12, scales=1)
 # Machado, Oliveira & Fernandes (2009): what people without red, green or blue cones see, in linear RGB.
 BLINDNESS = {
     "red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -371,7 +371,7 @@ def test_the_mix_and_one_artist_reach_the_run(visit, paintings, tmp_path):
     settle(page)
     press_and_wait(page)
     path = download(page, "#download", tmp_path)
-    *_, expected = stylize(photo, [Style([red, blue, green], 0.5), Style(green, 1.5)], SETTINGS)
+    *_, expected = stylize(photo, [Style([red, blue, green], 0.5), Style(green, 1.5)], SMALL_SETTINGS)
     assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image))
     assert [style.weight for style in read_recipe(path).styles] == [0.5, 1.5]
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,25 +10,25 @@ from PIL import Image
 
 from helpers.browsing import (
     SMALL_RUN,
+    SMALL_SETTINGS,
     download,
     open_tab,
     press_and_wait,
     read_image,
     set_number,
+    settle,
     status,
     toggle_sections,
     upload_pictures,
 )
-from nst import StyleSettings, load_picture, read_recipe, stylize
+from nst import load_picture, read_recipe, stylize
 
 pytestmark = pytest.mark.slow
-
-SETTINGS = StyleSettings.preset("quick", size=64, steps=12, scales=1)
 
 
 def painted_at(pictures, **changes) -> Image.Image:
     """Return what the library paints with these settings."""
-    *_, last = stylize(*pictures, StyleSettings.preset("quick", **({"size": 64, "steps": 12, "scales": 1} | changes)))
+    *_, last = stylize(*pictures, replace(SMALL_SETTINGS, **changes))
     return last.image
 
 
@@ -76,7 +77,7 @@ def test_the_slider_changes_the_shown_picture_the_file_and_its_recipe(painted, p
     assert recipe.settings.strength == 0.5 and recipe.repeatable
     set_strength(painted, 1)
     file = download(painted, "#download", tmp_path)
-    assert distance(Image.open(file), painting) == 0 and read_recipe(file).settings == SETTINGS
+    assert distance(Image.open(file), painting) == 0 and read_recipe(file).settings == SMALL_SETTINGS
 
 
 def test_sixteen_bits_the_gallery_and_the_comparison_have_the_strength_too(painted, pictures, tmp_path):
@@ -111,10 +112,9 @@ def test_continue_goes_on_from_the_full_painting(painted, pictures, tmp_path):
     toggle_sections(painted, "Advanced")
     set_number(painted, "steps", 16)
     assert press_and_wait(painted, "#continue").startswith("Done")
-    *_, first = stylize(*pictures, SETTINGS)
-    *_, expected = stylize(
-        *pictures, StyleSettings.preset("quick", size=64, steps=16, scales=1, strength=0.5), resume=first.state
-    )
+    *_, first = stylize(*pictures, SMALL_SETTINGS)
+    longer = replace(SMALL_SETTINGS, steps=16, strength=0.5)
+    *_, expected = stylize(*pictures, longer, resume=first.state)
     assert distance(Image.open(download(painted, "#download", tmp_path)), expected.image) == 0
 
 
@@ -152,6 +152,7 @@ def test_a_link_and_a_file_restore_the_strength(painted, visit, tmp_path):
     toggle_sections(other, "Advanced", "Keep and restore")
     other.locator("#restore input[type=file]").set_input_files(file)
     expect(box).to_have_value("0.75")
+    settle(other)  # a click while the settings are still being shown is lost
     other.locator("#make_link").click()
     expect(other.locator("#link textarea, #link input").first).to_have_value(re.compile("strength=0.75"))
     assert other.locator("#controls #strength").count() == 0  # one control, under the picture

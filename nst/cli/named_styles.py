@@ -57,9 +57,7 @@ def load_all(named: Sequence[NamedStyle]) -> "list[Style]":
 
     Raises StyleTransferError for a picture that cannot be used.
     """
-    from PIL import Image, ImageChops, ImageOps
-
-    from nst.pictures import Style, load_style_files
+    from nst.pictures import Style, load_style_files, uncovered
 
     styles = [load_style_files(Style(style.picture, style.weight, style.mask, style.part)) for style in named]
     masks = []
@@ -70,10 +68,7 @@ def load_all(named: Sequence[NamedStyle]) -> "list[Style]":
                 raise StyleTransferError(f"{files.mask}: this mask is black; it must be white where to paint.")
     if not masks or len(masks) == len(styles):
         return styles
-    covered = masks[0]
-    for mask in masks[1:]:
-        covered = ImageChops.lighter(covered, mask.resize(covered.size, Image.Resampling.LANCZOS))
-    rest = ImageOps.invert(covered)
+    rest = uncovered(masks)
     return [style if style.mask is not None else replace(style, mask=rest) for style in styles]
 
 

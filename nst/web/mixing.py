@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image
 
 from nst import Style, StyleTransferError, load_picture
+from nst.pictures import uncovered
 from nst.web.inputs import WeightedPainting, weighted_paintings
 from nst.web.regions import COLOUR_NAMES
 
@@ -67,7 +68,7 @@ def styles_of(
     styles = {number: replace(paintings[number], mask=mask) for number, mask in masks.items()}
     if not (masks and rest_stays):
         free = {number: style for number, style in paintings.items() if number not in masks}
-        rest = _rest(masks)
+        rest = uncovered([*masks.values()]) if masks else None
         styles |= {number: replace(style, mask=rest) for number, style in _mixed(free, mix).items()}
     return [styles[number] for number in sorted(styles)]
 
@@ -78,13 +79,3 @@ def _mixed(paintings: dict[int, Style], mix: float) -> dict[int, Style]:
         return paintings
     shares = {number: 2 * (1 - mix) if number == 1 else 2 * mix for number in paintings}
     return {n: replace(style, weight=style.weight * shares[n]) for n, style in paintings.items() if shares[n] > 0}
-
-
-def _rest(masks: dict[int, Image.Image]) -> Image.Image | None:
-    """Return the mask of what no mask covers, or None without masks."""
-    if not masks:
-        return None
-    covered, *more = masks.values()
-    for mask in more:
-        covered = ImageChops.lighter(covered, mask)
-    return ImageOps.invert(covered)

@@ -8,7 +8,10 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+from nst import StyleSettings
+
 SMALL_RUN = "?preset=quick&size=64&steps=12&scales=1"  # quick, and small enough to repeat in the test's own process
+SMALL_SETTINGS = StyleSettings.preset("quick", size=64, steps=12, scales=1)  # of SMALL_RUN
 IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".avif": "image/avif",
                ".gif": "image/gif", ".bmp": "image/bmp", ".ico": "image/x-icon"}  # fmt: skip
 ENDED = re.compile(r"^(Done|Stopped)")

@@ -6,6 +6,16 @@ from helpers.refusals import refusal
 CONTENT, STYLE = make_picture(80, 80, seed=1), make_picture(90, 70, seed=2)
 
 
+def two_steps(checkpoint):
+    """Return the settings of a very short run. checkpoint: of random weights."""
+    from nst.settings import StyleSettings
+
+    return StyleSettings(
+        size=64, steps=2, scales=1, style_levels=1, content_layers=("conv2_1",), style_layers=("conv1_1",),
+        backbone=str(checkpoint), device="cpu", precision="float32",
+    )  # fmt: skip
+
+
 def paint(settings, content=CONTENT, style=STYLE, **options):
     """Return the last step of a run."""
     from nst.stylization import stylize
