@@ -13,7 +13,7 @@ from nst.web.run_queue import RunQueue
 from nst.web.status import duration
 
 PHOTO_SIZE = (3, 2)  # width and height: the shape of the photo that the times are for
-ASK_SECONDS = 1.5  # between a page's questions whether the times are known
+ASK_SECONDS = 4  # between a page's questions whether the times are known: each makes the browser busy for a moment
 _log = logging.getLogger("app")
 
 
