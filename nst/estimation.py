@@ -23,9 +23,11 @@ from nst.targets import STORED_PIXELS
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
 BACKWARD_MAPS = 3  # copies of the largest feature map that are alive while gradients flow (measured)
-PICTURES = 16  # float32 pictures at full size: pixels, moments, gradients, their copies and coarser levels
+PICTURES = 20  # float32 pictures at full size: pixels, moments, gradients, copies, and the result (measured)
 PICTURES_ON_GPU = 40  # and the canvas as it was before each of the steps under way
 SKETCH_STEPS = 20  # a sketch takes as long as so many steps of its own size (measured on two cores, in bf16)
+TARGETS_COST = 1.2  # of a stage: its targets take as long as so many steps (measured at 1024 to 4096 px)
+FINISH_COST = 0.5  # the same for the finish of the result
 TILE_COST = 1.5  # a second forward pass is a third more, and the tiles' margins are a seventh of the work
 PROBE_SIDE = 192  # px: as expensive per pixel as a large picture, and small enough to take no noticeable time
 PROBE_SIDE_ON_GPU = 512  # px: on a GPU a smaller picture takes as long, because starting its kernels takes that long
@@ -46,14 +48,15 @@ class Estimate:
 def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: Backbone) -> Estimate:
     """Return the time and memory that painting a photo of (width, height) `content_size` takes.
 
-    The time is the number of pixels of all steps times the seconds per pixel; a sketch counts as steps. The first call
-    for a kind of settings measures the seconds per pixel on this machine. The memory follows from the shapes of the
-    feature maps.
+    The time is the number of pixels of all steps times the seconds per pixel; a sketch, the targets of a stage and the
+    finish count as steps. The first call for a kind of settings measures the seconds per pixel on this machine. The
+    memory follows from the shapes of the feature maps.
     """
     stages = settings.stages(content_size)
     border = (1 + 2 * BORDER_SHARE) ** 2 if settings.seamless else 1.0  # in which it is painted too
     areas = [round(border * _area(content_size, settings, stage.long_side)) for stage in stages]
     pixels = sum(area * _tile_cost(area, settings) * stage.steps for area, stage in zip(areas, stages, strict=True))
+    pixels += TARGETS_COST * sum(areas) + FINISH_COST * areas[-1]
     if settings.sketch and settings.style_weight:
         pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings, content_size))
     seconds = pixels * _seconds_per_pixel(settings, backbone)

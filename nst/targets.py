@@ -21,6 +21,7 @@ OUTLINE_POOLS = (8, 16)  # px averaged on each side. 4 would also suppress strok
 
 # The features of a larger photo are not stored: at 8192 x 5461 px they would take 8.6 GB in bf16.
 STORED_PIXELS = 4096 * 4096
+VALUES_AT_ONCE = 1 << 28  # whose variance is computed in one go: the float32 copy of more would be the peak of a run
 
 Key = tuple[int, str]  # a level of the image pyramid and a layer
 
@@ -101,7 +102,7 @@ class StoredFeatures:
 
     def variances(self) -> dict[str, Tensor]:
         """Return the variance of each layer's values, a scalar."""
-        return {layer: x.float().var() for layer, x in self.features.items()}
+        return {layer: _variance(x) for layer, x in self.features.items()}
 
 
 @dataclass
@@ -133,12 +134,27 @@ class FeaturesByTile:
         sums = {layer: torch.zeros(2, dtype=torch.double, device=self.photo.device) for layer in self.layers}
         for tile in self.tiles:
             for layer, x in self.of_tile(tile).items():
-                x = x.double()
-                sums[layer] += torch.stack([x.sum(), x.square().sum()])
-        counts, variances = self.counts(), {}
-        for layer, (total, squares) in sums.items():
-            variances[layer] = ((squares - total.square() / counts[layer]) / (counts[layer] - 1)).float()
-        return variances
+                sums[layer] += _sums(x)
+        counts = self.counts()
+        return {layer: _variance_of_sums(pair, counts[layer]) for layer, pair in sums.items()}
+
+
+def _variance(values: Tensor) -> Tensor:
+    """Return the variance of all values of a map (1, C, h, w), a scalar."""
+    if values.numel() <= VALUES_AT_ONCE:
+        return values.float().var()
+    return _variance_of_sums(sum(map(_sums, values.split(16, dim=2))), values.numel())
+
+
+def _sums(values: Tensor) -> Tensor:
+    """Return the sum of all values and the sum of their squares, (2) in double precision."""
+    values = values.double()
+    return torch.stack([values.sum(), values.square().sum()])
+
+
+def _variance_of_sums(sums: Tensor, count: int) -> Tensor:
+    total, squares = sums
+    return ((squares - total.square() / count) / (count - 1)).float()
 
 
 class TargetBuilder:

@@ -30,7 +30,7 @@ def test_unknown_names_are_refused():
 def test_examples_and_checkpoint_are_in_the_package():
     """pyproject.toml lists every file that the installed package reads."""
     text = (ROOT / "pyproject.toml").read_text()
-    assert '"nst.examples" = ["photos/*.jpg", "paintings/*.jpg", "network/*"]' in text
+    assert '"nst.examples" = ["photos/*.jpg", "paintings/*.jpg", "clips/*.mp4", "network/*"]' in text
     assert '"nst.checkpoints" = ["*.safetensors"]' in text
 
 

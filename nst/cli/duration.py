@@ -6,14 +6,15 @@ from nst.io.sizes import fitted_size
 from nst.models.checkpoints import load_backbone
 from nst.settings import StyleSettings
 
-LARGE_RUN = 20_000_000  # pixels of all steps: fewer take less than a minute on two cores, and are not worth a trial
+LARGE_RUN = 15_000_000  # pixels of all steps: fewer take less than a minute on two cores, and are not worth a trial
+STAGE_STEPS = 2  # that the preparation of a stage and the finish are counted as
 LONG_RUN = 60  # seconds
 
 
 def announce_duration(photo_size: tuple[int, int], settings: StyleSettings) -> None:
     """Print one line about a run of over a minute: `nst: 8192 x 5461 px takes about 25 minutes`."""
     sizes = [(fitted_size(photo_size, x.long_side, settings.keep_aspect), x.steps) for x in settings.stages(photo_size)]
-    if sum(width * height * steps for (width, height), steps in sizes) < LARGE_RUN:
+    if sum(width * height * (steps + STAGE_STEPS) for (width, height), steps in sizes) < LARGE_RUN:
         return
     seconds = estimate(photo_size, settings, load_backbone(settings.backbone)).seconds
     if seconds > LONG_RUN:

@@ -1,7 +1,7 @@
-"""The example pictures that come with the package: four photos, the project's own paintings, and what the network sees.
+"""The examples that come with the package: photos, a clip, the project's own paintings, and what the network sees.
 
-`docs/paintings/source` holds the code that painted the paintings, `tests/tools/network_views.py` the code that made the
-network's views of one pair.
+`docs/paintings/source` holds the code that painted the paintings, `tests/tools/example_clip.py` the code that made the
+clip, and `tests/tools/network_views.py` the code that made the network's views of one pair.
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ PHOTOS: dict[str, str] = {  # the credit of each; all four come from scikit-imag
     "coffee": "Coffee cup. Rachel Michetti, courtesy of Pikolo Espresso Bar; CC0.",
     "rocket": "DSCOVR launch on a Falcon 9. SpaceX Photos; public domain.",
 }
+CLIPS = ("chelsea",)  # each is a camera that moves over the photo of the same name
 PAIRS = (  # photo and painting, chosen to show what each painting does
     ("chelsea", "oil"),
     ("coffee", "geometric"),
@@ -42,6 +43,11 @@ def painting_path(name: str) -> Path:
     return _path("painting", name, PAINTINGS)
 
 
+def clip_path(name: str) -> Path:
+    """Return the path of an example clip. Raises StyleTransferError for an unknown name."""
+    return _path("clip", name, CLIPS, ".mp4")
+
+
 def map_paths(name: str) -> list[Path]:
     """Return the paths of the feature maps of `photo` or `painting`, the strongest first.
 
@@ -60,7 +66,7 @@ def example_pairs() -> list[list[str]]:
     return [[str(photo_path(photo)), str(painting_path(painting))] for photo, painting in PAIRS]
 
 
-def _path(kind: str, name: str, names: tuple[str, ...]) -> Path:
+def _path(kind: str, name: str, names: tuple[str, ...], suffix: str = ".jpg") -> Path:
     if name not in names:
         raise StyleTransferError(f"Unknown {kind} {name!r}; choose from {', '.join(names)}.")
-    return FOLDER / f"{kind}s" / f"{name}.jpg"
+    return FOLDER / f"{kind}s" / f"{name}{suffix}"

@@ -1,6 +1,7 @@
 """Read clips: any file that PyAV reads becomes upright sRGB pictures at even times, or one clear error."""
 
 import contextlib
+import functools
 import itertools
 import os
 import stat
@@ -26,6 +27,9 @@ HD_HEIGHT = 720  # px: from here on, a clip that does not say so has the colours
 HDR_CURVES, WIDE_PRIMARIES, SRGB_CURVE = (16, 18), (9, 11, 12), 13
 # swscale's flags ACCURATE_RND, FULL_CHR_H_INT and FULL_CHR_H_INP: without them colours are off by 3 of 255 on average.
 ACCURATE = 0x40000 | 0x2000 | 0x4000
+# Kinds of files that name other files or devices: a clip that a stranger uploads must not show these.
+LISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
+DEVICES = {"alsa", "fbdev", "iec61883", "jack", "kmsgrab", "lavfi", "oss", "pulse", "v4l2", "video4linux2", "x11grab"}
 UNSPECIFIED = 2  # the code point of a matrix that a clip does not say
 TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
@@ -75,9 +79,11 @@ class Clip:
     def open(self) -> av.container.InputContainer:
         """Return the file as PyAV opens it. Raises StyleTransferError as the class does."""
         try:
-            file = av.open(str(self.path), options={"protocol_whitelist": "file"})
+            options = {"protocol_whitelist": "file", "format_whitelist": _readable_formats()}
+            file = av.open(str(self.path), options=options)
         except (av.error.FFmpegError, ValueError, OSError) as error:
-            raise StyleTransferError(f"{self.name}: not a clip that can be read; it is damaged or unknown.") from error
+            reason = "it is damaged, of an unknown kind, or a list of other files"
+            raise StyleTransferError(f"{self.name}: not a clip that can be read; {reason}.") from error
         with contextlib.ExitStack() as stack:
             stack.callback(file.close)
             if file.format.name == "image2" or file.format.name.endswith("_pipe"):
@@ -126,6 +132,13 @@ class Clip:
         picture = _to_srgb(frame, size)
         turn = TURNS.get(round(frame.rotation / 90) * 90 % 360)
         return picture if turn is None else picture.transpose(turn)
+
+
+@functools.cache
+def _readable_formats() -> str:
+    """Return the names of all kinds of files that hold their video themselves, as FFmpeg takes them."""
+    names = {name for names in av.formats_available for name in names.split(",")}
+    return ",".join(sorted(names - LISTS - DEVICES))
 
 
 def _check_file(path: str | os.PathLike, name: str) -> None:

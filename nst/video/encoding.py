@@ -2,7 +2,9 @@
 
 import contextlib
 import heapq
+import itertools
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +24,7 @@ COPIED_SOUND = ("aac", "mp3", "opus", "flac")
 BT709, LIMITED_RANGE = 1, 1  # code points (ITU-T H.273), which players would otherwise guess by the size
 MAX_SAMPLE_RATE, AAC_SAMPLES = 48_000, 1024  # Hz, and samples of one AAC frame
 CRF = "18"  # x264's quality: hardly to be told from the frames themselves
+PART_FRAMES = 48  # in one encoded part: each begins with a frame that stands alone, which takes more room
 
 TimedPacket = tuple[Fraction, av.Packet]  # with its time of decoding, in seconds
 
@@ -58,11 +61,55 @@ def _encode(frames: Sequence[Image.Image], rate: Fraction, path: str) -> None:
         file.mux(stream.encode(None))
 
 
-def join_parts(parts: Sequence[Path], clip: Clip, output: Path) -> Path:
+class VideoWriter:
+    """A video that grows by one frame at a time, and can be saved after any of them. Its memory is bounded.
+
+    A context manager, which deletes the parts that it has encoded until then.
+    """
+
+    def __init__(self, clip: Clip, output: Path):
+        """
+        clip: whose frames are painted. output: where `save` writes to; the parts are in a folder beside it.
+        """
+        self._clip, self._output = clip, output
+        self._folder = tempfile.TemporaryDirectory(prefix="parts-", dir=output.parent)
+        self._parts: list[Path] = []
+        self._waiting: list[Image.Image] = []
+        self.frames = 0
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._folder.cleanup()
+
+    def add(self, picture: Image.Image) -> None:
+        """Add a frame. Raises StyleTransferError if it cannot be written."""
+        self._waiting.append(picture)
+        self.frames += 1
+        if len(self._waiting) == PART_FRAMES:
+            self._encode()
+
+    def save(self) -> Path:
+        """Write all frames as one MP4 with the clip's sound, as far as the frames go; return its path.
+
+        Raises StyleTransferError if the file cannot be written.
+        """
+        if self._waiting:
+            self._encode()
+        return join_parts(self._parts, self._clip, self._output, sound_seconds=self.frames / self._clip.rate)
+
+    def _encode(self) -> None:
+        path = Path(self._folder.name, f"part-{len(self._parts):06d}.mp4")
+        self._parts.append(write_part(self._waiting, self._clip.rate, path))
+        self._waiting = []
+
+
+def join_parts(parts: Sequence[Path], clip: Clip, output: Path, sound_seconds: Fraction | None = None) -> Path:
     """Write the parts, in order, as one MP4 with the sound of `clip`, and return its path.
 
     Nothing is encoded anew but sound that browsers do not play. The index is at the start of the file (faststart), so
-    that they play it at once.
+    that they play it at once. sound_seconds: where the sound ends; by default with the clip.
 
     Raises StyleTransferError if the file cannot be written.
     """
@@ -77,7 +124,8 @@ def join_parts(parts: Sequence[Path], clip: Clip, output: Path) -> Path:
                 video = file.add_stream_from_template(first.streams.video[0])
             streams = [_join_pictures(parts, clip.rate, video)]
             if sound := next((stream for stream in source.streams.audio if stream.codec_context), None):
-                streams.append(_take_sound(source, sound, clip.start, file))
+                packets = _take_sound(source, sound, clip.start, file)
+                streams.append(_until(sound_seconds, packets) if sound_seconds else packets)
             for _, packet in heapq.merge(*streams, key=lambda item: item[0]):  # a player needs both at once
                 file.mux(packet)
 
@@ -121,6 +169,11 @@ def _encode_sound(
     for resampled in resampler.resample(None):
         yield from _timed(encoded.encode(resampled))
     yield from _timed(encoded.encode(None))
+
+
+def _until(seconds: Fraction, packets: Iterator[TimedPacket]) -> Iterator[TimedPacket]:
+    """Yield the packets before a time."""
+    return itertools.takewhile(lambda item: item[0] < seconds, packets)
 
 
 def _packets(source: InputContainer, sound: av.AudioStream) -> Iterator[av.Packet]:

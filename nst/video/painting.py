@@ -5,7 +5,7 @@ picture. Every later one begins with the painted frame before, moved along the o
 what was seen there. What was hidden is painted anew, or as an earlier frame showed it. docs/method.md has the formulas.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -42,18 +42,24 @@ SKETCHED_STEP = 0.4  # the same where a sketch was made anew: it is painted alre
 
 
 def stylize_video(
-    frames: Iterable[PictureLike], style: PictureLike | Sequence[Style], settings: StyleSettings | None = None
+    frames: Iterable[PictureLike],
+    style: PictureLike | Sequence[Style],
+    settings: StyleSettings | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Image.Image]:
     """Paint the frames of a clip in the style of `style`; yield each as an RGB picture. They do not flicker.
 
     frames: paths or PIL images, in order; they are taken one by one. A frame of another size, or one that shows
-    something else, begins a new scene. style: a path or a PIL image, or a list of `Style`.
+    something else, begins a new scene. style: a path or a PIL image, or a list of `Style`. should_stop: once it returns
+    True, the frame that is being painted is the last one; the first frame of a scene is then painted as far as it is.
 
     Raises StyleTransferError, as `stylize` does, for frames, pictures, settings or weights that cannot be used.
     """
     painter = VideoPainter(style, settings)
     for frame in frames:
-        yield painter.paint(frame)
+        yield painter.paint(frame, should_stop)
+        if should_stop():
+            return
 
 
 class VideoPainter:
@@ -88,21 +94,21 @@ class VideoPainter:
 
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def paint(self, frame: PictureLike) -> Image.Image:
-        """Paint the next frame, and return it as an RGB picture."""
+    def paint(self, frame: PictureLike, should_stop: Callable[[], bool] = lambda: False) -> Image.Image:
+        """Paint the next frame, and return it as an RGB picture. should_stop: see `stylize_video`."""
         photo = fit_frame(frame, self.settings)
         with limited_threads():
             source = to_tensor(photo).to(self._hardware.device)
             if not self.memory or is_cut(self.memory[-1].source, source):
-                return self._paint_first(photo, source)
+                return self._paint_first(photo, source, should_stop)
             return self._paint_later(photo, source)
 
     def _next_number(self) -> int:
         return self.memory[-1].number + 1 if self.memory else self.first_number
 
-    def _paint_first(self, photo: Image.Image, source: Tensor) -> Image.Image:
+    def _paint_first(self, photo: Image.Image, source: Tensor, should_stop: Callable[[], bool]) -> Image.Image:
         """Paint the first frame of a scene as a picture is painted."""
-        *_, step = stylize(photo, self.styles, self.settings, preview_every=None)
+        *_, step = stylize(photo, self.styles, self.settings, preview_every=None, should_stop=should_stop)
         arrays = {"canvas": step.state.arrays["pixels"], "sketch": step.state.pictures.get("sketch")}
         tensors = {name: torch.from_numpy(array).to(source) for name, array in arrays.items() if array is not None}
         number = self._next_number()

@@ -29,11 +29,10 @@ from nst.errors import StyleTransferError
 from nst.io.files import write_atomically
 from nst.output.recipe import PaintingRecipe
 from nst.tools.batch import is_first_process
-from nst.video.encoding import write_part
+from nst.video.encoding import PART_FRAMES, write_part
 from nst.video.painting import VideoPainter
 from nst.video.past import PaintedFrame
 
-PART_FRAMES = 48  # in one encoded part: each begins with a frame that stands alone, which takes more room
 # All names that this program gives, the temporary ones of `write_atomically` too: only these are ever deleted.
 OWN_NAME = re.compile(r"\.?(job|whole|part|frame|memory)[\w-]*\.(json|mp4|png|safetensors)")
 

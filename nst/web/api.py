@@ -1,4 +1,4 @@
-"""The API for programs: `/stylize` over HTTP, and the tool of the same name for language models (MCP)."""
+"""The API for programs: `/stylize` and `/film` over HTTP, and the tools of the same names for language models (MCP)."""
 
 import base64
 from collections.abc import Iterator
@@ -11,15 +11,17 @@ import gradio as gr
 
 from nst import DEFAULT_PRESET, PRESETS, Step, StyleSettings, StyleTransferError, describe, save_result
 from nst.web.errors import readable_errors
-from nst.web.inputs import Picture
+from nst.web.inputs import ClipField, Picture
 from nst.web.options import BACKBONES, Options
 from nst.web.run_queue import RunQueue
 from nst.web.status import STOPPED_EARLY, ending_line, losses_text, progress_line
 from nst.web.storage import new_result
+from nst.web.videos import USUAL_RATE, VideoRuns, VideoStep, video_ending_line, video_line
 
+FILM_PRESET, FILM_SIZE = "quick", 384  # px: a film of ten seconds then takes a few minutes on two cores
 
 def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
-    """Add the endpoint `/stylize` to the page that is being built, with hidden components.
+    """Add the endpoints `/stylize` and `/film` to the page that is being built, with hidden components.
 
     The page's own sliders cannot be used: they always have a value, which would override the preset's.
 
@@ -47,6 +49,18 @@ def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
     outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
     endpoint = StylizeEndpoint(options, queue)
     gr.Button(visible=False).click(endpoint.stylize, inputs, outputs, api_name="stylize", **event_options)
+    film_inputs = [
+        ClipField(label="clip", visible=False),
+        Picture(label="style", visible=False),
+        gr.Dropdown(list(PRESETS), value=FILM_PRESET, visible=False, label="preset"),
+        gr.Number(visible=False, label="size"),
+        gr.Number(USUAL_RATE, visible=False, label="fps"),
+        gr.Number(visible=False, label="strength"),
+        gr.Number(visible=False, label="style_scale"),
+    ]
+    film_outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
+    film = FilmEndpoint(endpoint, VideoRuns(options, queue), options)
+    gr.Button(visible=False).click(film.paint, film_inputs, film_outputs, api_name="film", **event_options)
 
 
 class StylizeEndpoint:
@@ -115,7 +129,7 @@ class StylizeEndpoint:
         with readable_errors():
             if content is None or style is None:
                 raise StyleTransferError("Add a photo and a painting first.")
-            settings = self._settings(preset, backbone, {k: v for k, v in changes.items() if v is not None})
+            settings = self.settings(preset, backbone=backbone, **changes)
             recipe = describe(content, style, settings)
             with closing(self._queue.paint(session, content, style, settings)) as run:
                 for step in run:
@@ -129,12 +143,13 @@ class StylizeEndpoint:
             path = save_result(step.image, new_result(), replace(recipe, steps_done=step.step))
             yield step.image, _with_losses(ending_line(step, self._options.time_limit), step), str(path)
 
-    def _settings(self, preset: str, backbone: str, changes: dict[str, Any]) -> StyleSettings:
-        """Return the preset's settings with the changes. A size from the preset is bounded by the host's limit.
+    def settings(self, preset: str, **changes: Any) -> StyleSettings:
+        """Return the preset's settings with the changes but None. A preset's size is bounded by the host's limit.
 
         Raises StyleTransferError for values that cannot be used, and for a size in `changes` above the host's limit.
         """
-        settings = StyleSettings.preset(preset, backbone=backbone, **changes)
+        changes = {name: value for name, value in changes.items() if value is not None}
+        settings = StyleSettings.preset(preset, **changes)
         max_size = self._options.max_size
         if "size" not in changes:
             return replace(settings, size=min(settings.size, max_size))
@@ -143,13 +158,65 @@ class StylizeEndpoint:
         return settings
 
 
+class FilmEndpoint:
+    """The function behind `/film`, described as that behind `/stylize` is."""
+
+    def __init__(self, pictures: StylizeEndpoint, runs: VideoRuns, options: Options):
+        self._pictures, self._runs, self._options = pictures, runs, options
+
+    def paint(
+        self,
+        clip,
+        style,
+        preset: str = FILM_PRESET,
+        size: float | None = None,
+        fps: float | None = USUAL_RATE,
+        strength: float | None = None,
+        style_scale: float | None = None,
+        request: gr.Request = None,
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """Paint a short clip in the style of a picture; yields the painted frames and ends with an MP4 and its sound.
+
+        Takes about a second for each frame on two processor cores. The paint moves with the things in the clip.
+
+        Args:
+            clip: the clip, as long as the host allows (10 seconds by default).
+            style: the painting, whose colours and strokes are taken.
+            preset: quick, balanced, fine, classic or covariance.
+            size: long side of the film in pixels, from 32 to the host's limit; 384 if it is left out.
+            fps: frames a second, 5 to 30, but at most as many as the clip has.
+            strength: 1 is the painting, 0 the clip, between them a lighter painting; up to 1.5 is a stronger one.
+            style_scale: 0.25 to 2; above 1 the strokes are broader, below 1 they are finer.
+
+        Returns:
+            The latest frame (JPEG), a line of status, and at the end the film as an MP4 file.
+        """
+        session = request.session_hash if request else None
+        with readable_errors():
+            if clip is None or style is None:
+                raise StyleTransferError("Add a clip and a painting first.")
+            size = min(FILM_SIZE, self._options.max_size) if size is None else size
+            settings = self._pictures.settings(preset, size=size, strength=strength, style_scale=style_scale)
+            source = self._runs.open(clip, USUAL_RATE if fps is None else fps)
+            with closing(self._runs.paint(session, source, style, settings)) as run:
+                for step in run:
+                    if isinstance(step, str):
+                        yield gr.skip(), step, gr.skip()
+                    elif step.path is None:
+                        yield step.image, video_line(step), gr.skip()
+            if not isinstance(step, VideoStep):
+                yield gr.skip(), STOPPED_EARLY, gr.skip()
+                return
+            yield step.image, video_ending_line(step, self._options.time_limit), str(step.path)
+
+
 def _with_losses(line: str, step: Step) -> str:
     """Return a line of status with the losses of its step, which a sketch does not have."""
     return line if step.step == 0 else f"{line} · {losses_text(step)}"
 
 
 def answer_with_pictures(demo: gr.Blocks) -> None:
-    """Have the launched page's tool for language models answer with the picture itself.
+    """Have the launched page's tools for language models answer with the picture or the film itself.
 
     Gradio's own answer is a table of addresses, which contain paths of this server.
     """
@@ -158,14 +225,18 @@ def answer_with_pictures(demo: gr.Blocks) -> None:
 
 
 def _tool_answer(outputs: list[Any], types: Any) -> list[Any]:
-    """Return the status as text and, if there is a result, its PNG file as a picture.
+    """Return the status as text and, if there is a result, its PNG file as a picture, or its MP4 file as a resource.
 
-    outputs: what `/stylize` returned, within another list unless the client asked for progress. types: `mcp.types`.
+    outputs: what the endpoint returned, within another list unless the client asked for progress. types: `mcp.types`.
     """
     _, status, result = outputs if len(outputs) == 3 else outputs[0]
     answer = [types.TextContent(type="text", text=str(status))]
     path = result.get("path") if isinstance(result, dict) else None
     if path:
         data = base64.b64encode(Path(path).read_bytes()).decode()
-        answer.append(types.ImageContent(type="image", data=data, mimeType="image/png"))
+        if path.endswith(".mp4"):
+            film = types.BlobResourceContents(uri="film://film.mp4", mimeType="video/mp4", blob=data)
+            answer.append(types.EmbeddedResource(type="resource", resource=film))
+        else:
+            answer.append(types.ImageContent(type="image", data=data, mimeType="image/png"))
     return answer

@@ -27,6 +27,8 @@ from nst.web.stage_slider import clamp_to_slider, show_stage
 from nst.web.status import NOTHING_TO_STOP
 from nst.web.strength import StrengthEvents
 from nst.web.variations import VariationEvents
+from nst.web.video_tab import VideoEvents
+from nst.web.videos import VideoRuns
 
 PRIVATE = {"api_visibility": "private"}
 WITHOUT_QUEUE = {"queue": False, "show_progress": "hidden", **PRIVATE}  # such events show no errors and no warnings
@@ -55,11 +57,14 @@ def connect(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue) -> N
         """End this visitor's run after its current step, with its picture. Return a status if there is no run."""
         return gr.skip() if queue.stop(request.session_hash) else NOTHING_TO_STOP
 
-    for button, status in ((page.inputs.stop, page.results.status), (page.network.stop, page.network.status)):
+    stops = ((page.inputs.stop, page.results.status), (page.video.stop, page.video.status),
+             (page.network.stop, page.network.status))  # fmt: skip
+    for button, status in stops:
         button.click(stop, None, status, **WITHOUT_QUEUE)
     _connect_runs(demo, page, options, queue, run_limits)
     _connect_settings(demo, page, options, queue)
     _connect_results(page)
+    VideoEvents(VideoRuns(options, queue), page.video, options).connect(run_limits)
     _connect_network_tab(page, queue, run_limits)
 
 

@@ -1,10 +1,11 @@
-"""What a visitor gives: pictures, and several paintings with weights."""
+"""What a visitor gives: pictures, clips, and several paintings with weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData
 from gradio_client.utils import encode_file_path, is_file_obj_with_meta
 from PIL import Image
 from pydantic import ValidationInfo, model_validator
@@ -18,21 +19,28 @@ from nst.web.session import with_origin
 MORE_PAINTINGS = (2, 3)  # the numbers of the paintings besides the first
 
 
-class Upload(ImageData):
-    """An uploaded picture. Gradio checks only values that are marked as files.
+def _check_mark(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a value from outside that is not marked as an uploaded file.
 
-    Others could name any file of the server.
+    Gradio checks only values with the mark. Others could name any file of the server.
     """
+    is_from_outside = info.context and info.context.get("validate_meta")
+    if is_from_outside and not is_file_obj_with_meta(value):
+        message = 'An upload must be a file, {"path": ..., "meta": {"_type": "gradio.FileData"}}.'
+        raise gr.Error(message, print_exception=False)
+    return value
 
-    @model_validator(mode="before")
-    @classmethod
-    def check_mark(cls, value, info: ValidationInfo):
-        """Refuse a value from outside that is not marked as an uploaded file."""
-        is_from_outside = info.context and info.context.get("validate_meta")
-        if is_from_outside and not is_file_obj_with_meta(value):
-            message = 'A picture must be an uploaded file, {"path": ..., "meta": {"_type": "gradio.FileData"}}.'
-            raise gr.Error(message, print_exception=False)
-        return value
+
+class PictureUpload(ImageData):
+    """An uploaded picture."""
+
+    check_mark = model_validator(mode="before")(_check_mark)
+
+
+class ClipUpload(FileData):
+    """An uploaded clip."""
+
+    check_mark = model_validator(mode="before")(_check_mark)
 
 
 class Picture(gr.Image):
@@ -41,7 +49,7 @@ class Picture(gr.Image):
     The picture is that of `nst.load_photo`, with its file in `info["path"]`.
     """
 
-    data_model = Upload
+    data_model = PictureUpload
     is_template = True  # so that Gradio's page shows it as a gr.Image
 
     def preprocess(self, payload):
@@ -65,6 +73,17 @@ class Picture(gr.Image):
         upload = self.upload(preview_of, self, preview, concurrency_limit=None, trigger_mode="multiple", **hidden)
         upload.success(None, [self, preview], self, js=SHOW_PREVIEW)
         upload.failure(lambda: None, None, self, queue=False, **hidden)
+
+
+class ClipField(gr.Video):
+    """An upload field for clips. The value is the file's path: nst reads it, and Gradio's own reader is not needed."""
+
+    data_model = ClipUpload
+    is_template = True
+
+    def preprocess(self, payload):
+        """Return the path of the file, or None."""
+        return payload.path if payload else None
 
 
 def preview_of(picture: Image.Image | None) -> dict[str, str] | None:

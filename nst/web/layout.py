@@ -21,6 +21,7 @@ from nst.web.session import FILE_KINDS, Session
 from nst.web.strength import strength_slider
 from nst.web.styles import style_menu
 from nst.web.variations import VariationsPanel, variations_panel
+from nst.web.video_tab import video_tab
 
 INTRODUCTION = "# Neural style transfer\nGive a photo and a painting, and watch the photo become a painting."
 PRESET_INFO = (
@@ -28,7 +29,7 @@ PRESET_INFO = (
     "The times are estimates for this computer."
 )
 WELCOME = "Add a photo and a painting, or click an example of each below them, then press Stylize."
-PRIVACY = "Your pictures go only to the server that runs this page, and are deleted there after an hour."
+PRIVACY = "Your pictures and clips go only to the server that runs this page, and are deleted there after an hour."
 LOSSES_HELP = "The losses say how far the picture is from the photo's content and from the painting's style."
 GALLERY_HELP = "Finished pictures are collected here; click one to see its settings."
 
@@ -47,10 +48,12 @@ def build(options: Options, queue: RunQueue) -> gr.Blocks:
                     with gr.Column(scale=6, min_width=320, elem_id="results"):
                         results = _lay_out_results()
                 gallery_panel = _lay_out_gallery()
+            with gr.Tab("Film", elem_id="tab_film"):
+                video = video_tab(options)
             with gr.Tab("What the network sees", elem_id="tab_network"):
                 network = network_tab()
         gr.Markdown(PRIVACY, elem_id="privacy")
-        page = Page(inputs, results, gallery_panel, variations, network, session, base, selected)
+        page = Page(inputs, results, gallery_panel, variations, video, network, session, base, selected)
         connect(demo, page, options, queue)
         add_api(options, queue, concurrency_id="painting", concurrency_limit=options.concurrency)
     return demo.queue(max_size=options.queue_size)

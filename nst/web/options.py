@@ -29,6 +29,7 @@ class Options:
     time_limit: int = _option(900, "NST_TIME_LIMIT", "seconds until a run ends with the picture so far", 1, 86_400)
     concurrency: int = _option(1, "NST_CONCURRENCY", "runs at once; they share the processor", 1, 64)
     disk_limit: int = _option(2000, "NST_DISK_LIMIT", "MB that uploads and results may fill; the oldest go", 10, 10**6)
+    clip_seconds: int = _option(10, "NST_CLIP_SECONDS", "longest clip that is painted as a film", 1, 3600)
     styles: str = _option("", "NST_STYLES", "folder of saved styles (nst style save) that the page offers")
 
 

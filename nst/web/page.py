@@ -10,6 +10,7 @@ from nst.web.mixing import Mixing
 from nst.web.network_tab import NetworkTab
 from nst.web.regions import Regions
 from nst.web.variations import VariationsPanel
+from nst.web.video_tab import VideoTab
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Page:
     results: Results
     gallery: GalleryPanel
     variations: VariationsPanel
+    video: VideoTab
     network: NetworkTab
     session: gr.State
     base: gr.State

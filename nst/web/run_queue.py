@@ -114,31 +114,22 @@ class RunQueue:
         if not zerogpu.PRESENT and not options.get("resume"):  # it is for this processor, and for whole runs
             seconds = estimate(content.size, settings, load_backbone(settings.backbone)).seconds
             yield f"Starting: about {duration(seconds)}"
-        is_over_time = False
+        limit = TimeLimit(self._options.time_limit, should_stop)
         steps = zerogpu.stylize(
-            content,
-            style,
-            settings,
-            preview_every=PREVIEW_SECONDS,
-            should_stop=lambda: is_over_time or should_stop(),
-            **options,
+            content, style, settings, preview_every=PREVIEW_SECONDS, should_stop=limit.should_stop, **options
         )
         with closing(steps):
             for step in steps:
-                is_over_time = step.seconds >= self._options.time_limit
+                limit.note(step.seconds)
                 yield step
 
     def _paint_together_now(
         self, content: Image.Image, style: Any, settings: list[StyleSettings], *, should_stop: Callable[[], bool]
     ) -> Iterator[list[Step | None]]:
         """Yield the latest steps whenever one of them has a new picture, and at the end."""
-        is_over_time = False
+        limit = TimeLimit(self._options.time_limit, should_stop)
         states = zerogpu.paint_together(
-            content,
-            style,
-            settings,
-            preview_every=TOGETHER_SECONDS,
-            should_stop=lambda: is_over_time or should_stop(),
+            content, style, settings, preview_every=TOGETHER_SECONDS, should_stop=limit.should_stop
         )
         shown: list[Step | None] = [None] * len(settings)  # the latest step with a picture of each
         yielded_at = 0.0
@@ -146,8 +137,22 @@ class RunQueue:
             for steps in states:
                 shown = [new if new and new.image else old for new, old in zip(steps, shown, strict=True)]
                 seconds = max(step.seconds for step in steps if step)
-                is_over_time = seconds >= self._options.time_limit
+                limit.note(seconds)
                 if seconds - yielded_at >= TOGETHER_SECONDS:
                     yielded_at = seconds
                     yield shown
         yield shown
+
+
+class TimeLimit:
+    """The host's limit of a run, in seconds, together with the visitor's Stop."""
+
+    def __init__(self, seconds: float, should_stop: Callable[[], bool]):
+        self._seconds, self._should_stop, self._is_over = seconds, should_stop, False
+
+    def note(self, seconds: float) -> None:
+        """Note how long the run has taken so far."""
+        self._is_over = seconds >= self._seconds
+
+    def should_stop(self) -> bool:
+        return self._is_over or self._should_stop()

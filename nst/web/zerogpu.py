@@ -4,7 +4,9 @@ On any other machine `stylize` is `nst.stylize` itself. Everything that crosses 
 pictures, settings and a RunState go in, steps come out. A stop flag cannot cross, so Stop ends the run from outside.
 """
 
+import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,9 +14,10 @@ from typing import Any
 
 from PIL import Image
 
-from nst import RunState, Step, StyleSettings, mix_steps
+from nst import RunState, Step, StyleSettings, mix_steps, stylize_video
 from nst import stylize as stylize_here
 from nst.variations import paint_together as paint_together_here
+from nst.video.clips import Clip
 
 PRESENT = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # the Space's machine sets it
 if PRESENT:
@@ -25,6 +28,7 @@ if PRESENT:
 SECONDS_TO_START = 20
 SECONDS_PER_STEP = 0.02
 SECONDS_PER_PIXEL = 2e-7  # of one step
+FRAME_SHARE = 0.5  # of a picture's time, for each frame of a clip but the first
 MAX_SECONDS = 120  # the time that every visitor may ask for
 MARGIN_SECONDS = 3  # before the machine would end the run without its picture
 
@@ -92,6 +96,29 @@ def paint_together(
                 return
 
 
+def paint_video(
+    clip: Clip, frames: int, style: Any, settings: StyleSettings, *, should_stop: Callable[[], bool]
+) -> Iterator[Image.Image]:
+    """Yield what `nst.stylize_video` paints of the clip's first frames, on ZeroGPU's GPU where there is one.
+
+    frames: how many at most. There `should_stop` ends the run after a frame.
+    """
+    if not PRESENT:
+        yield from _paint_frames(clip, frames, style, settings, should_stop)
+        return
+    with closing(_paint_video_on_gpu(clip, frames, style, settings)) as pictures:
+        for picture in pictures:
+            yield picture
+            if should_stop():
+                return
+
+
+def _paint_frames(
+    clip: Clip, frames: int, style: Any, settings: StyleSettings, should_stop: Callable[[], bool]
+) -> Iterator[Image.Image]:
+    yield from stylize_video(itertools.islice(clip.frames(0, settings.size), frames), style, settings, should_stop)
+
+
 def seconds_needed(
     content: Image.Image, style: Any, settings: StyleSettings, preview_every: float, resume: RunState | None
 ) -> int:
@@ -131,6 +158,20 @@ def _paint_together_within_seconds(
     yield from paint_together_here(content, style, settings, preview_every=preview_every)
 
 
+def seconds_needed_for_video(clip: Clip, frames: int, style: Any, settings: StyleSettings) -> int:
+    """Return the seconds for which the run of `paint_video` asks for the GPU."""
+    picture = seconds_needed(Image.new("RGB", clip.size), style, settings, 0, None) - SECONDS_TO_START
+    frames = min(frames, clip.frame_count or frames)
+    return min(MAX_SECONDS, round(SECONDS_TO_START + picture * (1 + FRAME_SHARE * (frames - 1)) + 0.5))
+
+
+def _paint_video_within_seconds(clip: Clip, frames: int, style: Any, settings: StyleSettings) -> Iterator[Image.Image]:
+    """Yield the painted frames, and end with the one that is being painted before the lent time is over."""
+    end = time.monotonic() + seconds_needed_for_video(clip, frames, style, settings) - MARGIN_SECONDS
+    yield from _paint_frames(clip, frames, style, settings, lambda: time.monotonic() >= end)
+
+
 if PRESENT:
+    _paint_video_on_gpu = spaces.GPU(duration=seconds_needed_for_video)(_paint_video_within_seconds)
     _paint_together_on_gpu = spaces.GPU(duration=seconds_needed_together)(_paint_together_within_seconds)
     _stylize_on_gpu = spaces.GPU(duration=seconds_needed)(_stylize_within_seconds)
