@@ -56,7 +56,7 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     border = (1 + 2 * BORDER_SHARE) ** 2 if settings.seamless else 1.0  # in which it is painted too
     areas = [round(border * _area(content_size, settings, stage.long_side)) for stage in stages]
     pixels = sum(area * _tile_cost(area, settings) * stage.steps for area, stage in zip(areas, stages, strict=True))
-    pixels += TARGETS_COST * sum(areas) + FINISH_COST * areas[-1]
+    pixels += TARGETS_COST * sum(areas) + (FINISH_COST * areas[-1] if settings.match_palette else 0)
     if settings.sketch and settings.style_weight:
         pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings, content_size))
     seconds = pixels * _seconds_per_pixel(settings, backbone)

@@ -44,9 +44,9 @@ def test_the_api_takes_missing_settings_from_the_preset(client, files):
     assert Image.open(download).size == (224, 224), status
 
 
-def test_the_api_documents_one_endpoint_and_its_parameters(client):
+def test_the_api_documents_two_endpoints_and_their_parameters(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/stylize"]  # the page's other events have no API
+    assert list(endpoints) == ["/stylize", "/film"]  # the page's other events have no API
     parameters = {p["parameter_name"]: p for p in endpoints["/stylize"]["parameters"]}
     assert [name for name, p in parameters.items() if not p["parameter_has_default"]] == ["content", "style"]
     assert list(parameters) == [
@@ -55,6 +55,8 @@ def test_the_api_documents_one_endpoint_and_its_parameters(client):
     ]  # fmt: skip; clients may pass values by position
     assert {parameters[name]["parameter_default"] for name in list(parameters)[-4:]} == {None}  # the preset's
     assert endpoints["/stylize"]["description"].startswith("Paint a photo in the style of a picture")
+    names = [parameter["parameter_name"] for parameter in endpoints["/film"]["parameters"]]
+    assert names == ["clip", "style", "preset", "size", "fps", "strength", "style_scale"]
 
 
 def test_a_cancelled_api_run_makes_room_for_the_next(client, files):

@@ -98,6 +98,9 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path):
     make_picture(32, 32, 1).save(tmp_path / "picture.png")
     make_picture(32, 32, 1).save(tmp_path / "picture.jpg")
     write_tone(tmp_path / "tone.m4a")
+    stream = write_clip(tmp_path / "stream.ts", GREYS)
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1.0,\n{stream}\n#EXT-X-ENDLIST\n")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile whole.mp4\n")
     for name, words in {
         "empty.mp4": "the file is empty",
         "noise.mp4": "not a clip that can be read",
@@ -105,6 +108,8 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path):
         "picture.png": "a picture, not a clip",
         "picture.jpg": "a picture, not a clip",
         "tone.m4a": "there is no video in it",
+        "list.m3u8": "a list of other files",  # a visitor could name files of the server in it
+        "list.mp4": "a list of other files",
         "nothing.mp4": "no such file",
         ".": "this is a folder",
     }.items():

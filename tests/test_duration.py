@@ -14,7 +14,7 @@ from nst.estimation import Estimate
         (2048, 61, "nst: 2048 x 1365 px takes about 1 minute\n"),
         (4096, 7300, "nst: 4096 x 2731 px takes about 2 hours\n"),
         (2048, 59, ""),
-        (256, 1e6, ""),  # so small that no time is measured
+        (512, 1e6, ""),  # so small that no time is measured
     ],
 )
 def test_only_a_long_run_is_announced(random_checkpoint, monkeypatch, capfd, size, seconds, line):

@@ -25,10 +25,12 @@ def estimate(random_checkpoint, monkeypatch):
 
 
 def test_the_time_is_proportional_to_all_pixels_of_all_steps(estimate):
-    assert estimate().seconds == pytest.approx(512 * 384 * 200 * 1e-6)
-    assert estimate((300, 300), steps=210, scales=3).seconds == pytest.approx(70 * (128**2 + 256**2 + 512**2) * 1e-6)
-    assert estimate((800, 300)).seconds == pytest.approx(512 * 192 * 200 * 1e-6)
-    assert estimate((800, 300), keep_aspect=False).seconds == pytest.approx(512**2 * 200 * 1e-6)
+    """The targets of a stage count as 1.2 steps, the finish as half a step."""
+    assert estimate().seconds == pytest.approx(512 * 384 * 201.2 * 1e-6)
+    assert estimate((300, 300), steps=210, scales=3).seconds == pytest.approx(71.2 * (128**2 + 256**2 + 512**2) * 1e-6)
+    assert estimate((800, 300)).seconds == pytest.approx(512 * 192 * 201.2 * 1e-6)
+    assert estimate((800, 300), keep_aspect=False).seconds == pytest.approx(512**2 * 201.2 * 1e-6)
+    assert estimate(match_palette=True).seconds == pytest.approx(512 * 384 * 201.7 * 1e-6)
 
 
 def test_memory_grows_with_the_area_and_the_layers(estimate):
@@ -46,9 +48,9 @@ def test_tiles_bound_the_memory(estimate):
 
 @pytest.mark.parametrize("precision", ["bf16", "float32"])
 def test_a_print_of_8192_px_fits_into_16_gb(estimate, precision):
-    """Measured with a narrow network: 10.5 GB. The photo's features would take 8.6 GB more in bf16."""
+    """Measured in bf16: 11.5 GB. The photo's features would take 8.6 GB more."""
     layers = {"content_layers": ("conv1_2", "conv2_2"), "style_layers": ("conv1_1", "conv2_1", "conv3_1")}
-    assert 9e9 < estimate((3000, 2000), size=8192, precision=precision, **layers).peak_bytes < 14e9
+    assert 9e9 < estimate((3000, 2000), size=8192, precision=precision, **layers).peak_bytes < 16e9
 
 
 @pytest.mark.slow

@@ -18,10 +18,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.clips import pan, write_clip
 from helpers.pictures import make_picture
 from helpers.server import png, run_server, stylize_arguments
 from helpers.shell import ROOT
 from nst import read_recipe, stylize
+from nst.video.clips import Clip
 
 pytestmark = pytest.mark.slow
 
@@ -257,7 +259,7 @@ def test_examples_in_the_documentation_work(server, tmp_path, name):
     assert Image.open(result).size == (64, 48)
 
 
-def test_language_models_see_a_tool_and_can_use_it(server):
+def test_language_models_see_tools_and_can_use_them(server, tmp_path):
     import anyio
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
@@ -268,7 +270,7 @@ def test_language_models_see_a_tool_and_can_use_it(server):
             ClientSession(read, write) as session,
         ):
             await session.initialize()
-            (tool,) = (await session.list_tools()).tools
+            tool, film_tool = (await session.list_tools()).tools
             # Given an address instead, Gradio would fetch the picture itself, but from no machine of its own network.
             photo, painting = (
                 f"data:image/png;base64,{base64.b64encode(png(make_picture(96, 72, seed))).decode()}" for seed in (1, 2)
@@ -282,10 +284,13 @@ def test_language_models_see_a_tool_and_can_use_it(server):
             plain = await session.call_tool(tool.name, arguments)
             with_progress = await session.call_tool(tool.name, arguments | {"steps": 3}, progress_callback=on_progress)
             refused = await session.call_tool(tool.name, arguments | {"size": 9000})
-            return tool, (plain, with_progress), messages, refused
+            clip = write_clip(tmp_path / "clip.mp4", pan(3)).read_bytes()
+            film_arguments = {"clip": f"data:video/mp4;base64,{base64.b64encode(clip).decode()}", "style": painting}
+            film = await session.call_tool(film_tool.name, film_arguments | {"size": 64})
+            return (tool, film_tool), (plain, with_progress), messages, refused, film
 
     with ThreadPoolExecutor() as thread:  # playwright, in other tests, has an event loop in this one
-        tool, answers, messages, refused = thread.submit(anyio.run, talk).result()
+        (tool, film_tool), answers, messages, refused, film = thread.submit(anyio.run, talk).result()
     assert tool.name == "stylize" and tool.description.startswith("Paint a photo in the style of a picture")
     parameters = tool.inputSchema["properties"]
     assert {"content", "style", "preset", "steps"} <= set(parameters)
@@ -299,3 +304,9 @@ def test_language_models_see_a_tool_and_can_use_it(server):
         assert (image.size, image.format, picture.mimeType) == ((64, 48), "PNG", "image/png")
         assert "nst-recipe" in image.info
     assert refused.isError and "size must be" in refused.content[0].text and "/" not in refused.content[0].text
+    assert film_tool.name == "film" and film_tool.description.startswith("Paint a short clip in the style of a picture")
+    assert not film.isError and [part.type for part in film.content] == ["text", "resource"], film
+    status, resource = film.content
+    assert status.text.startswith("Done · 3 frames") and resource.resource.mimeType == "video/mp4"
+    (tmp_path / "film.mp4").write_bytes(base64.b64decode(resource.resource.blob))
+    assert len(list(Clip(tmp_path / "film.mp4").frames())) == 3

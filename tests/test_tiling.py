@@ -107,6 +107,15 @@ def test_tiled_losses_and_gradients_equal_the_untiled_ones(network, levels, mask
     assert (gradient - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
+def test_the_variance_of_a_large_map_is_computed_in_parts(monkeypatch):
+    features = 3 + 0.5 * photo(100, 37, 6)
+    expected = np.var(features.numpy().astype(float), ddof=1)
+    for values_at_once in (features.numel(), 1):
+        monkeypatch.setattr(targets, "VALUES_AT_ONCE", values_at_once)
+        variance = targets.StoredFeatures({"conv1_2": features}).variances()["conv1_2"]
+        assert variance.item() == pytest.approx(expected, rel=1e-5) and variance.dtype == torch.float32
+
+
 def test_tiles_in_bf16_agree_within_its_precision():
     settings = replace(StyleSettings(), device="cpu", precision="bf16")
     torch.manual_seed(0)

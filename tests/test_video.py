@@ -11,7 +11,7 @@ from helpers.clips import pan
 from helpers.refusals import refusal
 from helpers.runs import STYLE, paint
 from helpers.scenes import pan_and_zoom, warping_error
-from nst import StrengthMixer, StyleSettings, save_style, stylize_video
+from nst import StrengthMixer, StyleSettings, save_style, stylize, stylize_video
 from nst.pictures import Style
 from nst.video.painting import VideoPainter, fit_frame
 
@@ -152,3 +152,21 @@ def test_what_cannot_be_painted_is_refused(fast, tmp_path):
     assert "style picture" in refusal(lambda: next(stylize_video(FRAMES, [], fast)))
     assert "The frame" in refusal(lambda: next(stylize_video([Image.new("RGB", (400, 4))], STYLE, fast)))
     assert list(stylize_video([], STYLE, fast)) == []
+
+
+def test_a_stop_ends_with_the_frame_that_is_being_painted(fast):
+    settings = replace(fast, steps=50)
+    asked = []
+
+    def should_stop() -> bool:
+        asked.append(True)
+        return len(asked) >= 3
+
+    (first,) = stylize_video(FRAMES, STYLE, settings, should_stop)  # within its third step
+    answers = iter([False, False, True])
+    *_, step = stylize(FRAMES[0], STYLE, settings, should_stop=lambda: next(answers))
+    assert step.step == 3 and np.array_equal(first, step.image)
+    taken = []
+    for picture in stylize_video(FRAMES, STYLE, fast, lambda: len(taken) >= 2):
+        taken.append(picture)
+    assert len(taken) == 2

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from helpers.clips import pan, read_tone, read_video, write_clip
+from nst.video import encoding
 from nst.video.clips import Clip
-from nst.video.encoding import join_parts, write_part
+from nst.video.encoding import VideoWriter, join_parts, write_part
 
 
 def make_video(tmp_path, pictures, clip, sides=(5, 12)):
@@ -118,3 +119,22 @@ def test_a_browser_plays_a_video_with_its_sound_in_the_right_colours(browser, tm
     duration, colours, has_sound = result
     assert duration == pytest.approx(1, abs=0.1) and has_sound
     assert colours[0] == pytest.approx([60, 60, 30], abs=6) and colours[1] == pytest.approx([200, 60, 30], abs=6)
+
+
+@pytest.mark.parametrize("sound", ["aac", "ac3"])  # copied, and encoded anew
+def test_a_video_that_is_saved_early_has_its_frames_and_as_much_sound(tmp_path, monkeypatch, sound):
+    monkeypatch.setattr(encoding, "PART_FRAMES", 4)
+    pictures = pan(24)
+    clip = Clip(write_clip(tmp_path / "clip.mkv", pictures, rate=12, sound=sound))
+    with VideoWriter(clip, tmp_path / "video.mp4") as writer:
+        for picture in pictures[:10]:
+            writer.add(picture)
+        path = writer.save()
+        assert len(list(tmp_path.iterdir())) == 3
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["clip.mkv", "video.mp4"]  # the parts are deleted
+    frames = read_video(path)
+    assert len(frames) == 10
+    for frame, picture in zip(frames, pictures, strict=False):
+        assert np.abs(frame.astype(float) - np.asarray(picture)).mean() < 5
+    _, seconds, frequency = read_tone(path)
+    assert seconds == pytest.approx(10 / 12, abs=0.06) and frequency == pytest.approx(440, abs=3)

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from helpers.clips import pan, write_clip
 from helpers.pictures import make_picture
 from helpers.shell import ENVIRONMENT, ROOT, shell
 
@@ -16,9 +17,10 @@ import spaces
 from PIL import Image
 from nst import StyleSettings, load_backbone
 from nst.variations import vary
+from nst.video.clips import Clip
 from nst.web import zerogpu
 
-scenarios, backbone, photo, style = json.loads(sys.argv[1]), *sys.argv[2:]
+scenarios, backbone, photo, style, clip = json.loads(sys.argv[1]), *sys.argv[2:]
 photo, style = Image.open(photo), Image.open(style)
 zerogpu.MAX_SECONDS = 200
 load_backbone(backbone)  # the forked processes inherit it
@@ -47,6 +49,17 @@ small = vary(StyleSettings.preset("quick", size=64, steps=3, backbone=backbone))
 for name, should_stop in (("together", lambda: False), ("together, stopped", lambda: True)):
     *_, steps = zerogpu.paint_together(photo, style, small, preview_every=0.001, should_stop=should_stop)
     results[name] = {"steps": [step.step if step else None for step in steps], "duration": spaces.DURATIONS[-1]}
+for name, limit in (("film", None), ("film, stopped", 2)):
+    pictures = []
+    stop = lambda: len(pictures) >= (limit or 99)
+    clip_settings = StyleSettings.preset("quick", size=64, steps=3, backbone=backbone)
+    for picture in zerogpu.paint_video(Clip(clip), 4, style, clip_settings, should_stop=stop):
+        pictures.append(picture)
+    results[name] = {"frames": len(pictures), "size": pictures[-1].size, "duration": spaces.DURATIONS[-1]}
+zerogpu.SECONDS_TO_START = 0  # with this start its time is over as it begins
+zerogpu.MARGIN_SECONDS = 300
+results["film, out of time"] = {"frames": len(list(zerogpu.paint_video(
+    Clip(clip), 4, style, clip_settings, should_stop=lambda: False)))}
 print(json.dumps(results))
 """
 
@@ -66,8 +79,9 @@ def results(tmp_path_factory, random_checkpoint) -> dict[str, dict]:
     make_picture(96, 72, seed=1).save(folder / "photo.png")
     make_picture(80, 80, seed=2).save(folder / "painting.png")
     environment = ENVIRONMENT | {"SPACES_ZERO_GPU": "true", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
-    arguments = json.dumps(SCENARIOS), random_checkpoint, folder / "photo.png", folder / "painting.png"
-    done = shell(folder / "paint.py", *arguments, env=environment)
+    write_clip(folder / "clip.mp4", pan(6))
+    files = (folder / name for name in ("photo.png", "painting.png", "clip.mp4"))
+    done = shell(folder / "paint.py", json.dumps(SCENARIOS), random_checkpoint, *files, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -97,3 +111,11 @@ def test_stop_keeps_the_latest_preview_and_a_run_can_resume_from_it(results):
 def test_variations_paint_in_another_process_and_can_be_stopped(results):
     assert results["together"] == {"steps": [3, 3, 3, 3], "duration": 200}  # the longest time that may be asked for
     assert results["together, stopped"]["steps"][1:] == [None] * 3
+
+
+@pytest.mark.slow
+def test_films_paint_in_another_process_and_can_be_stopped(results):
+    assert (results["film"]["frames"], results["film"]["size"]) == (4, [64, 48])
+    assert 100 < results["film"]["duration"] <= 200
+    assert results["film, stopped"]["frames"] == 2
+    assert results["film, out of time"]["frames"] == 1

@@ -57,7 +57,7 @@ class VideoRuns:
             raise StyleTransferError(f"Frames a second must be from {low} to {high}, not {rate:g}.")
         clip = Clip(path)
         clip = Clip(path, rate) if clip.rate > rate else clip
-        limit, seconds = self._options.clip_seconds, (clip.frame_count or 0) / clip.rate
+        limit, seconds = self._options.clip_seconds, float((clip.frame_count or 0) / clip.rate)
         if seconds > limit + EXTRA_SECONDS:
             advice = "cut it first, with the scissors under the clip"
             raise StyleTransferError(f"{clip.name}: {duration(seconds)} long; here at most {limit} s: {advice}.")
