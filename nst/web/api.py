@@ -59,8 +59,8 @@ def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
         gr.Number(visible=False, label="style_scale"),
     ]
     film_outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
-    film = FilmEndpoint(endpoint, VideoRuns(options, queue), options)
-    gr.Button(visible=False).click(film.paint, film_inputs, film_outputs, api_name="film", **event_options)
+    films = FilmEndpoint(endpoint, VideoRuns(options, queue), options)
+    gr.Button(visible=False).click(films.film, film_inputs, film_outputs, api_name="film", **event_options)
 
 
 class StylizeEndpoint:
@@ -164,7 +164,7 @@ class FilmEndpoint:
     def __init__(self, pictures: StylizeEndpoint, runs: VideoRuns, options: Options):
         self._pictures, self._runs, self._options = pictures, runs, options
 
-    def paint(
+    def film(
         self,
         clip,
         style,
