@@ -101,9 +101,12 @@ def test_axe_finds_nothing_serious_and_all_text_has_enough_contrast(visit, pictu
     page.locator("#stop").click()
     expect(status(page)).to_have_value(re.compile("^Click one"))
     check()
-    for title in ("Before and after", "Step by step"):
+    for title in ("Before and after", "Step by step", "Film"):
         open_tab(page, title)
         check()
+    page.locator("#example_clips button").first.click()
+    page.locator("#clip video").wait_for()
+    check()
     open_tab(page, "What the network sees")
     toggle_sections(page, "The network that looks")
     check()
@@ -134,7 +137,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
 
     assert page.locator("#continue").evaluate("(e) => e.scrollWidth <= e.clientWidth")  # its text fits
     toggle_sections(page, *EVERYTHING)
-    for title in ("Picture", "Before and after", "Step by step", "What the network sees"):
+    for title in ("Picture", "Before and after", "Step by step", "Film", "What the network sees"):
         open_tab(page, title)
         check(title)
     toggle_sections(page, "The network that looks")
