@@ -122,6 +122,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_button_is_near(visit, pictures):
     assert result < advanced  # the picture before the many controls
     upload_pictures(page, *pictures)
     page.locator("#stylize").tap()
+    expect(page.locator("#output")).to_be_in_viewport(ratio=0.9)  # it is brought into view while it is painted
     page.locator("#output img").wait_for()
     expect(status(page)).to_have_value(ENDED)
     press_and_wait(page)

@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -62,6 +63,18 @@ def open_film_tab(visit, clip: Path, painting: Path):
     box.fill("64")
     box.press("Tab")
     return page
+
+
+def test_on_a_phone_the_frames_come_into_view(visit, clip, painting):
+    from playwright.sync_api import expect
+
+    page = open_film_tab(partial(visit, width=390), clip, painting)
+    field, other = (page.locator(name).bounding_box() for name in ("#clip", "#film_style"))
+    assert field["y"] == other["y"] and other["x"] + other["width"] <= 390  # side by side
+    page.locator("#paint_film").click()
+    expect(page.locator("#film_frame")).to_be_in_viewport(ratio=0.9)
+    expect(film_status(page)).to_have_value(re.compile("^Done"))
+    expect(page.locator("#film_result")).to_be_in_viewport(ratio=0.9)
 
 
 def film_status(page):

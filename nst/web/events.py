@@ -77,6 +77,8 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     without_photo = {name: component for name, component in values.items() if name != "content"}
     run_options = {"outputs": list(vars(outputs).values()), "show_progress": "minimal",
                    "show_progress_on": [results.status], **run_limits}  # fmt: skip
+    for begin in (inputs.start.click, inputs.resume.click, results.enlarge.click, page.variations.gallery.select):
+        begin(None, js=REMEMBER_RUN)  # before the run: it would be called only after the run's end
     start = inputs.start.click(run_events.start, inputs_kwargs=values, validator=check_pictures, **run_options)
     resume = inputs.resume.click(run_events.resume, inputs_kwargs=without_photo, **run_options)
     steps = inputs.controls["steps"]
@@ -88,10 +90,7 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     enlarge.success(show_settings_of_run, page.session, setting_outputs(page), **WITHOUT_QUEUE)
     chosen = _connect_variations(page, queue, values, options.styles, run_limits)
     start_chosen = chosen.success(run_events.start, inputs_kwargs=values, **run_options)
-    runs = ((inputs.start.click, start), (inputs.resume.click, resume), (results.enlarge.click, enlarge),
-            (page.variations.gallery.select, start_chosen))  # fmt: skip
-    for begin, run in runs:
-        begin(None, js=REMEMBER_RUN)
+    for run in (start, resume, enlarge, start_chosen):
         run.success(show_all_finished, [page.session, steps], finished, **WITHOUT_QUEUE)
         run.success(strength_events.prepare, page.session, None, **WITHOUT_QUEUE)
         run.success(None, js=FORGET_RUN)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from nst.web.run_queue import RunQueue
 from nst.web.status import duration
 
 PHOTO_SIZE = (3, 2)  # width and height: the shape of the photo that the times are for
+PAUSE_SECONDS = 0.1  # between two presets: enough for a run that waits to take the place
 ASK_SECONDS = 4  # between a page's questions whether the times are known: each makes the browser busy for a moment
 _log = logging.getLogger("app")
 
@@ -20,7 +22,8 @@ _log = logging.getLogger("app")
 class PresetTimes:
     """The presets' names with their times. The first page that asks starts the measurement in a thread.
 
-    The measurement takes a place in the queue of runs, because beside a run it would measure several times too much.
+    The measurement of each preset takes a place in the queue of runs, because beside a run it would measure several
+    times too much. A run that waits is let in before the next preset.
     """
 
     def __init__(self, max_size: int, queue: RunQueue):
@@ -41,17 +44,19 @@ class PresetTimes:
 
     def _measure(self) -> None:
         try:
-            labels = [item for item in self._queue.run_when_free(None, self._name_times) if isinstance(item, tuple)]
+            labels = []
+            for name in PRESETS:
+                items = self._queue.run_when_free(None, self._name_time, name)
+                labels += [item for item in items if isinstance(item, tuple)]
+                time.sleep(PAUSE_SECONDS)
             self._labels = labels if len(labels) == len(PRESETS) else []
         except Exception:  # the page works without the times
             _log.exception("the presets' times could not be measured")
         self._is_known = True
 
-    def _name_times(self, should_stop: Callable[[], bool]) -> Iterator[tuple[str, str]]:
-        """Yield each preset's name with its time, and the preset, until the server ends."""
-        for name in PRESETS:
-            if should_stop():
-                return
+    def _name_time(self, name: str, should_stop: Callable[[], bool]) -> Iterator[tuple[str, str]]:
+        """Yield the preset's name with its time, and the preset, unless the server ends."""
+        if not should_stop():
             yield f"{name} · {duration(self._seconds(name))}", name
 
     def _seconds(self, name: str) -> float:

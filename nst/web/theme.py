@@ -85,11 +85,11 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   #views .tab-container button { padding-inline: 0.5rem; font-size: 0.85rem; }
   #preset .wrap { grid-template-columns: 1fr 1fr; }
   #preset label { padding-inline: 0.5rem; font-size: 0.85rem; }
-  #pictures { flex-wrap: nowrap; gap: 0.5rem; }
-  #pictures > .block { min-width: 0 !important; }
+  #pictures, #film_inputs { flex-wrap: nowrap; gap: 0.5rem; }
+  #pictures > .block, #film_inputs > .block { min-width: 0 !important; }
   #run > button { min-width: 0 !important; padding-inline: 0.5rem; }
   #continue { font-size: 0.9rem; white-space: normal; }
-  #compare, #output, #stage { min-height: 0; height: 300px !important; }
+  #compare, #output, #stage, #film_frame, #film_result { min-height: 0; height: 300px !important; }
   #network_views .caption-label { font-size: 0.6rem; padding: 0 0.2rem; }
   #network_views .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; align-content: start; }
   #network_views .depths .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }

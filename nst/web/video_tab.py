@@ -21,6 +21,8 @@ PRESET, PRESET_NAMES = "quick", ("quick", "balanced")  # a clip has many frames:
 SMALLEST, SIZE = 64, 384  # px
 INTRODUCTION = "Give a clip and a painting. The paint moves with the things in the clip, and does not flicker."
 WELCOME = "Add a clip of at most {seconds} s and a painting, then press Paint the film."
+# On a phone the frames are below the button: they are brought into view.
+SHOW_FRAMES = "() => { if (innerWidth <= 768) document.querySelector('#film_view').scrollIntoView(); }"
 FAILED = "No film was made: see the error message, correct what it names, and try again."
 
 
@@ -65,7 +67,7 @@ def video_tab(options: Options) -> VideoTab:
                                  elem_id="film_size", min_width=200)  # fmt: skip
                 rate = gr.Slider(*RATES, USUAL_RATE, step=1, label="Frames a second", elem_id="film_rate",
                                  info="At most as many as the clip has.", min_width=200)  # fmt: skip
-        with gr.Column(scale=6, min_width=320):
+        with gr.Column(scale=6, min_width=320, elem_id="film_view"):
             frame = gr.Image(label="Latest frame", format="jpeg", interactive=False, height=420, buttons=[],
                              elem_id="film_frame", alt_text="The latest painted frame")  # fmt: skip
             film = gr.Video(label="Film", interactive=False, height=420, loop=True, visible=False, buttons=[],
@@ -90,6 +92,7 @@ class VideoEvents:
         hidden = {"show_progress": "hidden", "api_visibility": "private"}
         upload = tab.clip.upload(self.check, tab.clip, None, concurrency_limit=None, **hidden)
         upload.failure(lambda: None, None, tab.clip, queue=False, **hidden)
+        tab.start.click(None, js=SHOW_FRAMES)  # before the run: it would begin only after the run's end
         painted = tab.start.click(self.paint, [tab.clip, tab.style, tab.preset, tab.size, tab.rate], outputs,
                                   show_progress="minimal", show_progress_on=[tab.status], **run_limits)  # fmt: skip
         painted.failure(lambda: FAILED, None, tab.status, queue=False, **hidden)
