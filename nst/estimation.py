@@ -23,7 +23,7 @@ from nst.targets import STORED_PIXELS
 
 BASE_BYTES = 950_000_000  # the process itself: interpreter, torch, the weights in two precisions (measured)
 BACKWARD_MAPS = 3  # copies of the largest feature map that are alive while gradients flow (measured)
-PICTURES = 20  # float32 pictures at full size: pixels, moments, gradients, copies, and the result (measured)
+PICTURES = 22  # float32 pictures at full size: pixels, moments, gradients, copies, and the result (measured)
 PICTURES_ON_GPU = 40  # and the canvas as it was before each of the steps under way
 SKETCH_STEPS = 20  # a sketch takes as long as so many steps of its own size (measured on two cores, in bf16)
 TARGETS_COST = 1.2  # of a stage: its targets take as long as so many steps (measured at 1024 to 4096 px)

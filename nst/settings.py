@@ -14,9 +14,9 @@ SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_wei
 SINCE_VERSION_3 = {"match_palette": False}  # the same for versions 1 and 2
 SINCE_VERSION_4 = {"sketch": False}  # the same for versions 1 to 3
 LARGEST = 8192  # px
-SINCE_VERSION_5 = {"detail_above": LARGEST}  # the same for versions 1 to 4
+SINCE_VERSION_5 = {"detail_above": LARGEST, "canvas": "pyramid"}  # the same for versions 1 to 4
 INITS = ("content", "style", "noise")
-CANVASES = ("pixels", "pyramid", "deep-pyramid")  # nst.canvas explains each
+CANVASES = ("pixels", "pyramid", "smooth-pyramid", "deep-pyramid")  # nst.canvas explains each
 STRENGTHS = (0.0, 1.5)  # the range of `strength`
 
 
@@ -49,7 +49,8 @@ class StyleSettings:
     relative_losses: divide each layer's loss by the size of its target (for a style, by the photo's if that is larger).
     Every layer then counts alike, whatever the backbone. The plain recipe does not do this.
     canvas: what is optimized: `pixels`, or the coefficients of a Laplacian `pyramid`, which moves broad areas sooner
-    and leaves less grain, but keeps less of the photo. A `deep-pyramid` reaches the lowest loss in the fewest steps.
+    and leaves less grain, but keeps less of the photo. A `smooth-pyramid` is one that leaves no grid of 2 px. A
+    `deep-pyramid` reaches the lowest loss in the fewest steps.
     learning_rate: Adam's, in units of pixel value, above 0 and up to 1.
     init: what the run starts from: the `content`, the content in the colours of the first `style`, or `noise`.
     start_noise: standard deviation of the noise that is added at the start of every stage, in units of pixel value, 0
@@ -80,7 +81,7 @@ class StyleSettings:
     style_scale: float = 1.0
     preserve_colours: bool = False
     relative_losses: bool = True
-    canvas: str = "pyramid"
+    canvas: str = "smooth-pyramid"
     learning_rate: float = 0.05
     init: str = "content"
     start_noise: float = 0.0

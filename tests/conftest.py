@@ -97,7 +97,7 @@ def small_levels(monkeypatch):
     """Let small pictures have pyramids too."""
     import nst.canvas
 
-    for kind in ("pyramid", "deep-pyramid"):
+    for kind in ("pyramid", "smooth-pyramid", "deep-pyramid"):
         monkeypatch.setitem(nst.canvas.KINDS, kind, replace(nst.canvas.KINDS[kind], coarsest_side=4))
 
 
@@ -108,7 +108,7 @@ def fast(random_checkpoint):
 
     return StyleSettings(
         size=64, steps=3, scales=1, content_layers=("conv3_1",), style_layers=("conv1_1", "conv2_1", "conv3_1"),
-        content_weight=4.0, style_statistic="covariance", canvas="pyramid", start_noise=0.0, sketch=False,
+        content_weight=4.0, style_statistic="covariance", canvas="smooth-pyramid", start_noise=0.0, sketch=False,
         match_palette=False, backbone=str(random_checkpoint), device="cpu", precision="float32",
     )  # fmt: skip
 

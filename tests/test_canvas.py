@@ -6,7 +6,7 @@ import torch
 
 import nst.canvas
 from helpers.pictures import photo, uniform
-from nst.canvas import MOMENTS, Canvas
+from nst.canvas import MOMENTS, Canvas, without_grid
 
 pytestmark = pytest.mark.usefixtures("small_levels")
 
@@ -57,14 +57,27 @@ def doubling(length: int) -> np.ndarray:
     return np.stack([np.interp(positions, np.arange(length), unit) for unit in np.eye(length)], 1)
 
 
+def grid_filter(length: int) -> np.ndarray:
+    """Return the matrix (length, length) of the filter (-1, 4, 10, 4, -1) / 16, mirrored at the border."""
+    padded = np.pad(np.eye(length), ((2, 2), (0, 0)), mode="reflect")
+    return sum(weight / 16 * padded[i : i + length] for i, weight in enumerate((-1, 4, 10, 4, -1)))
+
+
 @pytest.mark.parametrize(
-    ("kind", "beta1", "beta2", "half_life"), [("pyramid", 0.9, 0.99, np.inf), ("deep-pyramid", 0.85, 0.8, 40)]
+    ("kind", "beta1", "beta2", "half_life"),
+    [("pyramid", 0.9, 0.99, np.inf), ("smooth-pyramid", 0.9, 0.99, np.inf), ("deep-pyramid", 0.85, 0.8, 40)],
 )
 def test_a_pyramid_takes_adam_steps_of_its_coefficients(kind, beta1, beta2, half_life):
-    """As matrices: x = c_0 + U(c_1 + U c_2). The transposes map the pixels' gradient to coefficients."""
+    """As matrices: x = c_0 + U(c_1 + U c_2). The transposes map the pixels' gradient to coefficients.
+
+    In a smooth pyramid the gradient is filtered before, and the change afterwards.
+    """
     height, width = 16, 24
     up = np.kron(doubling(8), doubling(12)), np.kron(doubling(4), doubling(6))
     basis = [np.eye(height * width), up[0], up[0] @ up[1]]
+    smooth = np.eye(height * width)
+    if kind == "smooth-pyramid":
+        smooth = np.kron(grid_filter(height), grid_filter(width))
     start, rates, steps = photo(1, height, width), [0.02, 0.05, 0.1], gradients(3, (1, 3, height, width))
     canvas = Canvas(start, kind)
     x = start.numpy().reshape(3, -1).astype(float)
@@ -73,10 +86,10 @@ def test_a_pyramid_takes_adam_steps_of_its_coefficients(kind, beta1, beta2, half
         canvas.update(gradient, rate)
         flat = gradient.numpy().reshape(3, -1).astype(float)
         for level, (to_pixels, (m, v)) in enumerate(zip(basis, moments, strict=True)):
-            g = flat @ to_pixels
+            g = flat @ smooth.T @ to_pixels
             m, v = moments[level] = [beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g]
             decayed = rate / (1 + (t - 1) / half_life)
-            x = x - decayed * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + 1e-8) @ to_pixels.T
+            x = x - decayed * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + 1e-8) @ to_pixels.T @ smooth.T
         x = x.clip(0, 1)
     assert {x.min(), x.max()} == {0, 1}
     np.testing.assert_allclose(canvas.pixels().numpy().reshape(3, -1), x, atol=1e-5)
@@ -92,6 +105,14 @@ def test_a_pyramid_moves_large_areas_faster_than_single_pixels():
         canvas.update(gradient, 0.01)
         changes.append((canvas.pixels() - 0.5)[..., 8:-8, 8:-8].abs().mean().item())
     assert changes == pytest.approx([0.04, 0.01], rel=1e-3)  # four levels: 32, 16, 8 and 4 px
+
+
+@pytest.mark.parametrize(("period", "share"), [(2, 0), (4, 0.75), (8, 0.979), (32, 0.999)])
+def test_without_grid_takes_waves_of_two_pixels_away_and_leaves_broad_ones(period, share):
+    wave = torch.cos(2 * torch.pi * torch.arange(64.0) / period).expand(1, 3, 64, 64)
+    for waves in (wave, wave.transpose(2, 3)):
+        filtered = without_grid(waves.contiguous())
+        torch.testing.assert_close(filtered[..., 8:-8, 8:-8], share * waves[..., 8:-8, 8:-8], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", nst.canvas.KINDS)

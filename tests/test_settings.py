@@ -96,7 +96,7 @@ def test_fields_that_version_1_lacks_take_the_values_that_version_1_painted_with
 @pytest.mark.parametrize(("version", "palette"), [(2, False), (3, True)])
 def test_earlier_versions_made_no_sketch_and_version_2_did_not_set_the_palette(version, palette):
     old = StyleSettings.from_dict({"size": 96, "version": version})
-    assert old == StyleSettings(size=96, sketch=False, match_palette=palette, detail_above=8192)
+    assert old == StyleSettings(size=96, sketch=False, match_palette=palette, detail_above=8192, canvas="pyramid")
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
