@@ -3,6 +3,8 @@
 Sources are pictures (1, 3, H, W) in [0, 1], of one size. Flows are in px, (H, W, 2): x to the right, y down.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import torch
@@ -40,8 +42,8 @@ class Motion:
 
     def __init__(self, earlier: Tensor, frame: Tensor):
         before, now = _grey_bytes(earlier), _grey_bytes(frame)
-        flow = find_flow(now, before)
-        consistent = is_consistent(flow, find_flow(before, now))
+        flow, back = find_flows((now, before), (before, now))
+        consistent = is_consistent(flow, back)
         camera = find_camera_motion(flow, consistent)
         found, follows_camera, stays = (_difference(earlier, frame, motion) for motion in (flow, camera, 0 * flow))
         if np.median(stays) < NOISE_FACTOR * np.median(follows_camera) + STILL:
@@ -82,14 +84,24 @@ def find_flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Kroeger et al., "Fast Optical Flow using Dense Inverse Search" (2016), with OpenCV.
     """
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setFinestScale(0)
+    return find_flows((source, target))[0]
+
+
+def find_flows(*pairs: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Return the flow of each pair of source and target, as `find_flow` does, all at the same time."""
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the search depends on how the picture is cut among threads
+    cv2.setNumThreads(1)  # a search depends on how the picture is cut among threads, so each has one
     try:
-        return search.calc(source, target, None)
+        with ThreadPoolExecutor(len(pairs)) as executor:
+            return list(executor.map(_search, *zip(*pairs, strict=True)))
     finally:
         cv2.setNumThreads(threads)
+
+
+def _search(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setFinestScale(0)
+    return search.calc(source, target, None)
 
 
 def is_consistent(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
