@@ -11,6 +11,7 @@ from torch import Tensor
 from nst.io.tensors import to_array, wrap_border
 
 GRID_FILTER = (-1 / 16, 4 / 16, 10 / 16, 4 / 16, -1 / 16)
+NOISE_LEFT = sum(weight**2 for weight in GRID_FILTER)  # of the standard deviation of white noise, along both axes
 MOMENTS = ("exp_avg", "exp_avg_sq")  # torch's names of Adam's first and second moment
 
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
+from nst.canvas import KINDS, NOISE_LEFT, without_grid
 from nst.errors import StyleTransferError
 from nst.io.colour import match_covariance, recolour
 from nst.io.reading import PictureLike, load_picture, load_with_opacity
@@ -202,7 +203,8 @@ def start_picture(
         first = styles[0]
         start = match_covariance(content, first.picture[..., inside(first.part)])
     else:
-        start = torch.rand(content.shape, generator=generator).to(content.device)
+        noise = torch.rand(content.shape, generator=generator).to(content.device) - 0.5
+        start = (0.5 + _fit_for_canvas(noise, settings)).clamp_(0, 1)
     return recolour(start, content) if settings.preserve_colours else start
 
 
@@ -215,7 +217,13 @@ def start_noise(
     """
     channels = 1 if settings.preserve_colours else 3
     noise = torch.randn(1, channels, *content.shape[-2:], generator=generator).to(content.device)
+    noise = _fit_for_canvas(noise, settings)
     masks = [style.mask for style in styles]
     if not any(mask is None for mask in masks):
         noise = noise * torch.stack(masks).amax(0)
     return settings.start_noise * noise
+
+
+def _fit_for_canvas(noise: Tensor, settings: StyleSettings) -> Tensor:
+    """Return noise of the same deviation without its grid, if the canvas is smooth: no step could take that away."""
+    return without_grid(noise) / NOISE_LEFT if KINDS[settings.canvas].is_smooth else noise

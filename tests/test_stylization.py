@@ -260,9 +260,25 @@ def test_the_seed_matters_only_when_the_run_starts_from_noise(fast):
 
 
 def test_a_start_from_noise_is_uniform_noise(fast):
-    step = paint(replace(fast, init="noise", steps=1, learning_rate=1e-6))
+    step = paint(replace(fast, init="noise", steps=1, learning_rate=1e-6, canvas="pyramid"))
     assert np.asarray(step.image).mean() == pytest.approx(127.5, abs=3)
     assert np.asarray(step.image).std() == pytest.approx(255 / 12**0.5, abs=3)
+
+
+def test_noise_has_no_grid_of_two_pixels_in_a_smooth_pyramid(fast):
+    def grid(picture: np.ndarray) -> float:
+        """Return the share of the power at the highest frequency of both axes."""
+        power = np.abs(np.fft.fft2(picture - picture.mean((0, 1)), axes=(0, 1))) ** 2
+        height, width = picture.shape[:2]
+        return max(power[height // 2].sum() * height, power[:, width // 2].sum() * width) / power.sum()
+
+    for changes in ({"init": "noise"}, {"start_noise": 0.2}):
+        shares = []
+        for canvas in ("pyramid", "smooth-pyramid"):
+            settings = replace(fast, steps=1, learning_rate=1e-6, canvas=canvas, **changes)
+            step = paint(settings, Image.new("L", (64, 64), 128))
+            shares.append(grid(np.asarray(step.image.convert("L"), float)))
+        assert shares[1] < 0.05 * shares[0]
 
 
 @pytest.mark.parametrize("weights", [(1, 3), (0.5, 1.5)])
