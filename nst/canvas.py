@@ -176,7 +176,7 @@ class Canvas:
 
 @torch.no_grad()
 def without_grid(picture: Tensor) -> Tensor:
-    """Return a picture (1, 3, H, W) without what changes its sign from each pixel to the next.
+    """Return a picture (1, C, H, W) without what changes its sign from each pixel to the next.
 
     The network halves its maps by 2 x 2 pixels, so its gradient has a grid of the same size, and Adam makes that as
     strong as everything else. The filter takes waves of 2 px away, leaves three quarters of those of 4 px, and nearly

@@ -78,7 +78,7 @@ def _connect_runs(demo: gr.Blocks, page: Page, options: Options, queue: RunQueue
     run_options = {"outputs": list(vars(outputs).values()), "show_progress": "minimal",
                    "show_progress_on": [results.status], **run_limits}  # fmt: skip
     for begin in (inputs.start.click, inputs.resume.click, results.enlarge.click, page.variations.gallery.select):
-        begin(None, js=REMEMBER_RUN)  # before the run: it would be called only after the run's end
+        begin(None, js=REMEMBER_RUN)  # Gradio would call a later listener only after the run
     start = inputs.start.click(run_events.start, inputs_kwargs=values, validator=check_pictures, **run_options)
     resume = inputs.resume.click(run_events.resume, inputs_kwargs=without_photo, **run_options)
     steps = inputs.controls["steps"]

@@ -92,7 +92,7 @@ class VideoEvents:
         hidden = {"show_progress": "hidden", "api_visibility": "private"}
         upload = tab.clip.upload(self.check, tab.clip, None, concurrency_limit=None, **hidden)
         upload.failure(lambda: None, None, tab.clip, queue=False, **hidden)
-        tab.start.click(None, js=SHOW_FRAMES)  # before the run: it would begin only after the run's end
+        tab.start.click(None, js=SHOW_FRAMES)  # Gradio would call a later listener only after the run
         painted = tab.start.click(self.paint, [tab.clip, tab.style, tab.preset, tab.size, tab.rate], outputs,
                                   show_progress="minimal", show_progress_on=[tab.status], **run_limits)  # fmt: skip
         painted.failure(lambda: FAILED, None, tab.status, queue=False, **hidden)

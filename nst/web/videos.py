@@ -59,8 +59,7 @@ class VideoRuns:
         clip = Clip(path, rate) if clip.rate > rate else clip
         limit, seconds = self._options.clip_seconds, float((clip.frame_count or 0) / clip.rate)
         if seconds > limit + EXTRA_SECONDS:
-            advice = "cut it first, with the scissors under the clip"
-            raise StyleTransferError(f"{clip.name}: {duration(seconds)} long; here at most {limit} s: {advice}.")
+            raise StyleTransferError(f"{clip.name}: {duration(seconds)} long; here at most {limit} s: cut it first.")
         return clip
 
     def paint(self, session: str | None, clip: Clip, style: Any, settings: StyleSettings) -> Iterator[VideoStep | str]:
