@@ -52,15 +52,25 @@ def estimate(content_size: tuple[int, int], settings: StyleSettings, backbone: B
     finish count as steps. The first call for a kind of settings measures the seconds per pixel on this machine. The
     memory follows from the shapes of the feature maps.
     """
-    stages = settings.stages(content_size)
-    border = (1 + 2 * BORDER_SHARE) ** 2 if settings.seamless else 1.0  # in which it is painted too
-    areas = [round(border * _area(content_size, settings, stage.long_side)) for stage in stages]
+    seconds = step_pixels(content_size, settings) * _seconds_per_pixel(settings, backbone)
+    return Estimate(seconds, _peak_bytes(_stage_areas(content_size, settings)[-1], settings))
+
+
+def step_pixels(content_size: tuple[int, int], settings: StyleSettings) -> float:
+    """Return the pixels of all steps together, with what else counts as steps: see `estimate`."""
+    areas, stages = _stage_areas(content_size, settings), settings.stages(content_size)
     pixels = sum(area * _tile_cost(area, settings) * stage.steps for area, stage in zip(areas, stages, strict=True))
     pixels += TARGETS_COST * sum(areas) + (FINISH_COST * areas[-1] if settings.match_palette else 0)
     if settings.sketch and settings.style_weight:
         pixels += SKETCH_STEPS * _area(content_size, settings, sketch_side(settings, content_size))
-    seconds = pixels * _seconds_per_pixel(settings, backbone)
-    return Estimate(seconds, _peak_bytes(areas[-1], settings))
+    return pixels
+
+
+def _stage_areas(content_size: tuple[int, int], settings: StyleSettings) -> list[int]:
+    """Return the pixels of each stage's picture."""
+    border = (1 + 2 * BORDER_SHARE) ** 2 if settings.seamless else 1.0  # in which it is painted too
+    stages = settings.stages(content_size)
+    return [round(border * _area(content_size, settings, stage.long_side)) for stage in stages]
 
 
 def _tile_cost(pixels: int, settings: StyleSettings) -> float:

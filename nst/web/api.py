@@ -46,9 +46,8 @@ def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
         gr.Number(visible=False, label="style_scale"),
         preserve_colours,
     ]
-    outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
     endpoint = StylizeEndpoint(options, queue)
-    gr.Button(visible=False).click(endpoint.stylize, inputs, outputs, api_name="stylize", **event_options)
+    gr.Button(visible=False).click(endpoint.stylize, inputs, _outputs(), api_name="stylize", **event_options)
     film_inputs = [
         ClipField(label="clip", visible=False),
         Picture(label="style", visible=False),
@@ -58,9 +57,13 @@ def add_api(options: Options, queue: RunQueue, **event_options: Any) -> None:
         gr.Number(visible=False, label="strength"),
         gr.Number(visible=False, label="style_scale"),
     ]
-    film_outputs = [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
     films = FilmEndpoint(endpoint, VideoRuns(options, queue), options)
-    gr.Button(visible=False).click(films.film, film_inputs, film_outputs, api_name="film", **event_options)
+    gr.Button(visible=False).click(films.film, film_inputs, _outputs(), api_name="film", **event_options)
+
+
+def _outputs() -> list[gr.components.Component]:
+    """Return hidden components for the latest picture, a line of status, and the file at the end."""
+    return [gr.Image(format="jpeg", visible=False), gr.Textbox(visible=False), gr.File(visible=False)]
 
 
 class StylizeEndpoint:

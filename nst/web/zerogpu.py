@@ -7,7 +7,7 @@ pictures, settings and a RunState go in, steps come out. A stop flag cannot cros
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -89,11 +89,7 @@ def paint_together(
     if not PRESENT:
         yield from paint_together_here(content, style, settings, preview_every=preview_every, should_stop=should_stop)
         return
-    with closing(_paint_together_on_gpu(content, style, settings, preview_every)) as states:
-        for steps in states:
-            yield steps
-            if should_stop():
-                return
+    yield from _until(should_stop, _paint_together_on_gpu(content, style, settings, preview_every))
 
 
 def paint_video(
@@ -106,9 +102,14 @@ def paint_video(
     if not PRESENT:
         yield from _paint_frames(clip, frames, style, settings, should_stop)
         return
-    with closing(_paint_video_on_gpu(clip, frames, style, settings)) as pictures:
-        for picture in pictures:
-            yield picture
+    yield from _until(should_stop, _paint_video_on_gpu(clip, frames, style, settings))
+
+
+def _until(should_stop: Callable[[], bool], items: Generator[Any, None, None]) -> Iterator[Any]:
+    """Yield the items, up to the first after which `should_stop` returns True; then close the generator."""
+    with closing(items):
+        for item in items:
+            yield item
             if should_stop():
                 return
 
