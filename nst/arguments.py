@@ -23,6 +23,7 @@ SETTING_FLAGS = {  # flag: (type, metavar, help); each overrides the preset's va
     "preserve-colours": (bool, None, "keep the photo's colours, and paint only its luminance"),
     "sketch": (bool, None, "begin with a sketch: the photo put together from patches of the painting"),
     "match-palette": (bool, None, "at the end, give the result the painting's palette and smooth colour noise away"),
+    "sharpness": (float, "X", "how much crisper the edges of strokes become at the end, 0 to 3 (not in videos)"),
     "seamless": (bool, None, "let copies of the result lie side by side without a seam; sides are multiples of 32 px"),
     "start-noise": (float, "X", "noise added at the start of every stage, 0 to 1: strokes grow from it"),
     "strength": (float, "X", "1 for the painting, 0 for the photo, between them a lighter painting; up to 1.5"),

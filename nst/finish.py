@@ -1,4 +1,4 @@
-"""The finish of a run: colour noise is smoothed away, and the result gets the paintings' palette.
+"""The finish of a run: colour noise is smoothed away, edges become crisp, and the result gets the paintings' palette.
 
 Features see the colours of broad areas, but hardly those of single pixels: without the finish a grey painting gives a
 picture with pink and green fringes.
@@ -18,6 +18,8 @@ from nst.palette import PALETTE_COLOURS, ColourMap, sample_palette, smooth_chrom
 from nst.parts import inside, part_tensor
 from nst.pictures import Style, groups_by_mask, mask_tensor, painted_places
 from nst.saved_style import SavedStyle
+from nst.settings import StyleSettings
+from nst.sharpness import sharpen
 
 SEAM = 2  # px in a picture of 512 px: half the width of the seam between the painted and the unpainted
 PALETTE_SIDE = 256  # px: the size at which colours are counted
@@ -70,10 +72,6 @@ class Palette:
         """Return a picture (1, 3, H, W) with the distribution of the paintings' colours: see `fit`."""
         return self.fit(pixels).give_to(pixels)
 
-    def finish(self, painted: Tensor) -> Tensor:
-        """Return the painted picture (1, 3, H, W) without colour noise, in the paintings' palette."""
-        return self.fit(smooth_chroma(painted)).finish(painted)
-
 
 class PaletteMap:
     """A map of colours into the paintings' palettes, fitted to one picture. It can be used for others of its scene.
@@ -93,9 +91,23 @@ class PaletteMap:
             total += share
         return torch.lerp(pixels, recoloured / total.clamp_min(1e-6), painted_places(self._styles, pixels))
 
-    def finish(self, painted: Tensor) -> Tensor:
-        """Return the painted picture (1, 3, H, W) without colour noise, in the mapped colours."""
-        return torch.lerp(painted, self.give_to(smooth_chroma(painted)), painted_places(self._styles, painted))
+
+def finish(
+    painted: Tensor, styles: Sequence[Style], settings: StyleSettings, palette: Palette | PaletteMap | None
+) -> Tensor:
+    """Return the painted picture (1, 3, H, W) as the run's result shows it; `settings` say which parts are done.
+
+    palette: of the paintings, or a map that is fitted already; None keeps the picture's colours. What is not painted
+    stays as it is.
+    """
+    if not settings.style_weight:
+        return painted
+    if not settings.match_palette:
+        palette = None
+    finished = sharpen(smooth_chroma(painted) if palette else painted, settings.sharpness)
+    if palette:
+        finished = palette.give_to(finished)
+    return torch.lerp(painted, finished, painted_places(styles, painted))
 
 
 def _painting_pixels(style: Style, device: torch.device) -> Tensor:

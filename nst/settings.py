@@ -8,13 +8,14 @@ from nst.errors import StyleTransferError, quote
 from nst.layers import LAYERS
 from nst.stage_plan import Stage, plan_stages
 
-VERSION = 5  # of the dictionary form; it is raised when an old form would be read with another meaning
+VERSION = 6  # of the dictionary form; it is raised when an old form would be read with another meaning
 # The settings that version 1 did not have, with the values that all runs used then.
 SINCE_VERSION_2 = {"style_statistic": "gram", "canvas": "pixels", "laplacian_weight": 0.0, "start_noise": 0.0}
 SINCE_VERSION_3 = {"match_palette": False}  # the same for versions 1 and 2
 SINCE_VERSION_4 = {"sketch": False}  # the same for versions 1 to 3
 LARGEST = 8192  # px
 SINCE_VERSION_5 = {"detail_above": LARGEST, "canvas": "pyramid"}  # the same for versions 1 to 4
+SINCE_VERSION_6 = {"sharpness": 0.0}  # the same for versions 1 to 5
 INITS = ("content", "style", "noise")
 CANVASES = ("pixels", "pyramid", "smooth-pyramid", "deep-pyramid")  # nst.canvas explains each
 STRENGTHS = (0.0, 1.5)  # the range of `strength`
@@ -39,6 +40,8 @@ class StyleSettings:
     instead of the photo's (`nst.sketch`). The plain recipe does not do this.
     match_palette: at the end smooth colour noise away, and give the result the painting's palette (`nst.finish`). The
     plain recipe does not do this, nor do runs that keep the photo's colours.
+    sharpness: how much crisper the edges of strokes become at the end, 0 to 3 (`nst.sharpness`). The plain recipe does
+    not do this, and videos do not, because they would flicker.
     seamless: laid side by side, copies of the result show no seam (`nst.seamless`). Its sides are multiples of 32 px.
     style_statistic: what is compared as style: each layer's `gram` matrix, or its channels' mean and `covariance`.
     style_levels: levels of the image pyramid on which the style is compared, 1 to 6, each half the size of the one
@@ -92,6 +95,7 @@ class StyleSettings:
     precision: str = "auto"
     sketch: bool = True
     match_palette: bool = True
+    sharpness: float = 1.0
     strength: float = 1.0
     detail_above: int = 768
     seamless: bool = False
@@ -101,6 +105,7 @@ class StyleSettings:
         integers |= {"scales": (1, 6), "style_levels": (1, 6)}
         floats = dict.fromkeys(("content_weight", "laplacian_weight", "style_weight", "tv_weight"), (0, 1e9))
         floats |= {"style_scale": (0.25, 2), "learning_rate": (0, 1), "start_noise": (0, 1), "strength": STRENGTHS}
+        floats |= {"sharpness": (0, 3)}
         choices = {
             "style_statistic": ("gram", "covariance"),
             "canvas": CANVASES,
@@ -167,6 +172,8 @@ class StyleSettings:
             values = SINCE_VERSION_4 | values
         if version < 5:
             values = SINCE_VERSION_5 | values
+        if version < 6:
+            values = SINCE_VERSION_6 | values
         _check_names(values)
         return cls(**values)
 
@@ -215,6 +222,7 @@ CLASSIC = StyleSettings(
     relative_losses=False,
     sketch=False,
     match_palette=False,
+    sharpness=0.0,
     detail_above=LARGEST,
     canvas="pixels",
     start_noise=0.0,
@@ -224,6 +232,7 @@ CLASSIC = StyleSettings(
 # sometimes paste a piece of the painting where the photo has nothing.
 COVARIANCE = StyleSettings(
     sketch=False,
+    sharpness=0.0,
     steps=120,
     scales=3,
     style_weight=45.0,

@@ -18,7 +18,7 @@ from nst.engine.hardware import choose_hardware
 from nst.engine.threads import limit_threads_of
 from nst.errors import StyleTransferError
 from nst.estimation import check_memory
-from nst.finish import Palette, Unpainted
+from nst.finish import Palette, Unpainted, finish
 from nst.io.reading import PictureLike, load_with_opacity
 from nst.io.sizes import resize_picture
 from nst.io.tensors import to_array, to_picture, to_tensor
@@ -158,10 +158,7 @@ def stylize(
             seconds_left = clock.tick(stage)
             state, image = None, None
             if is_last:
-                picture = optimizer.canvas.pixels()
-                if palette and settings.match_palette and settings.style_weight:
-                    picture = palette.finish(picture)
-                picture = unpainted.keep(picture)
+                picture = unpainted.keep(finish(optimizer.canvas.pixels(), styles, settings, palette))
                 image = to_picture(picture)
                 state = RunState(
                     optimizer.canvas.state(),

@@ -109,7 +109,7 @@ def fast(random_checkpoint):
     return StyleSettings(
         size=64, steps=3, scales=1, content_layers=("conv3_1",), style_layers=("conv1_1", "conv2_1", "conv3_1"),
         content_weight=4.0, style_statistic="covariance", canvas="smooth-pyramid", start_noise=0.0, sketch=False,
-        match_palette=False, backbone=str(random_checkpoint), device="cpu", precision="float32",
+        match_palette=False, sharpness=0.0, backbone=str(random_checkpoint), device="cpu", precision="float32",
     )  # fmt: skip
 
 

@@ -5,18 +5,19 @@ import pytest
 import torch
 from PIL import Image
 
+import nst.finish
 from helpers.pictures import make_picture
 from helpers.runs import CONTENT, STYLE, paint
 from nst import Style, StyleSettings, unrounded
 from nst.finish import Palette
 from nst.io.tensors import to_tensor
 
-SETTINGS = StyleSettings(size=64, steps=3, scales=1, sketch=False, precision="float32", device="cpu")
+SETTINGS = StyleSettings(size=64, steps=3, scales=1, sketch=False, sharpness=0.0, precision="float32", device="cpu")
 CPU = torch.device("cpu")
 
 
 def finish(pixels: torch.Tensor, *styles: Style) -> torch.Tensor:
-    return Palette(styles, CPU).finish(pixels)
+    return nst.finish.finish(pixels, styles, SETTINGS, Palette(styles, CPU))
 
 
 def test_a_grey_painting_gives_a_grey_result():

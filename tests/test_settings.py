@@ -75,19 +75,19 @@ def test_values_stay_as_they_are_passed(values):
 
 def test_the_dictionary_contains_every_field_and_the_version():
     values = StyleSettings().to_dict()
-    assert values.pop("version") == 5
+    assert values.pop("version") == 6
     assert list(values) == [f.name for f in fields(StyleSettings)]
 
 
 def test_fields_left_out_take_their_defaults():
     assert StyleSettings.from_dict({}) == StyleSettings()
-    assert StyleSettings.from_dict({"steps": 3, "version": 5}) == StyleSettings(steps=3)
+    assert StyleSettings.from_dict({"steps": 3, "version": 6}) == StyleSettings(steps=3)
 
 
 def test_fields_that_version_1_lacks_take_the_values_that_version_1_painted_with():
     old = StyleSettings.from_dict({"steps": 3, "version": 1})
     plain = {"style_statistic": "gram", "canvas": "pixels", "start_noise": 0, "laplacian_weight": 0}
-    assert old == StyleSettings(steps=3, sketch=False, match_palette=False, detail_above=8192, **plain)
+    assert old == StyleSettings(steps=3, sketch=False, match_palette=False, sharpness=0, detail_above=8192, **plain)
     for fields_set in ({"canvas": "pyramid"}, {"start_noise": 0.2}):
         expected = replace(old, steps=StyleSettings().steps, **fields_set)
         assert StyleSettings.from_dict(fields_set | {"version": 1}) == expected
@@ -96,7 +96,12 @@ def test_fields_that_version_1_lacks_take_the_values_that_version_1_painted_with
 @pytest.mark.parametrize(("version", "palette"), [(2, False), (3, True)])
 def test_earlier_versions_made_no_sketch_and_version_2_did_not_set_the_palette(version, palette):
     old = StyleSettings.from_dict({"size": 96, "version": version})
-    assert old == StyleSettings(size=96, sketch=False, match_palette=palette, detail_above=8192, canvas="pyramid")
+    plain = {"sketch": False, "sharpness": 0, "detail_above": 8192, "canvas": "pyramid"}
+    assert old == StyleSettings(size=96, match_palette=palette, **plain)
+
+
+def test_version_5_did_not_sharpen():
+    assert StyleSettings.from_dict({"size": 96, "version": 5}) == StyleSettings(size=96, sharpness=0)
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
@@ -227,7 +232,7 @@ def test_an_unknown_field_is_refused(unknown):
     assert str(unknown)[:20] in message
 
 
-@pytest.mark.parametrize("version", [0, 6, "1", None, NAN, [1], True])
+@pytest.mark.parametrize("version", [0, 7, "1", None, NAN, [1], True])
 def test_an_unknown_version_is_refused(version):
     assert "version" in refusal(StyleSettings.from_dict, {"version": version})
 

@@ -50,6 +50,11 @@ def test_a_saved_style_takes_the_place_of_a_painting(fast, tmp_path):
         assert np.abs(one.astype(float) - other).mean() < 12
 
 
+def test_frames_are_not_sharpened(fast):
+    sharp, plain = (arrays(stylize_video(FRAMES[:2], STYLE, replace(fast, sharpness=x))) for x in (3.0, 0.0))
+    assert all(np.array_equal(one, other) for one, other in zip(sharp, plain, strict=True))
+
+
 def test_seamless_videos_are_refused(fast):
     assert "seamless" in refusal(lambda: VideoPainter(STYLE, replace(fast, seamless=True)))
 

@@ -8,7 +8,7 @@ from PIL import Image
 from helpers.pictures import make_picture, photo, uniform
 from helpers.runs import CONTENT, STYLE
 from nst.canvas import Canvas
-from nst.finish import Palette
+from nst.finish import Palette, finish
 from nst.io.colour_spaces import from_code_points
 from nst.io.tensors import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from nst.models.vgg import VGG19, Vgg19
@@ -61,7 +61,9 @@ def test_a_map_of_colours_that_was_fitted_before_maps_other_pictures_alike():
     part = first[..., 10:60, 20:50]
     assert torch.allclose(fitted.give_to(part), fitted.give_to(first)[..., 10:60, 20:50], atol=1e-6)
     assert not torch.allclose(palette.give_to(part), fitted.give_to(part), atol=0.05)
-    assert torch.equal(palette.finish(first), palette.fit(smooth_chroma(first)).finish(first))
+    settings = StyleSettings(sharpness=0.0)
+    finished = finish(first, STYLES, settings, palette.fit(smooth_chroma(first)))
+    assert torch.equal(finish(first, STYLES, settings, palette), finished)
 
 
 def test_steps_are_shorter_where_their_factor_is_smaller():

@@ -98,7 +98,7 @@ def _settings(size: int, steps: int, backbone: str, **loss_settings) -> StyleSet
     layers = (CHEAPEST_LAYER,)
     off = {"content_weight": 0.0, "style_weight": 0.0, "content_layers": layers, "style_layers": layers}
     plain = {"init": "noise", "scales": 1, "style_levels": 1, "laplacian_weight": 0.0, "tv_weight": 0.0}
-    plain |= {"sketch": False, "match_palette": False, "canvas": "pyramid"}
+    plain |= {"sketch": False, "match_palette": False, "sharpness": 0.0, "canvas": "pyramid"}
     return StyleSettings(size=size, steps=steps, backbone=backbone, **(plain | off | loss_settings))
 
 

@@ -61,6 +61,7 @@ CONTROLS = {
                 "Begins with the photo put together from patches of the painting."),
         Control("match_palette", "The painting's palette",
                 "Smooths colour noise away at the end, and uses only colours of the painting."),
+        Control("sharpness", "Sharpness", "Higher makes the edges of the strokes crisper.", (0, 3, 0.1)),
         Control("seamless", "Seamless", "Copies of the picture lie side by side without a seam, as tiles do."),
         Control("init", "Start", "Start from the photo, from the photo in the painting's colours, or from noise.",
                 choices=INITS),
