@@ -18,9 +18,10 @@ from nst.io.tensors import to_picture
 
 HEIGHT, GAP, CAPTION = 260, 8, 22  # px
 WITHOUT = {  # what is left out, by caption
-    "covariances alone": {"sketch": False, "steps": 120, "scales": 3, "style_levels": 4, "style_weight": 45.0},
+    "covariances alone": {"sketch": False, "steps": 120, "scales": 3, "style_levels": 4, "style_weight": 45.0, "sharpness": 0.0},
     "without outlines": {"laplacian_weight": 0.0},
-    "without the finish": {"match_palette": False},
+    "without the finish": {"match_palette": False, "sharpness": 0.0},
+    "not sharpened": {"sharpness": 0.0},
     "all parts": {},
 }
 
