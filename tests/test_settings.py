@@ -42,6 +42,7 @@ valid_fields = st.fixed_dictionaries(
         "preserve_colours": st.booleans(),
         "start_noise": st.floats(0, 1),
         "strength": st.floats(0, 1.5),
+        "sharpness": st.floats(0, 3),
         "style_statistic": st.sampled_from(["gram", "covariance"]),
         "canvas": st.sampled_from(list(nst.canvas.KINDS)),
         "init": st.sampled_from(["content", "style", "noise"]),
@@ -169,6 +170,7 @@ def test_a_value_that_is_no_finite_number_is_refused_with_the_name_of_its_field(
         ("style_weight", 0, 1e9),
         ("tv_weight", 0, 1e9),
         ("strength", 0, 1.5),
+        ("sharpness", 0, 3),
     ],
 )
 def test_the_ends_of_a_range_are_accepted_and_values_beyond_are_refused(name, low, high):
