@@ -53,7 +53,7 @@ def finished(small_pictures, random_checkpoint, tmp_path_factory):
     result = nst(
         *small_pictures, "--output", folder / "new" / "out.png", "--preset", "quick", "--size", 64, "--steps", 5,
         "--content-weight", 2, "--style-weight", "3e2", "--tv-weight", 0.5, "--seed", 7, "--init", "noise",
-        "--style-scale", 0.8, "--preserve-colours", "--strength", 0.7,
+        "--style-scale", 0.8, "--preserve-colours", "--strength", 0.7, "--sharpness", 0,
         "--backbone", random_checkpoint, "--device", "cpu", "--precision", "float32", "--save-every", 2, "--json",
     )  # fmt: skip
     return folder / "new", result
@@ -88,7 +88,7 @@ def test_the_flags_reach_the_run(finished, small_pictures, random_checkpoint):
     folder, result = finished
     settings = StyleSettings.preset(
         "quick", size=64, steps=5, content_weight=2, style_weight=300, tv_weight=0.5, seed=7, init="noise",
-        style_scale=0.8, preserve_colours=True, strength=0.7,
+        style_scale=0.8, preserve_colours=True, strength=0.7, sharpness=0,
         backbone=str(random_checkpoint), device="cpu", precision="float32",
     )  # fmt: skip
     threads = torch.get_num_threads()

@@ -115,6 +115,7 @@ class RunEvents:
                show.resume: gr.Button(interactive=False)}  # fmt: skip
         with self.strengths.of_run(request.session_hash, wanted.strength) as latest_strength:
             step, plotted_at, mixer = None, 0.0, PreviewMixer(photo, run.settings.seamless)
+            losses = {}
             with closing(self.queue.paint(request.session_hash, photo, styles, run.settings, **options)) as steps:
                 for step in steps:
                     if isinstance(step, str):  # a sentence about the wait
@@ -127,8 +128,10 @@ class RunEvents:
                     values = {show.picture: picture, show.status: progress_line(step)}
                     if run.losses and step.seconds - plotted_at >= SECONDS:  # a sketch has none
                         plotted_at = step.seconds
-                        values |= {show.losses: loss_table(run.losses), show.numbers: _numbers(run, step)}
-                    yield values
+                        losses = {show.losses: loss_table(run.losses), show.numbers: _numbers(run, step)}
+                    # Gradio's page forgets the table of a plot that an output leaves out. Then a plot that a visitor
+                    # opens at that moment stays empty.
+                    yield values | losses
             if run.last is None or isinstance(step, str):
                 yield {show.status: STOPPED_EARLY, show.resume: gr.Button(interactive=session.run is not None)}
                 return
