@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from nst import StyleSettings, stylize
+from nst import PRESETS, StyleSettings, stylize
 from nst.examples import painting_path, photo_path
 from nst.io.tensors import to_picture
 
 HEIGHT, GAP, CAPTION = 260, 8, 22  # px
 WITHOUT = {  # what is left out, by caption
-    "covariances alone": {"sketch": False, "steps": 120, "scales": 3, "style_levels": 4, "style_weight": 45.0, "sharpness": 0.0},
+    "covariances alone": vars(PRESETS["covariance"]),
     "without outlines": {"laplacian_weight": 0.0},
     "without the finish": {"match_palette": False, "sharpness": 0.0},
     "not sharpened": {"sharpness": 0.0},
