@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.browsing import download, upload
+from helpers.browsing import download, settle, upload
 from helpers.clips import pan, write_clip, write_tone
 from helpers.pictures import make_picture
 from nst import StyleSettings, stylize_video
@@ -56,6 +56,7 @@ def open_film_tab(visit, clip: Path, painting: Path):
     """Return a new page at the tab, with both files and the smallest size."""
     page = visit()
     page.get_by_role("tab", name="Film", exact=True).click()
+    settle(page)  # a file that is given while the tab is still being built may be lost
     page.locator("#clip input[type=file]").set_input_files(clip)
     page.locator("#clip video").wait_for()
     upload(page, "#film_style", painting)
@@ -156,6 +157,7 @@ def test_an_unusable_clip_leaves_the_field_at_once_and_says_why(visit, tmp_path)
     clip = long_clip(tmp_path / "long.mp4")
     page = visit()
     page.get_by_role("tab", name="Film", exact=True).click()
+    settle(page)  # a file that is given while the tab is still being built may be lost
     page.locator("#clip input[type=file]").set_input_files(clip)
     toast = page.locator(".toast-body").first
     toast.wait_for()
