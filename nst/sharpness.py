@@ -5,12 +5,12 @@ the painting's contrast in details of 1 to 2 px (the median of 17 pairs at 512 p
 of it), and looks blurred beside them.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from nst.palette import LARGE_PICTURE, REDUCTION, YCC
+from nst.io.colour import luminance
+from nst.palette import LARGE_PICTURE, REDUCTION
 
 RADIUS = 1.2  # px, the standard deviation of the blur in a picture of 512 px or less; a larger one has broader strokes
 # Contrast of the luminance: weaker details are not edges. Without it, traces of JPEG compression would become visible
@@ -27,7 +27,7 @@ def sharpen(pixels: Tensor, sharpness: float) -> Tensor:
     """
     if sharpness == 0:
         return pixels
-    light = (torch.tensor(YCC[0], device=pixels.device).view(1, 3, 1, 1) * pixels).sum(1, keepdim=True)
+    light = luminance(pixels)
     radius = RADIUS * max(1, max(pixels.shape[-2:]) / 512)
     details = light - _blur(light, radius)
     contrast = _blur(details.square(), 2 * radius)

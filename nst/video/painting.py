@@ -190,7 +190,7 @@ class SceneColours:
         if self.palette and first.number != self._scene:
             self._scene = first.number
             self.of_photo = self.palette.fit(first.source)
-            self._of_canvas = self.palette.fit(smooth_chroma(first.canvas))
+            self._of_canvas = self.palette.fit(smooth_chroma(first.canvas)) if self._settings.match_palette else None
 
     def paint(self, photo: Tensor) -> Tensor:
         """Return a photo (1, 3, H, W) in the colours that it is painted in."""
