@@ -3,12 +3,14 @@
     python tests/tools/instruments.py PAIRS RESULTS [RESULTS ...]
 
 PAIRS has NAME__content.jpg and NAME__style.jpg, and may have NAME__published.jpg; each folder of RESULTS has NAME.png.
-All are compared at 256 px on the long side. Only results of one pair can be compared with each other.
+All are compared at 256 px on the long side, and `detail` at 512 px. Only results of one pair can be compared with each
+other.
 
 palette   mean distance in CIELAB from the result's colours to the nearest colour of the painting; lower is better.
 strokes   mean distance of patches of 9x9 px, their mean and contrast taken away, to the nearest patch of the painting,
           weighted by their contrast, at two scales; lower is better.
 contrast  the standard deviation of the luminance over the painting's; near 1 is best.
+detail    the same of the luminance's finest details: what is lost when it is halved and doubled; near 1 is best.
 """
 
 import sys
@@ -21,13 +23,17 @@ from PIL import Image
 from skimage.color import rgb2lab
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from nst.io.colour import luminance
+
 LONG_SIDE = 256  # px
 
 
-def load(path: Path) -> Tensor:
+def load(path: Path, long_side: int = LONG_SIDE) -> Tensor:
     """Return a picture, (1, 3, H, W) in [0, 1]."""
     picture = Image.open(path).convert("RGB")
-    scale = LONG_SIDE / max(picture.size)
+    scale = long_side / max(picture.size)
     picture = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
@@ -66,8 +72,17 @@ def strokes(result: Tensor, painting: Tensor) -> float:
 
 def contrast(result: Tensor, painting: Tensor) -> float:
     """Return the spread of the result's luminance over the painting's."""
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    spreads = [(x * weights).sum(1).std().item() for x in (result, painting)]
+    spreads = [luminance(x).std().item() for x in (result, painting)]
+    return spreads[0] / max(spreads[1], 1e-6)
+
+
+def detail(result: Tensor, painting: Tensor) -> float:
+    """Return the spread of the finest details of the result's luminance over that of the painting's."""
+    spreads = []
+    for light in map(luminance, (result, painting)):
+        half = F.interpolate(light, scale_factor=0.5, mode="bilinear", antialias=True)
+        doubled = F.interpolate(half, size=light.shape[-2:], mode="bicubic")
+        spreads.append((light - doubled).std().item())
     return spreads[0] / max(spreads[1], 1e-6)
 
 
@@ -79,6 +94,7 @@ def main(pairs: Path, *folders: Path) -> None:
         for kind, path in files.items():
             if path.exists():
                 scores = [measure(load(path), painting) for measure in (palette, strokes, contrast)]
+                scores.append(detail(load(path, 2 * LONG_SIDE), load(style, 2 * LONG_SIDE)))
                 print(f"{name:24}{kind:12}" + "".join(f"{score:8.3f}" for score in scores))
 
 
